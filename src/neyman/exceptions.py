@@ -1,0 +1,48 @@
+"""One exception per kind of mistake, all below :class:`NeymanError`; each message is one line that says what to do."""
+
+__all__ = [
+    "FailedFit",
+    "InvalidDocument",
+    "InvalidEnsemble",
+    "InvalidEvents",
+    "InvalidModelFile",
+    "InvalidParameter",
+    "NeymanError",
+    "Unsupported",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class NeymanError(Exception):
+    """Base of every error that :mod:`neyman` raises on purpose."""
+
+
+class InvalidDocument(NeymanError):
+    """The document (``analysis.yaml``) breaks its schema or contradicts itself; the message names the key."""
+
+
+class InvalidEvents(NeymanError):
+    """An event source cannot be read or its events cannot be used; the message names file, tree and expression."""
+
+
+class InvalidEnsemble(NeymanError):
+    """An ensemble does not fit the model it is given to; the message names the channel."""
+
+
+class InvalidModelFile(NeymanError):
+    """A model file is missing, truncated, corrupt, from a newer format, or not a model file at all."""
+
+
+class InvalidParameter(NeymanError):
+    """A parameter name or value that the model does not have or allows; the message names it."""
+
+
+class FailedFit(NeymanError):
+    """A minimisation did not converge, so that no valid result exists."""
+
+
+class Unsupported(NeymanError):
+    """The request has no meaning for this model, backend or network; the message says what to use instead."""
