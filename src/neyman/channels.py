@@ -1,0 +1,273 @@
+"""Learned channels: a mixture's summary of an ensemble (`encode`, once) and its log-ratio (`log_ratio`, at every step)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neyman.calibration import Calibration, Variation, calibrate, sample_ratios, slopes_and_curvatures
+from neyman.ensemble import Events
+from neyman.networks.mixture import CrossFitClassifier
+from neyman.normalisation import LogNormalisation
+from neyman.training import logits
+
+__all__ = ["MixtureChannel", "MixtureSummary", "Pool", "interpolation"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_QUADRATIC_UP_TO = 2.0  # two-sided variations go on linearly in log beyond, like pyhf's interpolation code 2 beyond 1
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureSummary:
+    """What a mixture channel keeps of an ensemble, free of the parameters; ``+`` joins two ensembles.
+
+    Args:
+        weights: shape ``(N,)``.
+        ratios: ``g_c = p_c / p_ref``, shape ``(C, N)``.
+        slopes: ``(log hi - log lo) / 2`` of every variation, shape ``(M, N)``.
+        curvatures: ``(log hi + log lo) / 2``, shape ``(M, N)``.
+    """
+
+    weights: NDArray[np.float64]
+    ratios: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    curvatures: NDArray[np.float64]
+
+    def __add__(self, other: MixtureSummary) -> MixtureSummary:
+        return MixtureSummary(
+            np.concatenate([self.weights, other.weights]),
+            *(
+                np.concatenate([mine, theirs], axis=1)
+                for mine, theirs in (
+                    (self.ratios, other.ratios),
+                    (self.slopes, other.slopes),
+                    (self.curvatures, other.curvatures),
+                )
+            ),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The simulated events of a channel, each with the values of the networks that have not seen it.
+
+    Args:
+        features: shape ``(N, d)``.
+        samples: index of the sample each event belongs to, shape ``(N,)``.
+        summary: its weights are not negative and add up to one in every sample.
+    """
+
+    features: NDArray[np.float32]
+    samples: NDArray[np.int64]
+    summary: MixtureSummary
+
+
+class MixtureChannel:
+    r"""A channel whose event density is a mixture of samples with learned shapes.
+
+    .. math::
+
+        \log r = \sum_i w_i \log \sum_c \frac{\nu_c(\theta)}{\nu(\theta)} g_c(x_i) m_c(x_i | \alpha)
+
+    with :math:`g_c = p_c/p_{ref}`, :math:`p_{ref}` the equal mixture of the samples, and
+    :math:`m_c = p_c(x|\alpha)/p_c(x|0) = \exp(\sum_k a_k \alpha_k + b_k v(\alpha_k)) / Z_c(\alpha)`, where :math:`a_k`
+    and :math:`b_k` are half the difference and half the sum of the log-ratios of ``hi`` and ``lo`` to the nominal
+    sample and :math:`Z_c` normalises over the pool.
+
+    Args:
+        name: the channel.
+        features: the expressions of its features.
+        samples: the names of its samples, in the order of the classes.
+        yields: the nominal yield of each, shape ``(C,)``.
+        variations: the shape systematics.
+        sample_classifier: classifier of the samples; ``None`` if there is only one.
+        variation_classifiers: by index of the sample, its classifier of nominal (class 0) against every varied source.
+        calibration: what is fitted on the out-of-fold logits.
+        pool: the simulation.
+    """
+
+    kind = "mixture"
+
+    def __init__(
+        self,
+        name: str,
+        features: Sequence[str],
+        samples: Sequence[str],
+        yields: NDArray[np.float64],
+        variations: Sequence[Variation],
+        sample_classifier: CrossFitClassifier | None,
+        variation_classifiers: dict[int, CrossFitClassifier],
+        calibration: Calibration,
+        pool: Pool,
+    ) -> None:
+        self.name = name
+        self.features = tuple(features)
+        self.samples = tuple(samples)
+        self.yields = yields
+        self.variations = tuple(variations)
+        self.sample_classifier = sample_classifier
+        self.variation_classifiers = variation_classifiers
+        self.calibration = calibration
+        self.pool = pool
+        self._one_sided = np.array([v.one_sided for v in self.variations], dtype=bool)
+        self._varied = {
+            c: np.array([m for m, v in enumerate(self.variations) if v.sample == c])
+            for c in sorted({v.sample for v in self.variations})
+        }
+        self._normalisations = {}
+        for c, index in self._varied.items():
+            own = pool.samples == c
+            points = np.concatenate([pool.summary.slopes[index][:, own], pool.summary.curvatures[index][:, own]])
+            self._normalisations[c] = LogNormalisation(points.T, pool.summary.weights[own])
+
+    def __repr__(self) -> str:
+        shapes = f", shapes {', '.join(sorted({v.parameter for v in self.variations}))}" if self.variations else ""
+        return f"MixtureChannel({self.name}: {', '.join(self.samples)} in {', '.join(self.features)}{shapes})"
+
+    def encode(self, events: Events, chunk: int = 262_144) -> MixtureSummary:
+        """Return the summary of an ensemble: the only place where its events meet the networks.
+
+        Args:
+            events: features of shape ``(N, d)`` and their weights.
+            chunk: events held in memory at a time.
+        """
+        n = len(events)
+        values = [np.empty((rows, n)) for rows in (len(self.samples), len(self.variations), len(self.variations))]
+        for begin in range(0, n, chunk):
+            part = slice(begin, begin + chunk)
+            log_ratios, sides = self.calibrated(*self.raw(events.features[part]))
+            for whole, piece in zip(values, self.summarise(log_ratios, sides), strict=True):
+                whole[:, part] = piece
+        return MixtureSummary(events.weights, *values)
+
+    def raw(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the mean logits of the samples ``(N, C)`` and the log-ratios of all varied sources ``(N, V)``."""
+        if self.sample_classifier is None:
+            log_ratios = np.zeros((len(features), 1))
+        else:
+            log_ratios = logits(self.sample_classifier, features)
+        sides = [np.empty((len(features), 0))]
+        for network in self.variation_classifiers.values():
+            values = logits(network, features)
+            sides.append(values[:, 1:] - values[:, :1])
+        return log_ratios, np.concatenate(sides, axis=1)
+
+    def calibrated(
+        self, log_ratios: NDArray[np.float64], sides: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return calibrated logits from raw ones, of the same shapes."""
+        return calibrate(log_ratios, sides, self.calibration, self.yields, self.variations)
+
+    def summarise(
+        self, log_ratios: NDArray[np.float64], sides: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return ratios ``(C, N)``, slopes and curvatures ``(M, N)`` from calibrated logits."""
+        slopes, curvatures = slopes_and_curvatures(sides, self.variations)
+        return sample_ratios(log_ratios).T, slopes.T, curvatures.T
+
+    def log_ratio(
+        self, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``log r`` and its exact derivatives.
+
+        Args:
+            summary: of the ensemble.
+            rates: expected events of each sample, shape ``(C,)``.
+            alphas: the nuisance parameter of each variation, shape ``(M,)``.
+
+        Returns:
+            The value, minus infinity where the density of an event is not positive; its derivative by the rates,
+            shape ``(C,)``; and by the alphas, shape ``(M,)``.
+        """
+        total_weight = float(summary.weights.sum())
+        total = rates.sum()
+        d_alphas = np.zeros(len(self.variations))
+        if not len(summary.weights):
+            return 0.0, np.zeros(len(rates)), d_alphas
+        shapes, factors = self._shapes(summary, alphas)
+        density = rates @ shapes
+        if total <= 0 or not np.all(density[summary.weights != 0] > 0):
+            return -np.inf, np.zeros(len(rates)), d_alphas
+        density[summary.weights == 0] = 1.0
+        pulls = summary.weights / density
+        value = float(summary.weights @ np.log(density) - total_weight * np.log(total))
+        d_rates = shapes @ pulls - total_weight / total
+        for c, (d_slope, d_curvature, d_normalisation) in factors.items():
+            index = self._varied[c]
+            share = pulls * shapes[c] * rates[c]
+            d_alphas[index] = (
+                (summary.slopes[index] @ share) * d_slope
+                + (summary.curvatures[index] @ share) * d_curvature
+                - share.sum() * d_normalisation
+            )
+        return value, d_rates, d_alphas
+
+    def densities(self, summary: MixtureSummary, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``g_c m_c`` of every sample and event, shape ``(C, N)``."""
+        return self._shapes(summary, alphas)[0]
+
+    def scores(
+        self, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return each event's derivative of the log of the unnormalised density ``sum_c nu_c g_c m_c``.
+
+        Returns:
+            By the rates, shape ``(C, N)``, and by the alphas, shape ``(M, N)``.
+        """
+        shapes, factors = self._shapes(summary, alphas)
+        by_rate = shapes / (rates @ shapes)
+        by_alpha = np.zeros((len(self.variations), shapes.shape[1]))
+        for c, (d_slope, d_curvature, d_normalisation) in factors.items():
+            index = self._varied[c]
+            slope = summary.slopes[index] * d_slope[:, None] + summary.curvatures[index] * d_curvature[:, None]
+            by_alpha[index] = rates[c] * by_rate[c] * (slope - d_normalisation[:, None])
+        return by_rate, by_alpha
+
+    def _shapes(
+        self, summary: MixtureSummary, alphas: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], dict[int, tuple[NDArray[np.float64], ...]]]:
+        """Return ``g_c m_c`` and, for each varied sample, what its derivative by the alphas is made of."""
+        if not self._varied:
+            return summary.ratios, {}
+        shapes = summary.ratios.copy()
+        factors = {}
+        curve, d_curve = interpolation(alphas, self._one_sided)
+        for c, index in self._varied.items():
+            u, v, dv = alphas[index], curve[index], d_curve[index]
+            log_z, gradient = self._normalisations[c](np.concatenate([u, v]))
+            shapes[c] *= np.exp(u @ summary.slopes[index] + v @ summary.curvatures[index] - log_z)
+            factors[c] = (np.ones_like(u), dv, gradient[: len(u)] + gradient[len(u) :] * dv)
+        return shapes, factors
+
+
+def interpolation(
+    alphas: NDArray[np.float64], one_sided: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the function ``v(alpha)`` that multiplies the curvature, and its derivative.
+
+    Two-sided variations are quadratic in log up to two standard deviations and linear beyond. One-sided ones follow
+    pyhf's code 4p: linear beyond one standard deviation, so that the side without a source stays nominal.
+
+    Args:
+        alphas: shape ``(M,)``.
+        one_sided: shape ``(M,)``.
+
+    Example:
+        >>> import numpy as np
+        >>> interpolation(np.array([1.0, -1.5, 3.0]), np.array([False, True, False]))[0]
+        array([1. , 1.5, 8. ])
+    """
+    size, edge = np.abs(alphas), _QUADRATIC_UP_TO
+    square = alphas * alphas
+    quadratic = np.where(size <= edge, square, edge * (2 * size - edge))
+    d_quadratic = 2 * np.clip(alphas, -edge, edge)
+    smooth = np.where(size < 1, square * (15 - 10 * square + 3 * square * square) / 8, size)
+    d_smooth = np.where(size < 1, alphas * (30 - 40 * square + 18 * square * square) / 8, np.sign(alphas))
+    return np.where(one_sided, smooth, quadratic), np.where(one_sided, d_smooth, d_quadratic)
