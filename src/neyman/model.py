@@ -1,0 +1,401 @@
+"""The model: a pyhf.Model whose learned channels have events for data, with an exact gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyhf
+from numpy.typing import ArrayLike, NDArray
+from pyhf.exceptions import InvalidPdfData, InvalidPdfParameters
+from scipy.special import gammaln, xlogy
+
+from neyman.channels import MixtureChannel, MixtureSummary
+from neyman.ensemble import Ensemble, Events
+from neyman.exceptions import InvalidDocument, InvalidEnsemble, Unsupported
+from neyman.pdf import EnsemblePdf
+from neyman.pool import AsimovPool, draw_events
+from neyman.rates import Constraints, Rates
+from neyman.results import TrainingReport
+from neyman.workspace import Workspace
+
+__all__ = ["Model"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_DATASETS_KEPT = 4  # an asymptotic limit goes back and forth between the observed and the Asimov data
+
+
+class Model(pyhf.Model):
+    r"""A HistFactory model in which the data of the learned channels are events.
+
+    .. math::
+
+        L(D, a | \theta) = \prod_b \mathrm{Pois}(n_b | \nu_b(\theta)) \prod_k r_k(\{x\}_k | \theta)
+        \prod_p c(a_p | \theta_p)
+
+    A learned channel is one bin of the inner model, its content the sum of event weights; everything but the factors
+    :math:`r_k` is pyhf's. The data are one flat vector ``[main | events | aux]``, an event being a row
+    ``[channel, x_1 .. x_D, w]``; :meth:`data` packs it and :meth:`ensemble` unpacks it.
+
+    Args:
+        spec: the inner HistFactory specification.
+        learned: the learned channels, by name.
+        poi_name: the parameter of interest, or ``None``.
+        observed: the document's observations, if it has any.
+        document: the document the model was made from.
+        provenance: where it comes from: input files, versions, seed.
+        report: how the training of each learned channel went.
+
+    Example:
+        >>> import neyman
+        >>> channel = {"name": "CR", "samples": [{"name": "background", "data": [50.0, 60.0], "modifiers": [
+        ...     {"name": "mu", "type": "normfactor", "data": None}]}]}
+        >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
+        >>> data = model.data(neyman.Ensemble(counts={"CR": [52, 61]}))
+        >>> model.logpdf([1.0], data).round(4)
+        array([-5.9011])
+    """
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        learned: Mapping[str, MixtureChannel],
+        *,
+        poi_name: str | None = None,
+        observed: Ensemble | None = None,
+        document: dict[str, Any] | None = None,
+        provenance: dict[str, Any] | None = None,
+        report: Sequence[TrainingReport] = (),
+    ) -> None:
+        self.learned = dict(learned)
+        super().__init__(spec, poi_name=poi_name)
+        self.document = document or {}
+        self.provenance = provenance or {}
+        self.report = tuple(report)
+        self.observed_ensemble = observed
+        self._rates = Rates(self)
+        self._constraints = Constraints(self)
+        self._width = max((len(channel.features) for channel in self.learned.values()), default=0) + 2
+        self._terms = [_Term(self, channel) for channel in self.learned.values()]
+        self._encoded: list[tuple[NDArray[np.float64], dict[str, MixtureSummary]]] = []
+        self._asimov_pools: dict[str, AsimovPool] = {}
+
+    def __repr__(self) -> str:
+        binned = [name for name in self.config.channels if name not in self.learned]
+        parts = [f"learned channels: {', '.join(self.learned) or 'none'}", f"binned channels: {', '.join(binned) or 'none'}"]
+        return f"neyman.Model({'; '.join(parts)}; {self.config.npars} parameters, POI {self.config.poi_name})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # pyhf's event subscriptions do not survive a pickle: build the model anew
+        state = {
+            "poi_name": self.config.poi_name,
+            "observed": self.observed_ensemble,
+            "document": self.document,
+            "provenance": self.provenance,
+            "report": self.report,
+        }
+        return _rebuild, (self.spec, self.learned, state)
+
+    # -- data
+
+    @property
+    def observed(self) -> NDArray[np.float64] | None:
+        """The document's observations as a data vector, or ``None`` where it has none."""
+        return None if self.observed_ensemble is None else self.data(self.observed_ensemble)
+
+    def data(self, ensemble: Ensemble) -> NDArray[np.float64]:
+        """Pack an ensemble into the flat data vector.
+
+        Args:
+            ensemble: events for every learned channel, counts for every other one, and auxiliary data (nominal
+                if left out).
+
+        Raises:
+            InvalidEnsemble: if a channel is missing or unknown, or has another number of features or bins.
+        """
+        self._check_channels(ensemble)
+        main = np.empty(self.config.nmaindata)
+        rows = []
+        for position, name in enumerate(self.config.channels):
+            part = self.config.channel_slices[name]
+            if name not in self.learned:
+                main[part] = ensemble.counts[name]
+                continue
+            events = ensemble.events[name]
+            main[part] = events.weights.sum()
+            block = np.zeros((len(events), self._width))
+            block[:, 0], block[:, -1] = position, events.weights
+            block[:, 1 : 1 + events.features.shape[1]] = events.features
+            rows.append(block.ravel())
+        aux = self.config.auxdata if ensemble.auxdata is None else ensemble.auxdata
+        return np.concatenate([main, *rows, np.asarray(aux, dtype=np.float64)])
+
+    def ensemble(self, data: ArrayLike) -> Ensemble:
+        """Unpack a flat data vector.
+
+        Raises:
+            pyhf.exceptions.InvalidPdfData: if the vector has a wrong length or contradicts itself.
+        """
+        main, rows, aux = self._split(np.asarray(data, dtype=np.float64))
+        events, counts = {}, {}
+        for position, name in enumerate(self.config.channels):
+            part = main[self.config.channel_slices[name]]
+            if name not in self.learned:
+                counts[name] = part
+                continue
+            own = rows[rows[:, 0] == position]
+            events[name] = Events(own[:, 1 : 1 + len(self.learned[name].features)], own[:, -1])
+            total = events[name].weights.sum()
+            if not np.isclose(part[0], total, rtol=1e-6, atol=1e-6):
+                raise InvalidPdfData(
+                    f"channel {name}: the main data have {part[0]:g} events, but the weights of its events add up to {total:g}"
+                )
+        if sum(len(e) for e in events.values()) != len(rows):
+            raise InvalidPdfData("the data have events of a channel that is not a learned one: pack them with model.data")
+        return Ensemble(events, counts, aux)
+
+    def encode(self, ensemble: Ensemble) -> dict[str, MixtureSummary]:
+        """Return the summary of every learned channel: what :meth:`logpdf` keeps of an ensemble."""
+        return {name: channel.encode(ensemble.events[name]) for name, channel in self.learned.items()}
+
+    def read_data(self, path: str | Path) -> NDArray[np.float64]:
+        """Return the data vector of other observations.
+
+        Args:
+            path: a document whose observations are taken, or a ROOT file that takes the place of the files in this
+                model's own observations.
+
+        Raises:
+            InvalidDocument: if the document has no observations, or this model has channels without event sources.
+        """
+        path = Path(path)
+        if path.suffix != ".root":
+            return self.data(Workspace.load(path).observed())
+        if not self.document:
+            raise InvalidDocument(f"{path}: this model was not made from a document, so the tree to read is not known")
+        return self.data(Workspace(self.document).with_data(path).observed())
+
+    def _check_channels(self, ensemble: Ensemble) -> None:
+        for name in self.config.channels:
+            given: Mapping[str, Any] = ensemble.events if name in self.learned else ensemble.counts
+            what = "events" if name in self.learned else "counts"
+            if name not in given:
+                raise InvalidEnsemble(f"channel {name}: the ensemble has no {what} for it")
+            if name in self.learned:
+                width, features = ensemble.events[name].features.shape[1], self.learned[name].features
+                if width != len(features):
+                    raise InvalidEnsemble(
+                        f"channel {name}: the events have {width} features, the model {len(features)}: {', '.join(features)}"
+                    )
+            elif len(ensemble.counts[name]) != self.config.channel_nbins[name]:
+                bins = self.config.channel_nbins[name]
+                raise InvalidEnsemble(f"channel {name}: {len(ensemble.counts[name])} counts given, but it has {bins} bins")
+        for name in [*ensemble.events, *ensemble.counts]:
+            if name not in self.config.channels:
+                raise InvalidEnsemble(f"channel {name}: the model has no such channel; it has {', '.join(self.config.channels)}")
+        if ensemble.auxdata is not None and len(ensemble.auxdata) != self.config.nauxdata:
+            raise InvalidEnsemble(f"{len(ensemble.auxdata)} auxiliary data given, but the model has {self.config.nauxdata}")
+
+    def _split(self, data: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        fixed = self.config.nmaindata + self.config.nauxdata
+        events = data.size - fixed
+        if data.ndim != 1 or events < 0 or events % self._width or (events and not self.learned):
+            expected = f"{fixed}" + (f" and {self._width} for each event" if self.learned else "")
+            raise InvalidPdfData(f"eval failed as data has len {data.size} but {expected} was expected")
+        end = self.config.nmaindata + events
+        return data[: self.config.nmaindata], data[self.config.nmaindata : end].reshape(-1, self._width), data[end:]
+
+    # -- likelihood
+
+    def evaluate(self, pars: ArrayLike, data: ArrayLike) -> tuple[float, NDArray[np.float64]]:
+        """Return the log-likelihood and its exact gradient.
+
+        Args:
+            pars: the parameters, shape ``(P,)``.
+            data: the data vector.
+
+        Returns:
+            ``log L``, minus infinity where it is not defined, and its derivatives, shape ``(P,)``.
+
+        Raises:
+            pyhf.exceptions.InvalidPdfParameters: if there are more or fewer parameters.
+            pyhf.exceptions.InvalidPdfData: if the data vector does not fit the model.
+        """
+        pars, data = self._checked(pars, data)
+        main, _, aux = self._split(data)
+        value, gradient = self._evaluate_main(pars, main, self._summaries(data))
+        constraint, slope = self._constraints(pars, aux)
+        return value + constraint, gradient + slope
+
+    def logpdf(self, pars: ArrayLike, data: ArrayLike) -> NDArray[np.float64]:
+        """Return ``log L`` as an array of shape ``(1,)``; see :meth:`evaluate`."""
+        return np.array([self.evaluate(pars, data)[0]])
+
+    def mainlogpdf(self, maindata: ArrayLike, pars: ArrayLike) -> NDArray[np.float64]:
+        """Return ``log L`` without the constraint terms; ``maindata`` is a data vector without auxiliary data."""
+        data = np.concatenate([np.asarray(maindata, dtype=np.float64), self.config.auxdata])
+        pars, data = self._checked(pars, data)
+        return np.array(self._evaluate_main(pars, self._split(data)[0], self._summaries(data))[0])
+
+    def _checked(self, pars: ArrayLike, data: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if pyhf.tensorlib.name != "numpy":
+            raise Unsupported(
+                f"pyhf's {pyhf.tensorlib.name} backend is not supported: call pyhf.set_backend('numpy', neyman.optimizer())"
+            )
+        pars = np.asarray(pars, dtype=np.float64)
+        if pars.shape != (self.config.npars,):
+            raise InvalidPdfParameters(
+                f"eval failed as pars has shape {pars.shape} but {self.config.npars} parameters were expected"
+            )
+        return pars, np.asarray(data, dtype=np.float64)
+
+    def _summaries(self, data: NDArray[np.float64]) -> dict[str, MixtureSummary]:
+        """Return the encoded events of the data; the last few datasets are remembered by value."""
+        if not self.learned:
+            return {}
+        for position, (known, summaries) in enumerate(self._encoded):
+            if known.shape == data.shape and np.array_equal(known, data):
+                if position:
+                    self._encoded.insert(0, self._encoded.pop(position))
+                return summaries
+        summaries = self.encode(self.ensemble(data))
+        self._encoded = [(data.copy(), summaries), *self._encoded[: _DATASETS_KEPT - 1]]
+        return summaries
+
+    def _evaluate_main(
+        self, pars: NDArray[np.float64], main: NDArray[np.float64], summaries: Mapping[str, MixtureSummary]
+    ) -> tuple[float, NDArray[np.float64]]:
+        rates, jacobian = self._rates(pars)
+        expected = rates.sum(axis=0)
+        if np.any(expected < 0) or np.any((expected == 0) & (main != 0)):
+            return -np.inf, np.zeros(len(pars))
+        value = float(np.sum(xlogy(main, expected) - expected - gammaln(main + 1.0)))
+        pulls = np.divide(main, expected, out=np.zeros_like(main), where=expected > 0) - 1.0
+        gradient = pulls @ jacobian.sum(axis=0)
+        for term in self._terms:
+            ratio, by_rate, by_alpha = term.channel.log_ratio(
+                summaries[term.channel.name], rates[term.samples, term.bin], pars[term.parameters]
+            )
+            value += ratio
+            gradient += by_rate @ jacobian[term.samples, term.bin]
+            np.add.at(gradient, term.parameters, by_alpha)
+        return value, gradient
+
+    # -- ensembles of the model
+
+    def expected_ensemble(self, pars: ArrayLike) -> Ensemble:
+        """Return the Asimov ensemble: expected counts, weighted events and expected auxiliary data.
+
+        Every score of the likelihood is zero there, so that a fit of it returns ``pars`` exactly.
+
+        Args:
+            pars: the parameters, shape ``(P,)``.
+        """
+        pars = np.asarray(pars, dtype=np.float64)
+        rates, _ = self._rates(pars)
+        events = {}
+        for term in self._terms:
+            name = term.channel.name
+            if name not in self._asimov_pools:
+                self._asimov_pools[name] = AsimovPool(term.channel)
+            events[name] = self._asimov_pools[name].weighted(rates[term.samples, term.bin], pars[term.parameters])
+        expected = rates.sum(axis=0)
+        counts = {c: expected[self.config.channel_slices[c]] for c in self.config.channels if c not in self.learned}
+        return Ensemble(events, counts, self._constraint_pdf_data(pars))
+
+    def expected_data(self, pars: ArrayLike, include_auxdata: bool = True) -> NDArray[np.float64]:
+        """Return the Asimov data vector; see :meth:`expected_ensemble`."""
+        data = self.data(self.expected_ensemble(pars))
+        return data if include_auxdata else data[: data.size - self.config.nauxdata]
+
+    def expected_actualdata(self, pars: ArrayLike) -> NDArray[np.float64]:
+        """Return the Asimov data vector without auxiliary data."""
+        return self.expected_data(pars, include_auxdata=False)
+
+    def make_pdf(self, pars: ArrayLike) -> Any:
+        """Return the density at ``pars``: pyhf's own without learned channels, else an :class:`EnsemblePdf`."""
+        return EnsemblePdf(self, pars) if self.learned else super().make_pdf(pars)
+
+    def draw(self, pars: ArrayLike, rng: np.random.Generator) -> Ensemble:
+        """Draw one model toy: events of the learned density, counts and auxiliary data.
+
+        Args:
+            pars: the parameters, shape ``(P,)``.
+            rng: the source of randomness.
+        """
+        pars = np.asarray(pars, dtype=np.float64)
+        rates, _ = self._rates(pars)
+        events = {
+            term.channel.name: draw_events(term.channel, rates[term.samples, term.bin], pars[term.parameters], rng)
+            for term in self._terms
+        }
+        expected = rates.sum(axis=0)
+        counts = {
+            c: rng.poisson(expected[self.config.channel_slices[c]]).astype(np.float64)
+            for c in self.config.channels
+            if c not in self.learned
+        }
+        return Ensemble(events, counts, self._constraints.draw(pars, rng))
+
+    def _constraint_pdf_data(self, pars: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not self.config.nauxdata:
+            return np.empty(0)
+        return np.asarray(self.constraint_model.make_pdf(pars).expected_data(), dtype=np.float64)
+
+    # -- what needs a binned likelihood
+
+    @property
+    def fullpdf_tv(self) -> Any:
+        """pyhf's view of main and auxiliary data, for models without learned channels."""
+        if self.learned:
+            raise Unsupported("a saturated goodness of fit does not exist for unbinned data: use diagnostics or toys")
+        return self._fullpdf_tv
+
+    @fullpdf_tv.setter
+    def fullpdf_tv(self, view: Any) -> None:
+        self._fullpdf_tv = view
+
+    # -- files
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file, in one step: what stood there before is replaced or, on any error, untouched.
+
+        Args:
+            path: of the file, by convention ``NAME.neyman``.
+        """
+        from neyman.modelfile import save
+
+        save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Model:
+        """Read a model file; no code in it is ever run.
+
+        Raises:
+            InvalidModelFile: if it is missing, truncated, corrupt, from a newer format, or not a model file.
+        """
+        from neyman.modelfile import load
+
+        return load(Path(path))
+
+
+class _Term:
+    """Where the rates and nuisance parameters of a learned channel stand in the inner model."""
+
+    def __init__(self, model: Model, channel: MixtureChannel) -> None:
+        self.channel = channel
+        self.bin = model.config.channel_slices[channel.name].start
+        self.samples = np.array([model.config.samples.index(sample) for sample in channel.samples])
+        self.parameters = np.array(
+            [model.config.par_slice(v.parameter).start for v in channel.variations], dtype=np.intp
+        )
+
+
+def _rebuild(spec: dict[str, Any], learned: Mapping[str, MixtureChannel], state: dict[str, Any]) -> Model:
+    return Model(spec, learned, **state)

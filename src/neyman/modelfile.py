@@ -1,0 +1,213 @@
+"""The model file: one zip of JSON, safetensors and npz, written in one step and read without running code."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from neyman.calibration import Calibration, Variation
+from neyman.channels import MixtureChannel, MixtureSummary, Pool
+from neyman.ensemble import Ensemble, Events
+from neyman.exceptions import InvalidModelFile
+from neyman.networks.layers import FeatureScaler
+from neyman.networks.mixture import CrossFitClassifier
+from neyman.results import TrainingReport, from_json
+
+if TYPE_CHECKING:
+    from neyman.model import Model
+
+__all__ = ["FORMAT", "load", "save"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+FORMAT = 1
+
+
+def save(model: Model, path: Path) -> None:
+    """Write a model file under a temporary name beside ``path``, then rename it."""
+    weights: dict[str, torch.Tensor] = {}
+    arrays: dict[str, NDArray[Any]] = {}
+    header = {
+        "format": FORMAT,
+        "spec": model.spec,
+        "poi": model.config.poi_name,
+        "document": model.document,
+        "provenance": model.provenance,
+        "report": [report.to_dict() for report in model.report],
+        "channels": [_pack(channel, weights, arrays) for channel in model.learned.values()],
+        "observed": _pack_ensemble(model.observed_ensemble, arrays),
+    }
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                archive.writestr("neyman.json", json.dumps(header, indent=1, allow_nan=False))
+                archive.writestr("weights.safetensors", safetensors.torch.save(weights))
+                archive.writestr("arrays.npz", _npz(arrays))
+            stream.flush()
+            os.fsync(stream.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(path: Path) -> Model:
+    """Read a model file."""
+    from neyman.model import Model
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read("neyman.json"))
+            if header["format"] > FORMAT:
+                raise InvalidModelFile(
+                    f"{path}: model file of format {header['format']}, but this version reads up to {FORMAT}: upgrade neyman"
+                )
+            weights = safetensors.torch.load(archive.read("weights.safetensors"))
+            with np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False) as stored:
+                arrays = dict(stored)
+        channels = [_unpack(entry, weights, arrays) for entry in header["channels"]]
+        reports = [from_json(json.dumps(entry)) for entry in header["report"]]
+        return Model(
+            header["spec"],
+            {channel.name: channel for channel in channels},
+            poi_name=header["poi"],
+            observed=_unpack_ensemble(header["observed"], arrays),
+            document=header["document"],
+            provenance=header["provenance"],
+            report=[report for report in reports if isinstance(report, TrainingReport)],
+        )
+    except FileNotFoundError as error:
+        raise InvalidModelFile(f"{path}: no such model file; make one with 'neyman train'") from error
+    except IsADirectoryError as error:
+        raise InvalidModelFile(f"{path}: a folder, not a model file") from error
+    except zipfile.BadZipFile as error:
+        raise InvalidModelFile(f"{path}: not a model file, or a truncated or corrupt one ({error})") from error
+    except (KeyError, TypeError, ValueError, EOFError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidModelFile(f"{path}: not a model file, or a corrupt one ({reason})") from error
+
+
+def _pack(
+    channel: MixtureChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]
+) -> dict[str, Any]:
+    """Put the channel's tensors and arrays where they belong and return the rest as JSON."""
+    networks = {
+        "samples": channel.sample_classifier,
+        **{f"variations {c}": network for c, network in channel.variation_classifiers.items()},
+    }
+    shapes = {}
+    for name, network in networks.items():
+        if network is None:
+            continue
+        shapes[name] = {"classes": network.classes, "hidden": network.hidden, "folds": network.folds}
+        for key, value in network.state_dict().items():
+            weights[f"{channel.name}/{name}/{key}"] = value.contiguous()
+    pool = channel.pool
+    own = {
+        "yields": channel.yields,
+        "calibration samples 1": channel.calibration.samples[0],
+        "calibration samples 2": channel.calibration.samples[1],
+        "calibration variations 1": channel.calibration.variations[0],
+        "calibration variations 2": channel.calibration.variations[1],
+        "pool features": pool.features,
+        "pool samples": pool.samples.astype(np.int16),
+        "pool weights": pool.summary.weights,
+        "pool ratios": pool.summary.ratios.astype(np.float32),
+        "pool slopes": pool.summary.slopes.astype(np.float32),
+        "pool curvatures": pool.summary.curvatures.astype(np.float32),
+    }
+    arrays.update({f"{channel.name}/{key}": value for key, value in own.items()})
+    return {
+        "name": channel.name,
+        "kind": channel.kind,
+        "features": channel.features,
+        "samples": channel.samples,
+        "variations": [dataclasses.asdict(v) for v in channel.variations],
+        "networks": shapes,
+    }
+
+
+def _unpack(entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dict[str, Any]) -> MixtureChannel:
+    name = entry["name"]
+    if entry["kind"] != MixtureChannel.kind:
+        raise InvalidModelFile(f"channel {name}: unknown kind of network '{entry['kind']}': upgrade neyman")
+    networks = {}
+    for key, shape in entry["networks"].items():
+        prefix = f"{name}/{key}/"
+        state = {k.removeprefix(prefix): value for k, value in weights.items() if k.startswith(prefix)}
+        scaler = FeatureScaler(state["scaler.centre"], state["scaler.scale"])
+        network = CrossFitClassifier(scaler, shape["classes"], shape["hidden"], shape["folds"])
+        network.load_state_dict(state)
+        networks[key] = network.eval().requires_grad_(False)
+    sample_classifier = networks.pop("samples", None)
+
+    def own(key: str) -> Any:
+        return arrays[f"{name}/{key}"]
+
+    summary = MixtureSummary(
+        own("pool weights"),
+        *(own(f"pool {key}").astype(np.float64) for key in ("ratios", "slopes", "curvatures")),
+    )
+    calibration = Calibration(
+        samples=(own("calibration samples 1"), own("calibration samples 2")),
+        variations=(own("calibration variations 1"), own("calibration variations 2")),
+    )
+    return MixtureChannel(
+        name,
+        entry["features"],
+        entry["samples"],
+        own("yields"),
+        [Variation(**v) for v in entry["variations"]],
+        sample_classifier,
+        {int(key.removeprefix("variations ")): network for key, network in networks.items()},
+        calibration,
+        Pool(own("pool features"), own("pool samples").astype(np.int64), summary),
+    )
+
+
+def _pack_ensemble(ensemble: Ensemble | None, arrays: dict[str, NDArray[Any]]) -> dict[str, Any] | None:
+    if ensemble is None:
+        return None
+    for name, events in ensemble.events.items():
+        arrays[f"{name}/observed features"] = events.features
+        arrays[f"{name}/observed weights"] = events.weights
+    return {
+        "events": list(ensemble.events),
+        "counts": {name: counts.tolist() for name, counts in ensemble.counts.items()},
+        "auxdata": None if ensemble.auxdata is None else ensemble.auxdata.tolist(),
+    }
+
+
+def _unpack_ensemble(entry: dict[str, Any] | None, arrays: dict[str, Any]) -> Ensemble | None:
+    if entry is None:
+        return None
+    events = {
+        name: Events(arrays[f"{name}/observed features"], arrays[f"{name}/observed weights"])
+        for name in entry["events"]
+    }
+    return Ensemble(events, entry["counts"], entry["auxdata"])
+
+
+def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()

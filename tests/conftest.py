@@ -1,0 +1,133 @@
+"""A small analysis on disk whose exact likelihood is known, and the model trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyhf
+import pytest
+import torch
+import uproot
+import yaml
+
+import neyman
+
+SIGNAL, BACKGROUND = 40.0, 300.0  # expected events
+
+
+def signal(n: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.normal([1.0, -1.0], 1.0, size=(n, 2))
+
+
+def background(n: int, rng: np.random.Generator, alpha: float = 0.0) -> np.ndarray:
+    return rng.normal([0.3 * alpha, 0.0], 1.5, size=(n, 2))
+
+
+DOCUMENT = """
+version: "1.0.0"
+channels:
+  - name: SR
+    features: [x, y]
+    network: {hidden: [16, 16], folds: 3, epochs: 6, minimum_steps: 300}
+    samples:
+      - name: signal
+        events: {files: signal.root, tree: nominal, weight: w}
+        modifiers:
+          - {name: mu, type: normfactor, data: null}
+          - {name: lumi, type: lumi, data: null}
+      - name: background
+        events: {files: background.root, tree: nominal, weight: w}
+        modifiers:
+          - {name: lumi, type: lumi, data: null}
+          - {name: norm, type: normfactor, data: null}
+          - {name: scale, type: histosys, data: {hi: {tree: scale_up}, lo: {tree: scale_down}}}
+  - name: CR
+    samples:
+      - name: background
+        data: [200.0, 150.0]
+        modifiers:
+          - {name: norm, type: normfactor, data: null}
+          - {name: scale, type: histosys, data: {hi_data: [210.0, 150.0], lo_data: [190.0, 150.0]}}
+observations:
+  - {name: SR, events: {files: data.root, tree: nominal}}
+  - {name: CR, data: [205, 148]}
+measurements:
+  - name: measurement
+    config:
+      poi: mu
+      parameters:
+        - {name: lumi, auxdata: [1.0], sigmas: [0.02], bounds: [[0.8, 1.2]], inits: [1.0]}
+"""
+
+
+def write_analysis(folder: Path, events: int = 8000, seed: int = 1) -> Path:
+    """Write ROOT files and ``analysis.yaml``; return the document's path."""
+    rng = np.random.default_rng(seed)
+
+    def tree(x: np.ndarray, total: float | None) -> dict[str, np.ndarray]:
+        weights = {} if total is None else {"w": np.full(len(x), total / len(x))}
+        return {"x": x[:, 0], "y": x[:, 1], **weights}
+
+    with uproot.recreate(folder / "signal.root") as file:
+        file["nominal"] = tree(signal(events, rng), SIGNAL)
+    with uproot.recreate(folder / "background.root") as file:
+        file["nominal"] = tree(background(events, rng), BACKGROUND)
+        file["scale_up"] = tree(background(events, rng, 1.0), 1.05 * BACKGROUND)
+        file["scale_down"] = tree(background(events, rng, -1.0), 0.95 * BACKGROUND)
+    observed = np.concatenate([signal(30, rng), background(310, rng, 0.5)])
+    with uproot.recreate(folder / "data.root") as file:
+        file["nominal"] = tree(observed, None)
+    (folder / "analysis.yaml").write_text(DOCUMENT)
+    return folder / "analysis.yaml"
+
+
+@pytest.fixture(scope="session")
+def document_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_analysis(tmp_path_factory.mktemp("analysis"))
+
+
+@pytest.fixture(scope="session")
+def workspace(document_path: Path) -> neyman.Workspace:
+    return neyman.Workspace.load(document_path)
+
+
+@pytest.fixture(scope="session")
+def trained(workspace: neyman.Workspace) -> neyman.Model:
+    torch.set_num_threads(1)
+    return neyman.train(workspace, seed=3)
+
+
+@pytest.fixture
+def model(trained: neyman.Model) -> neyman.Model:
+    """The trained model, with its POI restored after a test that moves it."""
+    trained.config.set_poi("mu")
+    return trained
+
+
+@pytest.fixture
+def data(model: neyman.Model) -> np.ndarray:
+    observed = model.observed
+    assert observed is not None
+    return observed
+
+
+@pytest.fixture(scope="session")
+def binned_workspace() -> dict:
+    """A plain pyhf workspace, the one of pyhf's own documentation."""
+    model = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
+    return {
+        "channels": model.spec["channels"],
+        "observations": [{"name": "singlechannel", "data": [51.0, 48.0]}],
+        "measurements": [{"name": "measurement", "config": {"poi": "mu", "parameters": []}}],
+        "version": "1.0.0",
+    }
+
+
+@pytest.fixture(autouse=True)
+def _numpy_backend() -> None:
+    pyhf.set_backend("numpy")
+
+
+def document(text: str = DOCUMENT) -> dict:
+    return yaml.safe_load(text)
