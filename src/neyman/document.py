@@ -208,7 +208,7 @@ def _sample(
                 _check_length(data["lo_data"], bins, [*here, "lo_data"], learned)
         elif kind == "staterror" and data is None:
             if not isinstance(contents, EventSource):
-                raise _error(here, "null means the error of events, but there are none; write a list")
+                raise _error(here, "null is for samples with events; write a list of errors")
         elif kind in {"shapesys", "staterror"}:
             _check_length(data, bins, here, learned)
         elif kind == "normsys" and learned and min(data["hi"], data["lo"]) <= 0:

@@ -229,7 +229,7 @@ class _State:
         length = max(sum(map(len, parts)) for parts in held_out)
         index = torch.zeros(self.options.folds, length, dtype=torch.int64)
         label = torch.zeros(self.options.folds, length, dtype=torch.int64)
-        weight = torch.zeros(self.options.folds, length)
+        weight = torch.zeros(self.options.folds, length, dtype=torch.float32)
         for k, parts in enumerate(held_out):
             n = sum(map(len, parts))
             index[k, :n] = torch.cat(parts)

@@ -60,8 +60,9 @@ class StackedLinear(nn.Module):
     def __init__(self, stacks: int, inputs: int, outputs: int) -> None:
         super().__init__()
         bound = 1 / math.sqrt(inputs)
-        self.weight = nn.Parameter(torch.empty(stacks, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(stacks, 1, outputs).uniform_(-bound, bound))
+        # float32 by name: pyhf's pytorch backend changes torch's default
+        self.weight = nn.Parameter(torch.empty(stacks, inputs, outputs, dtype=torch.float32).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(stacks, 1, outputs, dtype=torch.float32).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, x, self.weight)

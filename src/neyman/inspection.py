@@ -1,0 +1,203 @@
+"""Inspection: what a document or a model holds, as a JSON-able description and as text, and what will limit it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyhf
+
+from neyman.ensemble import Ensemble
+
+if TYPE_CHECKING:
+    from neyman.model import Model
+    from neyman.workspace import Workspace
+
+__all__ = ["constraints", "of_model", "of_workspace", "text"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_TOLERATED_BIAS = 0.1  # in standard deviations
+
+
+def of_workspace(workspace: Workspace) -> dict[str, Any]:
+    """Describe a document; reads its event sources.
+
+    Args:
+        workspace: the document.
+
+    Returns:
+        ``poi``, ``channels``, ``parameters``, ``warnings``.
+    """
+    learned = {}
+    for name in workspace.learned:
+        simulation = workspace.simulation(name)
+        learned[name] = {
+            "features": list(simulation.features),
+            "events": {
+                sample: (len(events), _effective(events.weights)) for sample, events in simulation.samples.items()
+            },
+            "shapes": {sample: list(varied) for sample, varied in simulation.variations.items()},
+        }
+    blind = set(workspace.channels) - {entry["name"] for entry in workspace.document.get("observations", [])}
+    model = pyhf.Model(workspace.spec(), poi_name=workspace.poi_name)
+    return _describe(model, learned, None if blind else workspace.observed())
+
+
+def of_model(model: Model) -> dict[str, Any]:
+    """Describe a model.
+
+    Args:
+        model: the model.
+
+    Returns:
+        What :func:`of_workspace` gives, ``provenance``, and the ``training`` report of each learned channel.
+    """
+    learned = {}
+    for name, channel in model.learned.items():
+        events, shapes = {}, {}
+        for c, sample in enumerate(channel.samples):
+            own = channel.pool.samples == c
+            events[sample] = (int(own.sum()), _effective(channel.pool.summary.weights[own]))
+            shapes[sample] = [v.parameter for v in channel.variations if v.sample == c]
+        learned[name] = {"features": list(channel.features), "events": events, "shapes": shapes}
+    found = _describe(model, learned, model.observed_ensemble)
+    return {**found, "provenance": model.provenance, "training": [report.to_dict() for report in model.report]}
+
+
+def constraints(model: pyhf.Model) -> dict[str, tuple[float, float]]:
+    """Return the centre and width of every constraint term, by the name of its parameter.
+
+    Args:
+        model: the model.
+
+    Example:
+        >>> import pyhf
+        >>> constraints(pyhf.simplemodels.correlated_background([5.0], [50.0], [55.0], [45.0]))
+        {'correlated_bkg_uncertainty': (0.0, 1.0)}
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for name in model.config.auxdata_order:
+        terms = model.config.param_set(name)
+        names = model.config.par_names[model.config.par_slice(name)]
+        scales = terms.factors if terms.pdf_type == "poisson" else [1.0] * terms.n_parameters
+        for parameter, centre, scale, width in zip(names, terms.auxdata, scales, terms.width(), strict=True):
+            found[parameter] = (float(centre / scale), float(width))
+    return found
+
+
+def _describe(model: pyhf.Model, learned: Mapping[str, Mapping[str, Any]], observed: Ensemble | None) -> dict[str, Any]:
+    channels: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    for channel in model.spec["channels"]:
+        name = channel["name"]
+        here = learned.get(name)
+        samples = []
+        for sample in channel["samples"]:
+            expected = float(np.sum(sample["data"]))
+            entry: dict[str, Any] = {"name": sample["name"], "yield": expected}
+            shapes = here["shapes"].get(sample["name"], []) if here else []
+            entry["modifiers"] = [
+                f"{m['name']} ({m['type']}{' and shape' if m['name'] in shapes else ''})" for m in sample["modifiers"]
+            ]
+            if here:
+                entry["simulated"], effective = here["events"][sample["name"]]
+                entry["effective"] = effective
+                bias = math.sqrt(expected / effective)
+                if bias > _TOLERATED_BIAS:
+                    warnings.append(
+                        f"{name}, {sample['name']}: {effective:.0f} effective simulated events for {expected:.4g} "
+                        f"expected ones bias a parameter by about {bias:.2g} sigma: simulate more"
+                    )
+            samples.append(entry)
+        described: dict[str, Any] = {"name": name, "samples": samples, "observed": _observed(observed, name)}
+        described |= {"features": here["features"]} if here else {"bins": model.config.channel_nbins[name]}
+        channels.append(described)
+    if observed is None:
+        warnings.append("there are no observations for all channels: fits and limits need --data or --asimov")
+    config, terms = model.config, constraints(model)
+    parameters = [
+        {"name": name, "init": init, "bounds": list(bounds), "fixed": fixed, "constraint": terms.get(name)}
+        for name, init, bounds, fixed in zip(
+            config.par_names, config.suggested_init(), config.suggested_bounds(), config.suggested_fixed(), strict=True
+        )
+    ]
+    return {"poi": config.poi_name, "channels": channels, "parameters": parameters, "warnings": warnings}
+
+
+def _effective(weights: np.typing.NDArray[np.float64]) -> float:
+    """Return how many events of equal weight have the same statistical power."""
+    return float(weights.sum() ** 2 / np.sum(weights**2))
+
+
+def _observed(observed: Ensemble | None, channel: str) -> float | None:
+    if observed is None:
+        return None
+    events = observed.events.get(channel)
+    return float(np.sum(observed.counts[channel]) if events is None else events.weights.sum())
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """Return a description as text to be read.
+
+    Args:
+        found: what :func:`of_workspace` or :func:`of_model` returned.
+    """
+    lines = [f"parameter of interest: {found['poi'] or 'none'}"]
+    for channel in found["channels"]:
+        learned = "features" in channel
+        kind = f"learned from {', '.join(channel['features'])}" if learned else f"{channel['bins']} bins"
+        lines += ["", f"channel {channel['name']}: {kind}"]
+        rows = [("sample", "yield", *(("simulated",) if learned else ()), "modifiers")]
+        for sample in channel["samples"]:
+            simulated = (f"{sample['simulated']}",) if learned else ()
+            rows.append((sample["name"], f"{sample['yield']:.5g}", *simulated, ", ".join(sample["modifiers"])))
+        if channel["observed"] is not None:
+            rows.append(("observed", f"{channel['observed']:.5g}", *(("",) if learned else ()), ""))
+        lines += _table(rows, right={1, 2} if learned else {1})
+    rows = [("parameter", "start", "bounds", "constraint")]
+    for parameter in found["parameters"]:
+        term = parameter["constraint"]
+        kind = "free" if term is None else f"{term[0]:.5g} +/- {term[1]:.3g}"
+        low, high = parameter["bounds"]
+        bounds = f"{low:g} to {high:g}"
+        rows.append((parameter["name"], f"{parameter['init']:.5g}", bounds, "fixed" if parameter["fixed"] else kind))
+    lines += ["", *_table(rows, right={1}, indent="")]
+    if "training" in found:
+        lines += ["", *_provenance(found["provenance"])]
+        for report in found["training"]:
+            lines += ["", *repr(_report(report)).splitlines()]
+    lines += ["", *(f"warning: {warning}" for warning in found["warnings"])] if found["warnings"] else []
+    return "\n".join(lines)
+
+
+def _report(fields: Mapping[str, Any]) -> Any:
+    from neyman.results import TrainingReport
+
+    return TrainingReport(fields["channel"], tuple(fields["features"]), tuple(fields["classifiers"]))
+
+
+def _provenance(provenance: Mapping[str, Any]) -> list[str]:
+    lines = ["provenance"]
+    for key, value in provenance.items():
+        if key == "files":
+            continue
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value
+        lines.append(f"  {key}: {shown}")
+    files = [(f["file"], f"{f['size']} bytes", f"sha256 {f['sha256'][:12]}") for f in provenance.get("files", [])]
+    return lines + _table(files, right={1})
+
+
+def _table(rows: Iterable[tuple[str, ...]], right: set[int], indent: str = "  ") -> list[str]:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [c.rjust(w) if k in right else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append((indent + "  ".join(cells)).rstrip())
+    return lines

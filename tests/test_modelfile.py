@@ -1,0 +1,112 @@
+"""The model file: a faithful copy, written in one step, refused when it is not whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import neyman
+from neyman.exceptions import InvalidModelFile
+
+
+@pytest.fixture(scope="module")
+def path(trained, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "analysis.neyman"
+    trained.save(path)
+    return path
+
+
+def rewritten(path: Path, folder: Path, **changes) -> Path:
+    """Copy a model file with some members changed."""
+    target = folder / "changed.neyman"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as archive:
+        for name in source.namelist():
+            content = changes.get(name.split(".")[0], source.read(name))
+            if content is not None:
+                archive.writestr(name, content)
+    return target
+
+
+def test_a_loaded_model_gives_the_same_likelihood(path, model, data):
+    again = neyman.Model.load(path)
+    pars = np.array(model.config.suggested_init()) + 0.05
+    assert again.evaluate(pars, data)[0] == pytest.approx(model.evaluate(pars, data)[0], abs=1e-4)
+    assert np.array_equal(again.observed, data)
+    assert again.config.poi_name == "mu"
+
+
+def test_provenance_and_training_are_kept(path, document_path):
+    again = neyman.Model.load(path)
+    files = {Path(entry["file"]).name for entry in again.provenance["files"]}
+    assert files == {"signal.root", "background.root", "data.root"}
+    assert again.provenance["seed"] == 3
+    assert [report.channel for report in again.report] == ["SR"]
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(InvalidModelFile, match="no such model file; make one with 'neyman train'"):
+        neyman.Model.load(tmp_path / "none.neyman")
+
+
+@pytest.mark.parametrize("size", [0, 10, 5000, -20])
+def test_a_truncated_file_is_refused(path, tmp_path, size):
+    part = tmp_path / "part.neyman"
+    part.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InvalidModelFile, match="part.neyman"):
+        neyman.Model.load(part)
+
+
+def test_a_flipped_byte_is_noticed(path, tmp_path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    bad = tmp_path / "bad.neyman"
+    bad.write_bytes(content)
+    with pytest.raises(InvalidModelFile, match="corrupt"):
+        neyman.Model.load(bad)
+
+
+def test_a_newer_format_asks_for_an_upgrade(path, tmp_path):
+    with zipfile.ZipFile(path) as archive:
+        header = json.loads(archive.read("neyman.json"))
+    newer = rewritten(path, tmp_path, neyman=json.dumps({**header, "format": 99}))
+    with pytest.raises(InvalidModelFile, match="format 99.*upgrade neyman"):
+        neyman.Model.load(newer)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "not JSON"])
+def test_a_zip_that_is_no_model_file_is_refused(path, tmp_path, content):
+    with pytest.raises(InvalidModelFile, match="not a model file"):
+        neyman.Model.load(rewritten(path, tmp_path, neyman=content))
+
+
+def test_a_missing_member_is_refused(path, tmp_path):
+    with pytest.raises(InvalidModelFile, match="not a model file"):
+        neyman.Model.load(rewritten(path, tmp_path, weights=None))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_a_full_disk_leaves_the_old_file_as_it_was(path, tmp_path):
+    target = tmp_path / "analysis.neyman"
+    target.write_bytes(path.read_bytes())
+
+    def full_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    code = f"import neyman; neyman.Model.load({str(path)!r}).save({str(target)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], preexec_fn=full_disk, capture_output=True, text=True, env={**os.environ}
+    )
+    assert done.returncode != 0
+    assert "File too large" in done.stderr
+    assert target.read_bytes() == path.read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == ["analysis.neyman"]
