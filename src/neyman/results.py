@@ -84,7 +84,8 @@ class FitResult(Result):
                 rows.append((name, f"{self.bestfit[i]:.5g}", "fixed", ""))
                 continue
             value, uncertainty = rounded(float(self.bestfit[i]), float(self.uncertainty[i]))
-            minos = "".join(f"{side:+.3g} " for side in self.minos.get(name, ())).strip()
+            form = "+.3g" if "e" in value else f"+.{len(value.partition('.')[2])}f"
+            minos = " ".join(format(side, form) for side in self.minos.get(name, ()))
             rows.append((name, value, uncertainty, minos))
         return rows
 
@@ -227,7 +228,7 @@ class TrainingReport(Result):
         for name, classes, folds, epochs, loss, closure in self.rows():
             lines.append(f"  {name}: {classes}")
             lines.append(f"    {folds} folds, best epochs {epochs}, validation loss {loss}")
-            lines.append(f"    closure {closure}")
+            lines.append(f"    closure, chi2/bins: {closure}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

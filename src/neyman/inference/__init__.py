@@ -1,0 +1,1 @@
+"""Inference: fits, scans and limits of any model with an exact gradient."""
