@@ -61,7 +61,7 @@ def test_a_missing_file_says_how_to_make_one(tmp_path):
 def test_a_truncated_file_is_refused(path, tmp_path, size):
     part = tmp_path / "part.neyman"
     part.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InvalidModelFile, match="part.neyman"):
+    with pytest.raises(InvalidModelFile, match=r"part\.neyman"):
         neyman.Model.load(part)
 
 
@@ -78,7 +78,7 @@ def test_a_newer_format_asks_for_an_upgrade(path, tmp_path):
     with zipfile.ZipFile(path) as archive:
         header = json.loads(archive.read("neyman.json"))
     newer = rewritten(path, tmp_path, neyman=json.dumps({**header, "format": 99}))
-    with pytest.raises(InvalidModelFile, match="format 99.*upgrade neyman"):
+    with pytest.raises(InvalidModelFile, match=r"format 99.*upgrade neyman"):
         neyman.Model.load(newer)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import difflib
+import datetime as dt
 import hashlib
 import json
 import logging
@@ -14,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from neyman.exceptions import InvalidDocument
 from neyman.learning import train_mixture
 from neyman.model import Model
-from neyman.training import TrainingOptions, choose_device
+from neyman.options import TrainingOptions, training_options
+from neyman.training import choose_device
 from neyman.workspace import ChannelSimulation, Workspace
 
-__all__ = ["train", "training_options"]
+__all__ = ["train"]
 
 
 def __dir__() -> list[str]:
@@ -61,7 +60,7 @@ def train(
         Unsupported: if the device cannot be used.
     """
     torch_device = choose_device(device)
-    options = {name: training_options(workspace.network(name), name) for name in workspace.learned}
+    options = {name: training_options(workspace.network(name)) for name in workspace.learned}
     spec = workspace.spec()
     provenance = _provenance(workspace, seed)
     folder = None if checkpoint is None else _checkpoints(Path(checkpoint), workspace, options, provenance)
@@ -88,40 +87,6 @@ def train(
     return model
 
 
-def training_options(network: dict[str, Any], channel: str) -> TrainingOptions:
-    """Return the options of a channel's ``network:``.
-
-    Args:
-        network: the mapping as written.
-        channel: its name, for messages.
-
-    Raises:
-        InvalidDocument: if a key is unknown or a value makes no sense.
-
-    Example:
-        >>> training_options({"kind": "mixture", "hidden": [32, 32]}, "SR").hidden
-        (32, 32)
-    """
-    given = {key: value for key, value in network.items() if key != "kind"}
-    defaults = dataclasses.asdict(TrainingOptions())
-    for key, value in given.items():
-        where = f"channel {channel}: network.{key}"
-        if key not in defaults:
-            near = difflib.get_close_matches(key, defaults, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"the options are {', '.join(defaults)}"
-            raise InvalidDocument(f"{where} is not an option of a mixture: {hint}")
-        if key == "hidden":
-            valid = isinstance(value, list | tuple) and all(isinstance(n, int) and n > 0 for n in value)
-            given[key] = tuple(value) if valid else value
-        elif isinstance(defaults[key], int):
-            valid = isinstance(value, int) and not isinstance(value, bool) and value > (1 if key == "folds" else 0)
-        else:
-            valid = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-        if not valid:
-            raise InvalidDocument(f"{where}: {value!r} makes no sense; the default is {defaults[key]!r}")
-    return TrainingOptions(**given)
-
-
 def _warn_of_small_samples(simulation: ChannelSimulation) -> None:
     """Say what the size of the simulation costs: a bias of about sqrt(expected / simulated) standard deviations."""
     for sample, events in simulation.samples.items():
@@ -143,7 +108,7 @@ def _warn_of_small_samples(simulation: ChannelSimulation) -> None:
 def _provenance(workspace: Workspace, seed: int) -> dict[str, Any]:
     packages = ("neyman", "torch", "pyhf", "numpy", "uproot")
     return {
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "measurement": workspace.measurement,
         "versions": {package: version(package) for package in packages},

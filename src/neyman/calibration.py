@@ -1,4 +1,4 @@
-"""Calibration of classifiers: logistic regression on out-of-fold logits, whose optimum makes every score average to zero."""
+"""Calibration of classifiers: logistic regression on out-of-fold logits that makes every score average to zero."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class Variation:
 
     @property
     def one_sided(self) -> bool:
+        """Whether one side is the nominal sample."""
         return self.hi is None or self.lo is None
 
 
@@ -67,7 +68,7 @@ class Calibration:
 def slopes_and_curvatures(
     sides: NDArray[np.float64], variations: Sequence[Variation]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return slopes and curvatures, shape ``(N, M)``, from the log-ratios ``(N, V)`` of all varied sources."""
+    """Return slopes and curvatures ``(N, M)`` from the log-ratios ``(N, V)`` of all varied sources."""
     zero = np.zeros(len(sides))
     hi = [zero if v.hi is None else sides[:, v.hi] for v in variations]
     lo = [zero if v.lo is None else sides[:, v.lo] for v in variations]
@@ -79,7 +80,8 @@ def slopes_and_curvatures(
 def sample_ratios(log_ratios: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``g_c = C softmax_c`` from logits, both of shape ``(N, C)``."""
     shifted = np.exp(log_ratios - log_ratios.max(axis=1, keepdims=True))
-    return shifted * (log_ratios.shape[1] / shifted.sum(axis=1, keepdims=True))
+    ratios: NDArray[np.float64] = shifted * (log_ratios.shape[1] / shifted.sum(axis=1, keepdims=True))
+    return ratios
 
 
 def shape_scores(
@@ -136,7 +138,7 @@ def corrected(
 
 
 def regressors(values: NDArray[np.float64], scores: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Return the features of a calibration: a constant, the logits' differences and, at the second stage, the scores."""
+    """Return the features of a calibration: a constant, the logits' differences and, if given, the scores."""
     columns = [np.ones((len(values), 1)), values]
     return np.concatenate(columns if scores is None else [*columns, scores], axis=1)
 
@@ -154,7 +156,8 @@ def balanced_weights(weights: NDArray[np.float64], labels: NDArray[np.int64]) ->
         array([0.25, 0.75, 1.  ])
     """
     totals = np.bincount(labels, weights)
-    return weights / totals[labels]
+    balanced: NDArray[np.float64] = weights / totals[labels]
+    return balanced
 
 
 def fit_logistic(
@@ -166,9 +169,9 @@ def fit_logistic(
 ) -> NDArray[np.float64]:
     """Fit ``logits = offset + features @ coefficients`` by multinomial logistic regression.
 
-    At the optimum ``sum_i w_i (1[y_i = c] - p_c(x_i)) f(x_i) = 0`` for every class ``c`` and feature ``f``: with class-balanced
-    weights the classifier then has the labelled simulation's mean of ``f`` in every class. With the scores of a
-    likelihood among the features, every score averages to zero.
+    At the optimum ``sum_i w_i (1[y_i = c] - p_c(x_i)) f(x_i) = 0`` for every class ``c`` and feature ``f``: with
+    class-balanced weights the classifier then has the labelled simulation's mean of ``f`` in every class. With the
+    scores of a likelihood among the features, every score averages to zero.
 
     Args:
         offset: logits to be corrected, shape ``(N, C)``.
@@ -196,7 +199,8 @@ def fit_logistic(
 
     def values(flat: NDArray[np.float64]) -> NDArray[np.float64]:
         free = x @ flat.reshape(shape)
-        return offset + np.concatenate([free, np.zeros((len(x), 1))], axis=1)
+        corrected: NDArray[np.float64] = offset + np.concatenate([free, np.zeros((len(x), 1))], axis=1)
+        return corrected
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = values(flat)

@@ -1,4 +1,4 @@
-"""Learned channels: a mixture's summary of an ensemble (`encode`, once) and its log-ratio (`log_ratio`, at every step)."""
+"""Learned channels: the summary of an ensemble (``encode``, once) and its log-ratio (``log_ratio``, at every step)."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ class MixtureChannel:
         if not self._varied:
             return summary.ratios, {}
         shapes = summary.ratios.copy()
-        factors = {}
+        factors: dict[int, tuple[NDArray[np.float64], ...]] = {}
         curve, d_curve = interpolation(alphas, self._one_sided)
         for c, index in self._varied.items():
             u, v, dv = alphas[index], curve[index], d_curve[index]

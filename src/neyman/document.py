@@ -12,6 +12,7 @@ import numpy as np
 
 from neyman.exceptions import InvalidDocument
 from neyman.ntuples import EventSource
+from neyman.options import training_options
 from neyman.schema import hint, place
 
 __all__ = ["NETWORKS", "Channel", "Contents", "Sample", "check_edges", "resolve"]
@@ -25,11 +26,7 @@ Contents: TypeAlias = "EventSource | list[float]"
 """What HistFactory has a list for: the contents of the bins, or the events to fill them with."""
 
 
-def _any_options(options: Mapping[str, Any]) -> None:
-    """Leave the options to the network itself."""
-
-
-NETWORKS: dict[str, Callable[[Mapping[str, Any]], None]] = {"mixture": _any_options}
+NETWORKS: dict[str, Callable[[Mapping[str, Any]], object]] = {"mixture": training_options}
 """The kinds of network; each value checks the options beside ``kind`` and raises InvalidDocument."""
 
 

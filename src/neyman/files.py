@@ -29,10 +29,10 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with replacing(f"{folder}/result.json") as stream:
-        ...         stream.write(b"{}")
-        ...     open(f"{folder}/result.json").read()
-        2
+        ...     path = Path(folder, "result.json")
+        ...     with replacing(path) as stream:
+        ...         _ = stream.write(b"{}")
+        ...     path.read_text()
         '{}'
     """
     path = Path(path)

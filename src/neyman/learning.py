@@ -1,4 +1,4 @@
-"""Learning a mixture channel from its simulation: cross-fit, average, calibrate (arXiv:1506.02169, arXiv:2412.01600)."""
+"""Learning a mixture channel from its simulation: cross-fit, average, calibrate (arXiv:1506.02169)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from neyman.channels import MixtureChannel, MixtureSummary, Pool
 from neyman.diagnostics import calibration_curve, reweighting
 from neyman.ensemble import Events
 from neyman.exceptions import InvalidEvents
+from neyman.options import TrainingOptions
 from neyman.results import TrainingReport
-from neyman.training import TrainedClassifier, TrainingOptions, fold_of, logits, train_classifier
+from neyman.training import TrainedClassifier, fold_of, logits, train_classifier
 from neyman.workspace import ChannelSimulation
 
 __all__ = ["train_mixture"]
@@ -152,7 +153,7 @@ def _check_sizes(simulation: ChannelSimulation, folds: int) -> None:
         for source in [events, *varied]:
             if len(source) < 10 * folds:
                 raise InvalidEvents(
-                    f"channel {simulation.channel}: sample {sample} has {len(source)} simulated events, too few to train"
+                    f"channel {simulation.channel}: sample {sample} has {len(source)} simulated events, too few for"
                     f" {folds} networks: at least {10 * folds} are needed"
                 )
 
@@ -207,9 +208,7 @@ def _calibration(
             binary = np.repeat([0, 1], [len(raw[0]) for raw in pair])
             both = np.concatenate([sources[c][position].weights, nominal[c].weights])
             offset = np.concatenate([values, np.zeros_like(values)], axis=1)
-            columns.append(
-                fit_logistic(offset, regressors(values, here), binary, balanced_weights(both, binary))[:, 0]
-            )
+            columns.append(fit_logistic(offset, regressors(values, here), binary, balanced_weights(both, binary))[:, 0])
         width = 2 + features.shape[1] - classes  # a constant, the column's own logit, the scores
         return of_samples, np.stack(columns, axis=1) if columns else np.zeros((width, 0))
 
@@ -255,7 +254,8 @@ def _signs(events: Events, options: TrainingOptions, seed: int, train: Any) -> N
         values = logits(trained.network, part.features, fold_of(len(part), options.folds, seed))
         log_ratio[mask] = values[:, 0] - values[:, 1]
     probability = expit(log_ratio + np.log(positive.weights.sum() / negative.weights.sum()))
-    return np.clip(2 * probability - 1, 0.01, None)
+    signs: NDArray[np.float64] = np.clip(2 * probability - 1, 0.01, None)
+    return signs
 
 
 def _entry(name: str, classes: Sequence[str], trained: TrainedClassifier) -> dict[str, Any]:
@@ -304,8 +304,12 @@ def _variation_entry(
 ) -> dict[str, Any]:
     name, nominal = list(simulation.samples.items())[sample]
     layout = [v for v in networks.layout if v.sample == sample]
-    columns = {column: f"{v.parameter} {side}" for v in layout for side, column in (("hi", v.hi), ("lo", v.lo))}
-    columns.pop(None, None)  # type: ignore[call-overload]
+    columns = {
+        column: f"{v.parameter} {side}"
+        for v in layout
+        for side, column in (("hi", v.hi), ("lo", v.lo))
+        if column is not None
+    }
     entry = _entry(f"variations of {name}", ["nominal", *columns.values()], trained)
 
     def log_ratio(raw: Raw, column: int) -> NDArray[np.float64]:
@@ -315,9 +319,7 @@ def _variation_entry(
         at_nominal, at_varied = log_ratio(labelled[sample], column), log_ratio(raw, column)
         member = np.repeat([False, True], [len(nominal), len(events)])
         weights = balanced_weights(np.concatenate([nominal.weights, events.weights]), member.astype(np.int64))
-        entry["calibration"][label] = calibration_curve(
-            expit(np.concatenate([at_nominal, at_varied])), member, weights
-        )
+        entry["calibration"][label] = calibration_curve(expit(np.concatenate([at_nominal, at_varied])), member, weights)
         entry["reweighting"] += reweighting(
             simulation.features,
             (nominal.features, nominal.weights),

@@ -59,7 +59,7 @@ class Model(pyhf.Model):
         >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
         >>> data = model.data(neyman.Ensemble(counts={"CR": [52, 61]}))
         >>> model.logpdf([1.0], data).round(4)
-        array([-5.9011])
+        array([-5.9197])
     """
 
     def __init__(
@@ -88,7 +88,10 @@ class Model(pyhf.Model):
 
     def __repr__(self) -> str:
         binned = [name for name in self.config.channels if name not in self.learned]
-        parts = [f"learned channels: {', '.join(self.learned) or 'none'}", f"binned channels: {', '.join(binned) or 'none'}"]
+        parts = [
+            f"learned channels: {', '.join(self.learned) or 'none'}",
+            f"binned channels: {', '.join(binned) or 'none'}",
+        ]
         return f"neyman.Model({'; '.join(parts)}; {self.config.npars} parameters, POI {self.config.poi_name})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -154,10 +157,12 @@ class Model(pyhf.Model):
             total = events[name].weights.sum()
             if not np.isclose(part[0], total, rtol=1e-6, atol=1e-6):
                 raise InvalidPdfData(
-                    f"channel {name}: the main data have {part[0]:g} events, but the weights of its events add up to {total:g}"
+                    f"channel {name}: the main data have {part[0]:g} events, but their weights add up to {total:g}"
                 )
         if sum(len(e) for e in events.values()) != len(rows):
-            raise InvalidPdfData("the data have events of a channel that is not a learned one: pack them with model.data")
+            raise InvalidPdfData(
+                "the data have events of a channel that is not a learned one: pack them with model.data"
+            )
         return Ensemble(events, counts, aux)
 
     def encode(self, ensemble: Ensemble) -> dict[str, MixtureSummary]:
@@ -191,16 +196,23 @@ class Model(pyhf.Model):
                 width, features = ensemble.events[name].features.shape[1], self.learned[name].features
                 if width != len(features):
                     raise InvalidEnsemble(
-                        f"channel {name}: the events have {width} features, the model {len(features)}: {', '.join(features)}"
+                        f"channel {name}: the events have {width} features, the model {len(features)}: "
+                        f"{', '.join(features)}"
                     )
             elif len(ensemble.counts[name]) != self.config.channel_nbins[name]:
                 bins = self.config.channel_nbins[name]
-                raise InvalidEnsemble(f"channel {name}: {len(ensemble.counts[name])} counts given, but it has {bins} bins")
+                raise InvalidEnsemble(
+                    f"channel {name}: {len(ensemble.counts[name])} counts given, but it has {bins} bins"
+                )
         for name in [*ensemble.events, *ensemble.counts]:
             if name not in self.config.channels:
-                raise InvalidEnsemble(f"channel {name}: the model has no such channel; it has {', '.join(self.config.channels)}")
+                raise InvalidEnsemble(
+                    f"channel {name}: the model has no such channel; it has {', '.join(self.config.channels)}"
+                )
         if ensemble.auxdata is not None and len(ensemble.auxdata) != self.config.nauxdata:
-            raise InvalidEnsemble(f"{len(ensemble.auxdata)} auxiliary data given, but the model has {self.config.nauxdata}")
+            raise InvalidEnsemble(
+                f"{len(ensemble.auxdata)} auxiliary data given, but the model has {self.config.nauxdata}"
+            )
 
     def _split(self, data: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         fixed = self.config.nmaindata + self.config.nauxdata
@@ -246,7 +258,8 @@ class Model(pyhf.Model):
     def _checked(self, pars: ArrayLike, data: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if pyhf.tensorlib.name != "numpy":
             raise Unsupported(
-                f"pyhf's {pyhf.tensorlib.name} backend is not supported: call pyhf.set_backend('numpy', neyman.optimizer())"
+                f"pyhf's {pyhf.tensorlib.name} backend is not supported: "
+                "call pyhf.set_backend('numpy', neyman.optimizer())"
             )
         pars = np.asarray(pars, dtype=np.float64)
         if pars.shape != (self.config.npars,):
@@ -352,7 +365,7 @@ class Model(pyhf.Model):
 
     @property
     def fullpdf_tv(self) -> Any:
-        """pyhf's view of main and auxiliary data, for models without learned channels."""
+        """Pyhf's view of main and auxiliary data, for models without learned channels."""
         if self.learned:
             raise Unsupported("a saturated goodness of fit does not exist for unbinned data: use diagnostics or toys")
         return self._fullpdf_tv

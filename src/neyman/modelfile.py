@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from neyman.calibration import Calibration, Variation
 from neyman.channels import MixtureChannel, MixtureSummary, Pool
 from neyman.ensemble import Ensemble, Events
 from neyman.exceptions import InvalidModelFile
+from neyman.files import replacing
 from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
 from neyman.results import TrainingReport, from_json
@@ -39,7 +38,7 @@ FORMAT = 1
 
 
 def save(model: Model, path: Path) -> None:
-    """Write a model file under a temporary name beside ``path``, then rename it."""
+    """Write a model file, completely or not at all."""
     weights: dict[str, torch.Tensor] = {}
     arrays: dict[str, NDArray[Any]] = {}
     header = {
@@ -52,22 +51,10 @@ def save(model: Model, path: Path) -> None:
         "channels": [_pack(channel, weights, arrays) for channel in model.learned.values()],
         "observed": _pack_ensemble(model.observed_ensemble, arrays),
     }
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                archive.writestr("neyman.json", json.dumps(header, indent=1, allow_nan=False))
-                archive.writestr("weights.safetensors", safetensors.torch.save(weights))
-                archive.writestr("arrays.npz", _npz(arrays))
-            stream.flush()
-            os.fsync(stream.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("neyman.json", json.dumps(header, indent=1, allow_nan=False))
+        archive.writestr("weights.safetensors", safetensors.torch.save(weights))
+        archive.writestr("arrays.npz", _npz(arrays))
 
 
 def load(path: Path) -> Model:
@@ -79,7 +66,7 @@ def load(path: Path) -> Model:
             header = json.loads(archive.read("neyman.json"))
             if header["format"] > FORMAT:
                 raise InvalidModelFile(
-                    f"{path}: model file of format {header['format']}, but this version reads up to {FORMAT}: upgrade neyman"
+                    f"{path}: format {header['format']}, but this version reads up to {FORMAT}: upgrade neyman"
                 )
             weights = safetensors.torch.load(archive.read("weights.safetensors"))
             with np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False) as stored:
@@ -106,9 +93,7 @@ def load(path: Path) -> Model:
         raise InvalidModelFile(f"{path}: not a model file, or a corrupt one ({reason})") from error
 
 
-def _pack(
-    channel: MixtureChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]
-) -> dict[str, Any]:
+def _pack(channel: MixtureChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Put the channel's tensors and arrays where they belong and return the rest as JSON."""
     networks = {
         "samples": channel.sample_classifier,
@@ -122,7 +107,7 @@ def _pack(
         for key, value in network.state_dict().items():
             weights[f"{channel.name}/{name}/{key}"] = value.contiguous()
     pool = channel.pool
-    own = {
+    own: dict[str, NDArray[Any]] = {
         "yields": channel.yields,
         "calibration samples 1": channel.calibration.samples[0],
         "calibration samples 2": channel.calibration.samples[1],

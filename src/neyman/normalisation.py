@@ -1,4 +1,4 @@
-"""Normalisation of a varied density over the pool for every value of its nuisance parameters, compressed to few groups."""
+"""Normalisation of a varied density over the pool, compressed to few groups, for every value of its parameters."""
 
 from __future__ import annotations
 

@@ -37,10 +37,12 @@ class EnsemblePdf:
     def __getitem__(self, index: int) -> Any:
         return list(self)[index]
 
-    def expected_data(self) -> NDArray[np.float64]:
+    def expected_data(self) -> Any:
+        """Return the Asimov data vector."""
         return self._model.expected_data(self._pars)
 
     def log_prob(self, data: ArrayLike) -> NDArray[np.float64]:
+        """Return the log-likelihood of a data vector."""
         return np.array(self._model.evaluate(self._pars, data)[0])
 
     def sample(self, sample_shape: tuple[int, ...] = ()) -> Any:
@@ -76,8 +78,8 @@ class _MainPdf:
     def __init__(self, model: Any, pars: NDArray[np.float64]) -> None:
         self._model, self._pars = model, pars
 
-    def expected_data(self) -> NDArray[np.float64]:
+    def expected_data(self) -> Any:
         return self._model.expected_data(self._pars, include_auxdata=False)
 
-    def log_prob(self, maindata: ArrayLike) -> NDArray[np.float64]:
+    def log_prob(self, maindata: ArrayLike) -> Any:
         return self._model.mainlogpdf(maindata, self._pars)

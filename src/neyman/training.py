@@ -20,37 +20,13 @@ from neyman.ensemble import Events
 from neyman.exceptions import Unsupported
 from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
+from neyman.options import TrainingOptions
 
-__all__ = ["TrainedClassifier", "TrainingOptions", "choose_device", "fold_of", "logits", "train_classifier"]
+__all__ = ["TrainedClassifier", "choose_device", "fold_of", "logits", "train_classifier"]
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a classifier is built and trained; every field is a key of a channel's ``network:``.
-
-    Args:
-        hidden: sizes of the hidden layers.
-        folds: number of networks, each trained on all folds but one.
-        epochs: passes over the average class, at most.
-        batch_size: events a step and fold.
-        learning_rate: its peak; it rises over the first steps and falls to zero as a cosine.
-        weight_decay: AdamW's.
-        patience: epochs without improvement on the left-out fold after which a fold stops.
-        minimum_steps: small simulations get as many epochs as make this number of steps.
-    """
-
-    hidden: tuple[int, ...] = (64, 64)
-    folds: int = 5
-    epochs: int = 12
-    batch_size: int = 2048
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-4
-    patience: int = 6
-    minimum_steps: int = 500
 
 
 @dataclass(frozen=True, eq=False)

@@ -236,7 +236,7 @@ class Workspace:
             if channel.observation is None:
                 raise InvalidDocument(f"observations: channel {name!r} is blind; add an observation of that name")
             if channel.features and isinstance(channel.observation, EventSource):
-                events[name] = self._read(channel.observation, channel.expressions)
+                events[name] = self._read(channel.observation, channel.expressions, allow_empty=True)
             else:
                 counts[name] = self._counts(channel, channel.binning)
         return Ensemble(events, counts)
@@ -335,10 +335,10 @@ class Workspace:
                     found[source, channel.expressions] = None
         yield from found
 
-    def _read(self, source: EventSource, expressions: tuple[str, ...]) -> Events:
+    def _read(self, source: EventSource, expressions: tuple[str, ...], *, allow_empty: bool = False) -> Events:
         key = (source, expressions)
         if key not in self._events:
-            self._events[key] = ntuples.read(source, expressions, progress=self.progress)
+            self._events[key] = ntuples.read(source, expressions, progress=self.progress, allow_empty=allow_empty)
         return self._events[key]
 
     def _simulated(
@@ -365,7 +365,7 @@ class Workspace:
 
     def _counts(self, channel: Channel, binning: tuple[str, tuple[float, ...]] | None) -> list[float]:
         if isinstance(channel.observation, EventSource) and binning:
-            return fill_bins(self._read(channel.observation, (binning[0],)), binning).contents
+            return fill_bins(self._read(channel.observation, (binning[0],), allow_empty=True), binning).contents
         assert isinstance(channel.observation, list)
         return list(channel.observation)
 

@@ -52,7 +52,14 @@ def test_toy_based_hypotest_agrees_with_asymptotics(model, data):
     np.random.seed(5)
     asymptotic = float(pyhf.infer.hypotest(1.4, data, model, test_stat="qtilde", return_tail_probs=True)[1][0])
     toys = pyhf.infer.hypotest(
-        1.4, data, model, test_stat="qtilde", calctype="toybased", ntoys=150, track_progress=False, return_tail_probs=True
+        1.4,
+        data,
+        model,
+        test_stat="qtilde",
+        calctype="toybased",
+        ntoys=150,
+        track_progress=False,
+        return_tail_probs=True,
     )[1][0]
     # four binomial standard errors of 150 toys, and 0.03 for what asymptotics leave out
     assert float(toys) == pytest.approx(asymptotic, abs=4 * np.sqrt(0.25 / 150) * 2 * np.sqrt(asymptotic) + 0.03)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ class FeatureScaler(nn.Module):
         self.register_buffer("scale", scale.to(torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled features, of the shape of ``x``: ``(..., d)``."""
         z = (x - self.centre) / self.scale
         excess = (z.abs() - self.edge).clamp(min=0.0)
         return z.clamp(-self.edge, self.edge) + z.sign() * torch.log1p(excess)
@@ -65,6 +67,7 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(stacks, 1, outputs, dtype=torch.float32).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return ``(K, B, o)``."""
         return torch.baddbmm(self.bias, x, self.weight)
 
 
@@ -83,7 +86,7 @@ def stacked_mlp(stacks: int, sizes: Sequence[int]) -> nn.Sequential:
         torch.Size([5, 100, 2])
     """
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [StackedLinear(stacks, inputs, outputs), nn.SiLU()]
     last = layers[-2]
     assert isinstance(last, StackedLinear)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from neyman.networks.layers import FeatureScaler, stacked_mlp
@@ -42,10 +41,10 @@ class CrossFitClassifier(nn.Module):
         self.stack = stacked_mlp(folds, [len(scaler.centre), *hidden, classes])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits ``(K, N, C)`` of every network, for features ``(N, d)`` or a batch per fold ``(K, N, d)``."""
+        """Return every network's logits ``(K, N, C)``, for features ``(N, d)`` or a batch per fold ``(K, N, d)``."""
         z = self.scaler(x)
         return self.stack(z.expand(self.folds, *z.shape[-2:]))  # type: ignore[no-any-return]
 
     def mean_logits(self, x: Tensor) -> Tensor:
         """Return the logits ``(N, C)`` of new events ``(N, d)``: the mean over the networks."""
-        return self(x).mean(0)
+        return self.forward(x).mean(0)
