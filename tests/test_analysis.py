@@ -35,10 +35,14 @@ def test_the_same_seed_gives_the_same_model(tmp_path):
     assert first.logpdf(pars, data) == second.logpdf(pars, data)
 
 
-def test_checkpoints_are_gone_after_a_training(tmp_path):
+def test_checkpoints_of_another_training_are_not_taken(tmp_path):
     workspace = neyman.Workspace.load(write_analysis(tmp_path, events=600))
-    neyman.train(workspace, checkpoint=tmp_path / "state")
-    assert not (tmp_path / "state").exists()
+    first = neyman.train(workspace, seed=1, checkpoint=tmp_path / "state")
+    other = neyman.train(workspace, seed=2, checkpoint=tmp_path / "state")
+    again = neyman.train(workspace, seed=2, checkpoint=tmp_path / "state")
+    pars, data = first.config.suggested_init(), first.observed
+    assert first.logpdf(pars, data) != other.logpdf(pars, data)
+    assert again.logpdf(pars, data) == other.logpdf(pars, data)
 
 
 def test_a_folder_that_is_something_else_is_not_taken_for_checkpoints(tmp_path):

@@ -49,7 +49,7 @@ def train(
         device: ``"auto"`` takes a GPU when torch has one.
         progress: whether to show progress bars on standard error.
         checkpoint: a folder that keeps the state of the training; when it is interrupted, the same call resumes it.
-            The folder is removed at the end.
+            It can be deleted once the model is saved.
 
     Returns:
         The model, with the workspace's observations if it has any.
@@ -82,8 +82,6 @@ def train(
         provenance=provenance,
         report=reports,
     )
-    if folder is not None:
-        shutil.rmtree(folder)
     return model
 
 

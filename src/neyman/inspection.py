@@ -10,12 +10,13 @@ import numpy as np
 import pyhf
 
 from neyman.ensemble import Ensemble
+from neyman.rates import constraints
 
 if TYPE_CHECKING:
     from neyman.model import Model
     from neyman.workspace import Workspace
 
-__all__ = ["constraints", "of_model", "of_workspace", "text"]
+__all__ = ["of_model", "of_workspace", "text"]
 
 
 def __dir__() -> list[str]:
@@ -68,27 +69,6 @@ def of_model(model: Model) -> dict[str, Any]:
         learned[name] = {"features": list(channel.features), "events": events, "shapes": shapes}
     found = _describe(model, learned, model.observed_ensemble)
     return {**found, "provenance": model.provenance, "training": [report.to_dict() for report in model.report]}
-
-
-def constraints(model: pyhf.Model) -> dict[str, tuple[float, float]]:
-    """Return the centre and width of every constraint term, by the name of its parameter.
-
-    Args:
-        model: the model.
-
-    Example:
-        >>> import pyhf
-        >>> constraints(pyhf.simplemodels.correlated_background([5.0], [50.0], [55.0], [45.0]))
-        {'correlated_bkg_uncertainty': (0.0, 1.0)}
-    """
-    found: dict[str, tuple[float, float]] = {}
-    for name in model.config.auxdata_order:
-        terms = model.config.param_set(name)
-        names = model.config.par_names[model.config.par_slice(name)]
-        scales = terms.factors if terms.pdf_type == "poisson" else [1.0] * terms.n_parameters
-        for parameter, centre, scale, width in zip(names, terms.auxdata, scales, terms.width(), strict=True):
-            found[parameter] = (float(centre / scale), float(width))
-    return found
 
 
 def _describe(model: pyhf.Model, learned: Mapping[str, Mapping[str, Any]], observed: Ensemble | None) -> dict[str, Any]:
@@ -177,7 +157,8 @@ def text(found: Mapping[str, Any]) -> str:
 
 
 def _report(fields: Mapping[str, Any]) -> Any:
-    from neyman.results import TrainingReport
+    from neyman.rates import constraints
+from neyman.results import TrainingReport
 
     return TrainingReport(fields["channel"], tuple(fields["features"]), tuple(fields["classifiers"]))
 

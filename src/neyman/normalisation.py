@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +20,8 @@ class LogNormalisation:
     With ``Y`` the log-ratios of a sample's systematic variations over its pool and ``t`` functions of the nuisance
     parameters, ``exp(K)`` is what the varied density has to be divided by.
 
-    A sum over the whole pool at every step of a fit would be slow. The points are split, by halves along the widest
-    direction, into groups so narrow that the first two cumulants of each describe it:
+    A sum over the whole pool at every step of a fit would be slow. The points are split along their widest
+    direction into groups so narrow that the first two cumulants of each describe it:
     :math:`K(t) = \log \sum_g w_g \exp(t \cdot \bar y_g + \tfrac12 t^T S_g t)`.
     What this leaves out is the third cumulant inside a group, far below the statistical error of the pool itself.
 
@@ -39,9 +41,7 @@ class LogNormalisation:
     def __init__(self, points: NDArray[np.float64], weights: NDArray[np.float64], groups: int = 512) -> None:
         used = weights > 0
         y, w = points[used].astype(np.float64), weights[used] / weights[used].sum()
-        members = [np.arange(len(y))]
-        while 2 * len(members) <= groups and len(y) >= 16 * len(members):
-            members = [half for group in members for half in _halves(y, group)]
+        members = _grouped(y, w, min(groups, max(len(y) // 8, 1)))
         self._weights = np.array([w[g].sum() for g in members])
         self._means = np.stack([w[g] @ y[g] for g in members]) / self._weights[:, None]
         centred = (y[g] - mean for g, mean in zip(members, self._means, strict=True))
@@ -59,8 +59,18 @@ class LogNormalisation:
         return float(peak + np.log(total)), terms @ (self._means + pulled) / total
 
 
-def _halves(y: NDArray[np.float64], group: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    widest = y[group, int(np.argmax(y[group].var(axis=0)))]
-    middle = len(group) // 2
-    order = np.argpartition(widest, middle)
-    return group[order[:middle]], group[order[middle:]]
+def _grouped(y: NDArray[np.float64], w: NDArray[np.float64], groups: int) -> list[NDArray[np.intp]]:
+    """Split the points into groups; the next to be split is always the one with the largest third cumulant."""
+
+    def entry(group: NDArray[np.intp]) -> tuple[float, int, int, NDArray[np.intp]]:
+        variances = y[group].var(axis=0)
+        widest = int(np.argmax(variances))
+        return -float(w[group].sum() * variances[widest] ** 1.5), int(group[0]), widest, group
+
+    heap = [entry(np.arange(len(y)))]
+    while len(heap) < groups and heap[0][0] < 0:
+        _, _, widest, group = heapq.heappop(heap)
+        low = y[group, widest] < y[group, widest].mean()
+        for half in (group[low], group[~low]):
+            heapq.heappush(heap, entry(half))
+    return [group for *_, group in heap]

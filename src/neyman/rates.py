@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import Unsupported
 
-__all__ = ["Constraints", "Rates"]
+__all__ = ["Constraints", "Rates", "constraints"]
 
 
 def __dir__() -> list[str]:
@@ -221,6 +221,27 @@ class Constraints:
         auxdata[self._normal] = rng.normal(constrained[self._normal], self._inverse_variance**-0.5)
         auxdata[self._poisson] = rng.poisson(self._factor * constrained[self._poisson])
         return auxdata
+
+
+def constraints(model: pyhf.Model) -> dict[str, tuple[float, float]]:
+    """Return the centre and width of every constraint term, by the name of its parameter.
+
+    Args:
+        model: the model.
+
+    Example:
+        >>> import pyhf
+        >>> constraints(pyhf.simplemodels.correlated_background([5.0], [50.0], [55.0], [45.0]))
+        {'correlated_bkg_uncertainty': (0.0, 1.0)}
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for name in model.config.auxdata_order:
+        terms = model.config.param_set(name)
+        names = model.config.par_names[model.config.par_slice(name)]
+        scales = terms.factors if terms.pdf_type == "poisson" else [1.0] * terms.n_parameters
+        for parameter, centre, scale, width in zip(names, terms.auxdata, scales, terms.width(), strict=True):
+            found[parameter] = (float(centre / scale), float(width))
+    return found
 
 
 def _stack(modifications: list[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter
 from neyman.inference.profile import Bounds, Profile, Start, parameter_index
+from neyman.rates import constraints
 from neyman.results import FitResult, ScanResult
 
 __all__ = ["fit", "scan"]
@@ -71,6 +72,7 @@ def fit(
         message = "all parameters are fixed."
     elif not profile.curved:
         message = "converged, but the data do not determine every parameter: the Hessian is not positive definite."
+    terms = constraints(model)
     return FitResult(
         names=tuple(profile.names),
         bestfit=pars,
@@ -81,9 +83,10 @@ def fit(
         valid=True,
         message=message,
         labels=tuple(
-            "fixed" if fix else "constrained" if con else "free"
-            for fix, con in zip(profile.fixed, _constrained(model), strict=True)
+            "fixed" if fix else "constrained" if name in terms else "free"
+            for name, fix in zip(profile.names, profile.fixed, strict=True)
         ),
+        constraints=terms,
     )
 
 
@@ -186,12 +189,3 @@ def _from_the_inside(profile: Profile, indices: list[int], axes: list[Array]) ->
         distance = distance + (((axis - profile.best[0][index]) / scale) ** 2).reshape(shape)
     order = np.argsort(distance, axis=None, kind="stable")
     return [tuple(int(i) for i in np.unravel_index(flat, distance.shape)) for flat in order]
-
-
-def _constrained(model: Any) -> list[bool]:
-    """Return for each parameter whether it has a constraint term."""
-    constrained: list[bool] = []
-    for parameter in model.config.par_order:
-        paramset = model.config.param_set(parameter)
-        constrained += [bool(paramset.constrained)] * paramset.n_parameters
-    return constrained

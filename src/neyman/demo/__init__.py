@@ -1,0 +1,21 @@
+"""The demonstration: a synthetic search as ROOT ntuples, whose exact likelihood is known."""
+
+from neyman.demo.densities import FEATURES, SAMPLES, densities, generate, quadrature, scores
+from neyman.demo.exact import ExactLikelihood
+from neyman.demo.files import YIELDS, make_ntuples
+
+__all__ = [
+    "FEATURES",
+    "SAMPLES",
+    "YIELDS",
+    "ExactLikelihood",
+    "densities",
+    "generate",
+    "make_ntuples",
+    "quadrature",
+    "scores",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
