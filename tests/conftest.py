@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import pyhf
 import pytest
 import torch
 import uproot
-import yaml
 
 import neyman
 
@@ -125,9 +125,8 @@ def binned_workspace() -> dict:
 
 
 @pytest.fixture(autouse=True)
-def _numpy_backend() -> None:
+def _numpy_backend() -> Iterator[None]:
     pyhf.set_backend("numpy")
-
-
-def document(text: str = DOCUMENT) -> dict:
-    return yaml.safe_load(text)
+    yield
+    pyhf.set_backend("numpy")
+    torch.set_default_dtype(torch.float32)  # pyhf's pytorch backend changes it

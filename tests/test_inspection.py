@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pyhf
-import pytest
-
 from neyman import inspection
 from neyman.workspace import Workspace
 
@@ -23,15 +20,6 @@ def a_workspace(observed: bool = True) -> Workspace:
         "observations": [{"name": "CR", "data": [52.0, 58.0]}] if observed else [],
         "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": [LUMI]}}],
     })  # fmt: skip
-
-
-def test_constraints_have_centre_and_width_whatever_their_kind() -> None:
-    model = pyhf.Model({"channels": [{"name": "CR", "samples": [SAMPLE]}], "parameters": [LUMI]}, poi_name="mu")
-    found = inspection.constraints(model)
-    assert found["lumi"] == pytest.approx((1.01, 0.02))
-    assert found["free_shape[0]"] == pytest.approx((1.0, 0.1))  # a Poisson term of relative width 5 / 50
-    assert found["free_shape[1]"] == pytest.approx((1.0, 0.2))
-    assert "mu" not in found
 
 
 def test_a_binned_channel_is_described() -> None:

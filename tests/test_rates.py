@@ -7,7 +7,7 @@ import pyhf
 import pytest
 
 from neyman.exceptions import Unsupported
-from neyman.rates import Constraints, Rates
+from neyman.rates import Constraints, Rates, constraints
 
 CHANNELS = [
     {
@@ -196,3 +196,22 @@ def test_a_model_without_constraints_has_none():
     value, gradient = Constraints(model)([1.0], [])
     assert value == 0.0
     assert gradient.tolist() == [0.0]
+
+
+def test_constraints_have_centre_and_width_whatever_their_kind():
+    sample = {
+        "name": "background",
+        "data": [50.0, 60.0],
+        "modifiers": [
+            {"name": "mu", "type": "normfactor", "data": None},
+            {"name": "lumi", "type": "lumi", "data": None},
+            {"name": "free_shape", "type": "shapesys", "data": [5.0, 12.0]},
+        ],
+    }
+    lumi = {"name": "lumi", "inits": [1.0], "bounds": [[0.9, 1.1]], "auxdata": [1.01], "sigmas": [0.02]}
+    model = pyhf.Model({"channels": [{"name": "CR", "samples": [sample]}], "parameters": [lumi]}, poi_name="mu")
+    found = constraints(model)
+    assert found["lumi"] == pytest.approx((1.01, 0.02))
+    assert found["free_shape[0]"] == pytest.approx((1.0, 0.1))  # a Poisson term of relative width 5 / 50
+    assert found["free_shape[1]"] == pytest.approx((1.0, 0.2))
+    assert "mu" not in found

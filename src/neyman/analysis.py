@@ -73,7 +73,7 @@ def train(
         )
         learned[name] = channel
         reports.append(report)
-    model = Model(
+    return Model(
         spec,
         learned,
         poi_name=workspace.poi_name,
@@ -82,7 +82,6 @@ def train(
         provenance=provenance,
         report=reports,
     )
-    return model
 
 
 def _warn_of_small_samples(simulation: ChannelSimulation) -> None:

@@ -157,8 +157,7 @@ def text(found: Mapping[str, Any]) -> str:
 
 
 def _report(fields: Mapping[str, Any]) -> Any:
-    from neyman.rates import constraints
-from neyman.results import TrainingReport
+    from neyman.results import TrainingReport
 
     return TrainingReport(fields["channel"], tuple(fields["features"]), tuple(fields["classifiers"]))
 
