@@ -294,7 +294,7 @@ def demo(folder: Path, seed: int) -> None:
     """
     from neyman import demo as demonstration
 
-    emit(json.dumps(demonstration.run(folder, seed), indent=2))
+    emit(json.dumps(demonstration.run(folder, seed, progress=_interactive()), indent=2))
 
 
 def _is_document(path: Path) -> bool:

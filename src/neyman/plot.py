@@ -2,6 +2,7 @@
 
 =====================  ==============================================
 ``scan``               a profile likelihood scan, 1-D or 2-D
+``scans``              the same in several analyses of one dataset
 ``limit``              CLs against the parameter of interest, with its band
 ``pulls``              the parameters of a fit against their constraints
 ``correlations``       the correlation matrix of a fit
@@ -31,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from neyman.exceptions import Unsupported
 from neyman.results import FitResult, LimitResult, Result, ScanResult, TrainingReport, rounded
 
-__all__ = ["correlations", "draw", "limit", "pulls", "scan", "training"]
+__all__ = ["correlations", "draw", "limit", "pulls", "scan", "scans", "training"]
 
 
 def __dir__() -> list[str]:
@@ -109,10 +110,7 @@ def _scan_1d(ax: Axes, result: ScanResult) -> None:
     bestfit, uncertainty = float(np.asarray(result.bestfit)), float(np.asarray(result.uncertainty))
     low, high = float(x[0]), float(x[-1])
     top = float(np.clip(1.15 * np.nanmax(q), 5.0, 16.0))
-    for level, percent in ((1.0, "68 %"), (3.84, "95 %")):
-        ax.axhline(level, color=_GREY, linestyle=":", linewidth=1)
-        ax.annotate(percent, (1, level), (-4, 2), xycoords=ax.get_yaxis_transform(),
-                    textcoords="offset points", ha="right", va="bottom", color=_GREY)  # fmt: skip
+    _levels(ax)
     if np.isfinite(uncertainty) and uncertainty > 0:
         fine = np.linspace(low, high, 400)
         parabola = ((fine - bestfit) / uncertainty) ** 2
@@ -123,6 +121,35 @@ def _scan_1d(ax: Axes, result: ScanResult) -> None:
         ax.plot(bestfit, 0, marker="D", color=_VERMILLION, linestyle="none", clip_on=False, zorder=5, label=label)
     ax.set(xlabel=_text(result.name), ylabel=r"$-2\,\Delta\log L$", xlim=(low, high), ylim=(0, top))
     _legend(ax, loc="upper center")
+
+
+def scans(results: Mapping[str, ScanResult]) -> Figure:
+    """Draw profile likelihood scans of one parameter in several analyses of the same data.
+
+    Args:
+        results: the scans, by the name to show.
+    """
+    figure, ax = _single(6.4, 4.8)
+    styles = ["-", (0, (4, 2)), "-.", (0, (1, 1))]
+    for i, (name, result) in enumerate(results.items()):
+        label = "{}: {} $\\pm$ {}".format(
+            name, *rounded(float(_array(result.bestfit)), float(_array(result.uncertainty)))
+        )
+        x, q = _array(result.values), _array(result.delta_twice_nll)
+        ax.plot(x, q, color=_COLOURS[i % len(_COLOURS)], linestyle=styles[i % len(styles)], linewidth=2, label=label)
+        ax.set(xlabel=_text(str(result.name)), xlim=(x.min(), x.max()))
+    _levels(ax)
+    ax.set(ylabel=r"$-2\,\Delta\log L$", ylim=(0, 8))
+    _legend(ax, loc="upper center")
+    return figure
+
+
+def _levels(ax: Axes) -> None:
+    """Mark the 68 % and 95 % levels of one parameter."""
+    for level, percent in ((1.0, "68 %"), (3.84, "95 %")):
+        ax.axhline(level, color=_GREY, linestyle=":", linewidth=1)
+        ax.annotate(percent, (1, level), (-4, 2), xycoords=ax.get_yaxis_transform(),
+                    textcoords="offset points", ha="right", va="bottom", color=_GREY)  # fmt: skip
 
 
 def _scan_2d(ax: Axes, result: ScanResult) -> None:

@@ -3,16 +3,20 @@
 from neyman.demo.densities import FEATURES, SAMPLES, densities, generate, quadrature, scores
 from neyman.demo.exact import ExactLikelihood
 from neyman.demo.files import YIELDS, make_ntuples
+from neyman.demo.running import BINNINGS, binned, run
 
 __all__ = [
+    "BINNINGS",
     "FEATURES",
     "SAMPLES",
     "YIELDS",
     "ExactLikelihood",
+    "binned",
     "densities",
     "generate",
     "make_ntuples",
     "quadrature",
+    "run",
     "scores",
 ]
 
