@@ -118,7 +118,7 @@ class MixtureChannel:
         self.pool = pool
         self._one_sided = np.array([v.one_sided for v in self.variations], dtype=bool)
         self._varied = {
-            c: np.array([m for m, v in enumerate(self.variations) if v.sample == c])
+            c: _without_copies([m for m, v in enumerate(self.variations) if v.sample == c])
             for c in sorted({v.sample for v in self.variations})
         }
         self._normalisations = {}
@@ -193,21 +193,22 @@ class MixtureChannel:
             return 0.0, np.zeros(len(rates)), d_alphas
         shapes, factors = self._shapes(summary, alphas)
         density = rates @ shapes
-        if total <= 0 or not np.all(density[summary.weights != 0] > 0):
+        if not density.min() > 0:
+            density[summary.weights == 0] = 1.0
+        if total <= 0 or not density.min() > 0:
             return -np.inf, np.zeros(len(rates)), d_alphas
-        density[summary.weights == 0] = 1.0
         pulls = summary.weights / density
-        value = float(summary.weights @ np.log(density) - total_weight * np.log(total))
-        d_rates = shapes @ pulls - total_weight / total
+        value = float(summary.weights @ np.log(density, out=density) - total_weight * np.log(total))
+        shares = shapes @ pulls
         for c, (d_slope, d_curvature, d_normalisation) in factors.items():
             index = self._varied[c]
-            share = pulls * shapes[c] * rates[c]
-            d_alphas[index] = (
+            share = pulls * shapes[c]
+            d_alphas[index] = rates[c] * (
                 (summary.slopes[index] @ share) * d_slope
                 + (summary.curvatures[index] @ share) * d_curvature
-                - share.sum() * d_normalisation
+                - shares[c] * d_normalisation
             )
-        return value, d_rates, d_alphas
+        return value, shares - total_weight / total, d_alphas
 
     def densities(self, summary: MixtureSummary, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``g_c m_c`` of every sample and event, shape ``(C, N)``."""
@@ -242,7 +243,10 @@ class MixtureChannel:
         for c, index in self._varied.items():
             u, v, dv = alphas[index], curve[index], d_curve[index]
             log_z, gradient = self._normalisations[c](np.concatenate([u, v]))
-            shapes[c] *= np.exp(u @ summary.slopes[index] + v @ summary.curvatures[index] - log_z)
+            exponent = u @ summary.slopes[index]
+            exponent += v @ summary.curvatures[index]
+            exponent -= log_z
+            shapes[c] *= np.exp(exponent, out=exponent)
             factors[c] = (np.ones_like(u), dv, gradient[: len(u)] + gradient[len(u) :] * dv)
         return shapes, factors
 
@@ -267,7 +271,15 @@ def interpolation(
     size, edge = np.abs(alphas), _QUADRATIC_UP_TO
     square = alphas * alphas
     quadratic = np.where(size <= edge, square, edge * (2 * size - edge))
-    d_quadratic = 2 * np.clip(alphas, -edge, edge)
+    d_quadratic = 2 * np.minimum(np.maximum(alphas, -edge), edge)
+    if not one_sided.any():
+        return quadratic, d_quadratic
     smooth = np.where(size < 1, square * (15 - 10 * square + 3 * square * square) / 8, size)
     d_smooth = np.where(size < 1, alphas * (30 - 40 * square + 18 * square * square) / 8, np.sign(alphas))
     return np.where(one_sided, smooth, quadratic), np.where(one_sided, d_smooth, d_quadratic)
+
+
+def _without_copies(index: list[int]) -> slice | NDArray[np.intp]:
+    """Return rows as a slice where they are consecutive: taking them then copies no events."""
+    first, last = index[0], index[-1] + 1
+    return slice(first, last) if index == list(range(first, last)) else np.array(index)

@@ -286,10 +286,13 @@ class Model(pyhf.Model):
     ) -> tuple[float, NDArray[np.float64]]:
         rates, jacobian = self._rates(pars)
         expected = rates.sum(axis=0)
-        if np.any(expected < 0) or np.any((expected == 0) & (main != 0)):
+        if expected.min() > 0:
+            pulls = main / expected - 1.0
+        elif np.any(expected < 0) or np.any((expected == 0) & (main != 0)):
             return -np.inf, np.zeros(len(pars))
-        value = float(np.sum(xlogy(main, expected) - expected - gammaln(main + 1.0)))
-        pulls = np.divide(main, expected, out=np.zeros_like(main), where=expected > 0) - 1.0
+        else:
+            pulls = np.divide(main, expected, out=np.zeros_like(main), where=expected > 0) - 1.0
+        value = float((xlogy(main, expected) - expected - gammaln(main + 1.0)).sum())
         gradient = pulls @ jacobian.sum(axis=0)
         for term in self._terms:
             ratio, by_rate, by_alpha = term.channel.log_ratio(

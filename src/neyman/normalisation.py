@@ -51,8 +51,9 @@ class LogNormalisation:
 
     def __call__(self, t: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return ``K(t)`` and its gradient, for ``t`` of shape ``(D,)``."""
-        pulled = self._covariances @ t
-        exponent = self._means @ t + 0.5 * (pulled @ t)
+        groups, dimensions = self._means.shape
+        pulled = (self._covariances.reshape(-1, dimensions) @ t).reshape(groups, dimensions)
+        exponent = (self._means + 0.5 * pulled) @ t
         peak = exponent.max()
         terms = self._weights * np.exp(exponent - peak)
         total = terms.sum()
