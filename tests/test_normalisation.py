@@ -36,3 +36,25 @@ def test_its_gradient_is_that_of_its_value(cloud):
 
 def test_at_the_nominal_point_it_is_zero(cloud):
     assert LogNormalisation(*cloud)(np.zeros(4))[0] == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0, 2.0])
+def test_twenty_systematics_at_once_stay_within_the_error_of_the_pool(size):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(50_000, 5))
+    slopes = 0.15 * np.tanh(x @ rng.normal(size=(5, 20))) + 0.03 * (x @ rng.normal(size=(5, 20)))
+    curvatures = -0.02 * (x @ rng.normal(size=(5, 20)) / 2) ** 2
+    normalisation = LogNormalisation(np.concatenate([slopes, curvatures], axis=1), np.ones(len(x)))
+    alphas = rng.normal(0.0, size, size=(5, 20))
+    for t in np.concatenate([alphas, alphas**2], axis=1):
+        terms = np.exp(slopes @ t[:20] + curvatures @ t[20:])
+        statistical_error = terms.std() / terms.mean() / np.sqrt(len(x))
+        assert abs(normalisation(t)[0] - np.log(terms.mean())) < statistical_error
+
+
+def test_many_systematics_have_an_exact_gradient_too():
+    y = np.random.default_rng(4).normal(0.0, 0.2, size=(5000, 10))
+    normalisation = LogNormalisation(y, np.ones(len(y)))
+    t = np.linspace(-1, 1, 10)
+    numeric = [(normalisation(t + 1e-6 * e)[0] - normalisation(t - 1e-6 * e)[0]) / 2e-6 for e in np.eye(10)]
+    np.testing.assert_allclose(normalisation(t)[1], numeric, atol=1e-8)

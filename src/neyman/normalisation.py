@@ -14,6 +14,9 @@ def __dir__() -> list[str]:
     return __all__
 
 
+_TWO_CUMULANTS_UP_TO = 4  # dimensions; in more, groups are too wide for a second order
+
+
 class LogNormalisation:
     r"""The cumulant generating function ``K(t) = log E[exp(t . Y)]`` of a weighted cloud of points.
 
@@ -21,14 +24,16 @@ class LogNormalisation:
     parameters, ``exp(K)`` is what the varied density has to be divided by.
 
     A sum over the whole pool at every step of a fit would be slow. The points are split along their widest
-    direction into groups so narrow that the first two cumulants of each describe it:
-    :math:`K(t) = \log \sum_g w_g \exp(t \cdot \bar y_g + \tfrac12 t^T S_g t)`.
-    What this leaves out is the third cumulant inside a group, far below the statistical error of the pool itself.
+    direction into groups. In up to four dimensions, one or two systematics, these are so narrow that the first two
+    cumulants of each describe it: :math:`K(t) = \log \sum_g w_g \exp(t \cdot \bar y_g + \tfrac12 t^T S_g t)`.
+    In more, where that grows without bound in the tails, each group is a few of its own points, moved and scaled to
+    its mean and spread. What either leaves out is below the statistical error of the pool itself.
 
     Args:
         points: shape ``(N, D)``.
         weights: not negative, shape ``(N,)``.
         groups: number of groups, at most.
+        members: points that stand for a group, in more than four dimensions.
 
     Example:
         >>> import numpy as np
@@ -38,26 +43,50 @@ class LogNormalisation:
         True
     """
 
-    def __init__(self, points: NDArray[np.float64], weights: NDArray[np.float64], groups: int = 512) -> None:
+    def __init__(
+        self, points: NDArray[np.float64], weights: NDArray[np.float64], groups: int = 512, members: int = 16
+    ) -> None:
         used = weights > 0
         y, w = points[used].astype(np.float64), weights[used] / weights[used].sum()
-        members = _grouped(y, w, min(groups, max(len(y) // 8, 1)))
-        self._weights = np.array([w[g].sum() for g in members])
-        self._means = np.stack([w[g] @ y[g] for g in members]) / self._weights[:, None]
-        centred = (y[g] - mean for g, mean in zip(members, self._means, strict=True))
+        parts = _grouped(y, w, min(groups, max(len(y) // 8, 1)))
+        self._covariances: NDArray[np.float64] | None = None
+        if y.shape[1] > _TWO_CUMULANTS_UP_TO:
+            chosen = [_members(y[g], w[g], members) for g in parts]
+            self._points = np.concatenate([z for z, _ in chosen])
+            self._weights = np.concatenate([v for _, v in chosen])
+            return
+        self._weights = np.array([w[g].sum() for g in parts])
+        self._points = np.stack([w[g] @ y[g] for g in parts]) / self._weights[:, None]
+        centred = (y[g] - mean for g, mean in zip(parts, self._points, strict=True))
         self._covariances = np.stack(
-            [(c * w[g][:, None]).T @ c / total for c, g, total in zip(centred, members, self._weights, strict=True)]
+            [(c * w[g][:, None]).T @ c / total for c, g, total in zip(centred, parts, self._weights, strict=True)]
         )
 
     def __call__(self, t: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return ``K(t)`` and its gradient, for ``t`` of shape ``(D,)``."""
-        groups, dimensions = self._means.shape
-        pulled = (self._covariances.reshape(-1, dimensions) @ t).reshape(groups, dimensions)
-        exponent = (self._means + 0.5 * pulled) @ t
+        exponent, slopes = self._points @ t, self._points
+        if self._covariances is not None:
+            pulled = self._covariances @ t
+            exponent = exponent + 0.5 * (pulled @ t)
+            slopes = slopes + pulled
         peak = exponent.max()
         terms = self._weights * np.exp(exponent - peak)
         total = terms.sum()
-        return float(peak + np.log(total)), terms @ (self._means + pulled) / total
+        return float(peak + np.log(total)), terms @ slopes / total
+
+
+def _members(
+    y: NDArray[np.float64], w: NDArray[np.float64], size: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the points of a group, or ``size`` that stand for them with the same mean and total variance."""
+    if len(y) <= size:
+        return y, w
+    share = np.cumsum(w) / w.sum()
+    chosen = y[np.searchsorted(share[:-1], (np.arange(size) + 0.5) / size)]
+    mean, centred = w @ y / w.sum(), chosen - chosen.mean(axis=0)
+    wanted, found = w @ ((y - mean) ** 2).sum(axis=1) / w.sum(), (centred**2).sum() / size
+    scale = np.sqrt(wanted / found) if found > 0 else 0.0
+    return mean + scale * centred, np.full(size, w.sum() / size)
 
 
 def _grouped(y: NDArray[np.float64], w: NDArray[np.float64], groups: int) -> list[NDArray[np.intp]]:
