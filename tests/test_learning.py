@@ -149,3 +149,33 @@ def test_too_few_events_are_an_error_that_names_the_sample(simulation):
     )
     with pytest.raises(InvalidEvents, match="sample signal has 20 simulated events"):
         train_mixture(few, QUICK)
+
+
+def test_each_classifier_has_a_checkpoint_of_its_own(tmp_path):
+    rng = np.random.default_rng(30)
+    weights = np.concatenate([np.ones(500), np.full(100, -0.5)])
+    samples = {
+        name: Events(rng.normal(shift, 1.0, size=(600, 1)), weights) for name, shift in (("tt/W", 0.0), ("tt/Z", 2.0))
+    }
+    simulation = ChannelSimulation("SR 1/2", ("x",), samples, {})
+    options = TrainingOptions(hidden=(8,), folds=3, epochs=2, minimum_steps=20)
+    first, _ = train_mixture(simulation, options, checkpoints=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3  # of the samples, and of the signs of either
+    fresh, _ = train_mixture(simulation, options)
+    assert np.array_equal(first.pool.summary.weights, fresh.pool.summary.weights)
+
+
+def test_samples_that_share_their_events_get_values_from_networks_that_have_not_seen_them():
+    """A sample and a heavier copy of it, with a variation that is noise: nothing can be learned, or it was by heart."""
+    rng = np.random.default_rng(31)
+    x = rng.normal(size=(300, 2))
+    nominal, heavier = Events(x, np.ones(300)), Events(x, np.full(300, 2.0))
+    varied = Events(x, rng.choice([0.2, 1.8], size=300))
+    simulation = ChannelSimulation(
+        "SR", ("x", "y"), {"a": nominal, "b": heavier}, {"a": {"noise": (varied, None)}, "b": {}}
+    )
+    options = TrainingOptions(hidden=(64,), folds=3, epochs=60, patience=60, learning_rate=0.02, minimum_steps=600)
+    pool = train_mixture(simulation, options)[0].pool
+    slope = pool.summary.slopes[0]
+    # the two copies have the same values, although only one of them was among the variation's own events
+    np.testing.assert_array_equal(slope[pool.samples == 0], slope[pool.samples == 1])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neyman
-from neyman.exceptions import InvalidEnsemble, Unsupported
+from neyman.exceptions import InvalidEnsemble, InvalidParameter, Unsupported
 from neyman.workspace import Workspace
 
 
@@ -178,3 +178,31 @@ def test_a_document_without_events_is_the_pyhf_model(binned_workspace):
     expected = pyhf.infer.hypotest(1.0, data, theirs.model(), test_stat="qtilde", return_expected_set=True)
     found = pyhf.infer.hypotest(1.0, data, ours, test_stat="qtilde", return_expected_set=True)
     np.testing.assert_allclose(np.hstack(found), np.hstack(expected), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("events", "counts", "message"),
+    [
+        ([[np.nan, 0.0], [1.0, 1.0]], [1, 2], "channel SR: 1 of 2 events have a feature or weight that is not finite"),
+        ([[0.0, 0.0]], [1, np.inf], "channel CR: the counts are not all finite"),
+        ([[0.0, 0.0]], 5, "channel CR: 1 counts given"),
+        ([[0.0, 0.0]], [[1, 2]], r"channel CR: 2 counts given in the shape \(1, 2\), but it has 2 bins"),
+    ],
+)
+def test_numbers_that_cannot_be_data_are_refused(model, events, counts, message):
+    with pytest.raises(InvalidEnsemble, match=message):
+        model.data(neyman.Ensemble({"SR": neyman.Events(events)}, {"CR": counts}))
+
+
+def test_counts_beside_the_events_of_a_learned_channel_are_refused(model):
+    ensemble = neyman.Ensemble({"SR": neyman.Events([[0.0, 0.0]])}, {"CR": [1, 2], "SR": [1]})
+    with pytest.raises(InvalidEnsemble, match="channel SR: the ensemble has both events and counts"):
+        model.data(ensemble)
+
+
+def test_where_the_density_is_negative_no_dataset_is_expected_or_drawn(model):
+    pars = np.array(model.config.suggested_init())
+    pars[model.config.poi_index] = -5.0
+    for ask in (model.expected_data, lambda p: model.make_pdf(p).sample()):
+        with pytest.raises(InvalidParameter, match="channel SR: there is no dataset to expect or draw"):
+            ask(pars)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import neyman
 from neyman.exceptions import InvalidModelFile
@@ -39,7 +40,7 @@ def rewritten(path: Path, folder: Path, **changes) -> Path:
 def test_a_loaded_model_gives_the_same_likelihood(path, model, data):
     again = neyman.Model.load(path)
     pars = np.array(model.config.suggested_init()) + 0.05
-    assert again.evaluate(pars, data)[0] == pytest.approx(model.evaluate(pars, data)[0], abs=1e-4)
+    assert again.evaluate(pars, data)[0] == model.evaluate(pars, data)[0]
     assert np.array_equal(again.observed, data)
     assert again.config.poi_name == "mu"
 
@@ -65,9 +66,10 @@ def test_a_truncated_file_is_refused(path, tmp_path, size):
         neyman.Model.load(part)
 
 
-def test_a_flipped_byte_is_noticed(path, tmp_path):
+@pytest.mark.parametrize("position", np.linspace(0.01, 0.99, 30))
+def test_a_flipped_byte_is_noticed(path, tmp_path, position):
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    content[int(position * len(content))] ^= 0xFF
     bad = tmp_path / "bad.neyman"
     bad.write_bytes(content)
     with pytest.raises(InvalidModelFile, match="corrupt"):
@@ -110,3 +112,29 @@ def test_a_full_disk_leaves_the_old_file_as_it_was(path, tmp_path):
     assert "File too large" in done.stderr
     assert target.read_bytes() == path.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["analysis.neyman"]
+
+
+def test_infinite_bounds_can_be_saved(tmp_path):
+    modifiers = [{"name": "mu", "type": "normfactor", "data": None}]
+    spec = {
+        "channels": [{"name": "CR", "samples": [{"name": "s", "data": [5.0], "modifiers": modifiers}]}],
+        "parameters": [{"name": "mu", "bounds": [[0.0, float("inf")]], "inits": [1.0]}],
+    }
+    neyman.Model(spec, {}, poi_name="mu").save(tmp_path / "model.neyman")
+    assert neyman.Model.load(tmp_path / "model.neyman").config.suggested_bounds() == [[0.0, float("inf")]]
+
+
+def test_torch_draws_what_it_would_have_drawn_without_a_load(path):
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    neyman.Model.load(path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("change", [{"spec": {}}, {"poi": "nonsense"}, {"channels": [{}]}])
+def test_a_header_that_makes_no_model_is_refused(path, tmp_path, change):
+    with zipfile.ZipFile(path) as archive:
+        header = json.loads(archive.read("neyman.json"))
+    with pytest.raises(InvalidModelFile, match="corrupt"):
+        neyman.Model.load(rewritten(path, tmp_path, neyman=json.dumps({**header, **change})))

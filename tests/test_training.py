@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from neyman.ensemble import Events
-from neyman.exceptions import Unsupported
+from neyman.exceptions import FailedFit, InvalidModelFile, Unsupported
 from neyman.options import TrainingOptions
 from neyman.training import choose_device, fold_of, logits, train_classifier
 
@@ -96,3 +98,24 @@ def test_reweighted_events_share_their_folds():
 def test_an_unusable_device_is_refused():
     with pytest.raises(Unsupported, match="device 'nonsense' cannot be used"):
         choose_device("nonsense")
+
+
+def test_torch_draws_what_it_would_have_drawn_without_a_training(classes):
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    train_classifier(classes, QUICK)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_training_that_diverges_is_an_error(classes):
+    options = dataclasses.replace(QUICK, learning_rate=1e30)
+    with pytest.raises(FailedFit, match="use a learning_rate below 1e\\+30"):
+        train_classifier(classes, options)
+
+
+def test_a_corrupt_checkpoint_is_named(classes, tmp_path):
+    path = tmp_path / "samples.pt"
+    path.write_bytes(b"junk")
+    with pytest.raises(InvalidModelFile, match=r"samples\.pt: not a checkpoint, or a corrupt one; delete it"):
+        train_classifier(classes, QUICK, checkpoint=path)

@@ -7,15 +7,16 @@ import datetime as dt
 import hashlib
 import json
 import logging
-import shutil
+import operator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neyman.exceptions import InvalidDocument
-from neyman.learning import train_mixture
+from neyman.exceptions import InvalidDocument, InvalidParameter
+from neyman.files import replacing
+from neyman.learning import check_sizes, train_mixture
 from neyman.model import Model
 from neyman.options import TrainingOptions, training_options
 from neyman.training import choose_device
@@ -45,7 +46,7 @@ def train(
 
     Args:
         workspace: the document with its event sources. Without any, the model is the ordinary HistFactory one.
-        seed: fixes everything random: the same seed gives the same model on the same machine.
+        seed: fixes everything random: the same seed gives the same model on the same machine. Not negative.
         device: ``"auto"`` takes a GPU when torch has one.
         progress: whether to show progress bars on standard error.
         checkpoint: a folder that keeps the state of the training; when it is interrupted, the same call resumes it.
@@ -57,17 +58,27 @@ def train(
     Raises:
         InvalidDocument: if the document contradicts itself.
         InvalidEvents: if an event source cannot be used.
+        InvalidParameter: if the seed is negative.
+        FailedFit: if a training diverges.
         Unsupported: if the device cannot be used.
     """
+    seed = operator.index(seed)
+    if not 0 <= seed < 2**63:
+        raise InvalidParameter(f"seed: {seed} is out of range; it is a whole number from 0 to 2^63 - 1")
     torch_device = choose_device(device)
+    workspace.validate()
     options = {name: training_options(workspace.network(name)) for name in workspace.learned}
     spec = workspace.spec()
+    # whatever can be wrong with the input is found before hours of training, not after
+    simulations = {name: workspace.simulation(name) for name in workspace.learned}
+    for name, simulation in simulations.items():
+        check_sizes(simulation, options[name].folds)
+        _warn_of_small_samples(simulation)
+    observed = workspace.observed() if workspace.has_observations else None
     provenance = _provenance(workspace, seed)
     folder = None if checkpoint is None else _checkpoints(Path(checkpoint), workspace, options, provenance)
     learned, reports = {}, []
-    for name in workspace.learned:
-        simulation = workspace.simulation(name)
-        _warn_of_small_samples(simulation)
+    for name, simulation in simulations.items():
         channel, report = train_mixture(
             simulation, options[name], seed=seed, device=torch_device, progress=progress, checkpoints=folder
         )
@@ -77,7 +88,7 @@ def train(
         spec,
         learned,
         poi_name=workspace.poi_name,
-        observed=workspace.observed() if workspace.has_observations else None,
+        observed=observed,
         document=workspace.document,
         provenance=provenance,
         report=reports,
@@ -126,11 +137,15 @@ def _checkpoints(
     }
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     note = folder / "training.json"
-    if folder.exists() and (not note.exists() or json.loads(note.read_text())["fingerprint"] != fingerprint):
-        if note.exists():
-            shutil.rmtree(folder)
-        elif any(folder.iterdir()):
-            raise InvalidDocument(f"{folder}: this folder is not empty and holds no checkpoints; name another one")
+    if folder.exists() and not folder.is_dir():
+        raise InvalidDocument(f"{folder}: a file, not a folder for checkpoints; name another one")
+    if folder.exists() and not note.exists() and any(folder.iterdir()):
+        raise InvalidDocument(f"{folder}: this folder is not empty and holds no checkpoints; name another one")
     folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"fingerprint": fingerprint}))
+    text = json.dumps({"fingerprint": fingerprint})
+    if not note.exists() or note.read_text() != text:
+        for old in folder.glob("*.pt"):  # and nothing that is not ours
+            old.unlink()
+        with replacing(note) as stream:
+            stream.write(text.encode())
     return folder

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -33,7 +35,7 @@ from neyman.results import TrainingReport
 from neyman.training import TrainedClassifier, fold_of, logits, train_classifier
 from neyman.workspace import ChannelSimulation
 
-__all__ = ["train_mixture"]
+__all__ = ["check_sizes", "train_mixture"]
 
 
 def __dir__() -> list[str]:
@@ -66,10 +68,11 @@ def train_mixture(
         InvalidEvents: if a sample has too few events for the folds.
     """
     options = options or TrainingOptions()
-    _check_sizes(simulation, options.folds)
+    check_sizes(simulation, options.folds)
 
     def train(label: str, classes: Sequence[Events]) -> TrainedClassifier:
-        path = None if checkpoints is None else checkpoints / f"{simulation.channel} {label}.pt"
+        file = f"{quote(simulation.channel, safe='')} {quote(label, safe=' ')}.pt"  # a name may have a slash
+        path = None if checkpoints is None else checkpoints / file
         text = f"{simulation.channel}: {label}" if progress else None
         return train_classifier(classes, options, seed=seed, device=device, progress=text, checkpoint=path)
 
@@ -85,22 +88,17 @@ def train_mixture(
         yields=np.array([events.weights.sum() for events in nominal]),
         layout=variations,
     )
-    folds = [fold_of(len(events), options.folds, seed) for events in nominal]
-    labelled = [networks.raw(e.features, fold, c, fold) for c, (e, fold) in enumerate(zip(nominal, folds, strict=True))]
-    varied = {
-        c: [
-            networks.raw(
-                e.features,
-                folds[c] if len(e) == len(nominal[c]) else None,  # the nominal events under other weights
-                c,
-                fold_of(len(e), options.folds, seed),
-            )
-            for e in sources[c]
-        ]
-        for c in sources
-    }
+
+    def raw(events: Events) -> Raw:
+        # every value from one network, as a network that has seen the event must not be asked and a mean is less noisy
+        return networks.raw(events.features, fold_of(len(events), options.folds, seed))
+
+    labelled = [raw(events) for events in nominal]
+    varied: Varied = {c: [functools.partial(raw, events) for events in sources[c]] for c in sources}
     calibration = _calibration(networks, nominal, sources, labelled, varied)
-    pool = _pool(networks, nominal, labelled, calibration, lambda c: _signs(nominal[c], options, seed, train))
+    pool = _pool(
+        networks, nominal, labelled, calibration, lambda c: _signs(samples[c], nominal[c], options, seed, train)
+    )
     channel = MixtureChannel(
         simulation.channel,
         simulation.features,
@@ -120,7 +118,10 @@ def train_mixture(
     return channel, TrainingReport(simulation.channel, tuple(simulation.features), tuple(entries))
 
 
-Raw = tuple[NDArray[np.float64], NDArray[np.float64]]  # logits of the samples (N, C), log-ratios of the sources (N, V)
+# logits of the samples (N, C), log-ratios of the sources (N, V)
+Raw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+# the values of a varied source are computed each time they are needed: all of them at once would not fit into memory
+Varied: TypeAlias = dict[int, list[Callable[[], Raw]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,24 +131,23 @@ class _Networks:
     yields: NDArray[np.float64]
     layout: list[Variation]
 
-    def raw(
-        self,
-        features: NDArray[np.float32],
-        sample_folds: NDArray[np.int64] | None,
-        sample: int,
-        variation_folds: NDArray[np.int64] | None,
-    ) -> Raw:
-        """Return raw values of simulated events of ``sample``, each from networks that have not seen it."""
+    def raw(self, features: NDArray[np.float32], folds: NDArray[np.int64]) -> Raw:
+        """Return raw values of simulated events, each from the networks that were not trained on its fold."""
         n = len(features)
-        log_ratios = np.zeros((n, 1)) if self.samples is None else logits(self.samples, features, sample_folds)
+        log_ratios = np.zeros((n, 1)) if self.samples is None else logits(self.samples, features, folds)
         sides = [np.empty((n, 0))]
-        for c, network in self.variations.items():
-            values = logits(network, features, variation_folds if c == sample else None)
+        for network in self.variations.values():
+            values = logits(network, features, folds)
             sides.append(values[:, 1:] - values[:, :1])
         return log_ratios, np.concatenate(sides, axis=1)
 
 
-def _check_sizes(simulation: ChannelSimulation, folds: int) -> None:
+def check_sizes(simulation: ChannelSimulation, folds: int) -> None:
+    """Check that every sample and variation has events enough for the folds.
+
+    Raises:
+        InvalidEvents: naming the sample that has not.
+    """
     for sample, events in simulation.samples.items():
         varied = [e for pair in simulation.variations.get(sample, {}).values() for e in pair if e is not None]
         for source in [events, *varied]:
@@ -183,7 +183,7 @@ def _calibration(
     nominal: Sequence[Events],
     sources: dict[int, list[Events]],
     labelled: Sequence[Raw],
-    varied: dict[int, list[Raw]],
+    varied: Varied,
 ) -> Calibration:
     """Fit the two stages; the second has the scores that follow from the first among its features."""
     classes = len(nominal)
@@ -202,7 +202,7 @@ def _calibration(
         columns = []
         for v, c in enumerate(owner):
             position = v - owner.index(c)
-            pair = [varied[c][position], labelled[c]]
+            pair = [varied[c][position](), labelled[c]]
             values = np.concatenate([raw[1][:, v : v + 1] for raw in pair])
             here = None if scores is None else np.concatenate([scores(*raw) for raw in pair])
             binary = np.repeat([0, 1], [len(raw[0]) for raw in pair])
@@ -225,6 +225,9 @@ def _calibration(
 def _pool(
     networks: _Networks, nominal: Sequence[Events], labelled: Sequence[Raw], calibration: Calibration, signs: Any
 ) -> Pool:
+    def kept(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return values.T.astype(np.float32).astype(np.float64)  # as in the model file: a loaded model is the same
+
     values = [calibrate(*raw, calibration, networks.yields, networks.layout) for raw in labelled]
     log_ratios = np.concatenate([value[0] for value in values])
     slopes, curvatures = slopes_and_curvatures(np.concatenate([value[1] for value in values]), networks.layout)
@@ -233,22 +236,22 @@ def _pool(
     for c, events in enumerate(nominal):
         w = events.weights if np.all(events.weights >= 0) else np.abs(events.weights) * signs(c)
         weights.append(w / w.sum())
-    summary = MixtureSummary(np.concatenate(weights), sample_ratios(log_ratios).T, slopes.T, curvatures.T)
+    summary = MixtureSummary(np.concatenate(weights), kept(sample_ratios(log_ratios)), kept(slopes), kept(curvatures))
     return Pool(np.concatenate([e.features for e in nominal]), samples, summary)
 
 
-def _signs(events: Events, options: TrainingOptions, seed: int, train: Any) -> NDArray[np.float64]:
+def _signs(sample: str, events: Events, options: TrainingOptions, seed: int, train: Any) -> NDArray[np.float64]:
     """Return the mean sign of the weights as a function of the features.
 
     A pool with negative weights cannot be drawn from. Its absolute weights times this mean describe the same
     density with positive ones.
     """
     parts = [events[events.weights >= 0], events[events.weights < 0]]
-    if len(parts[1]) < 10 * options.folds:  # too few to learn from: the same factor everywhere
+    if min(map(len, parts)) < 10 * options.folds:  # too few to learn from: the same factor everywhere
         return np.ones(len(events))
     positive = Events(parts[0].features, parts[0].weights)
     negative = Events(parts[1].features, -parts[1].weights)
-    trained = train(f"signs of {len(events)} events", [positive, negative])
+    trained = train(f"signs of {sample}", [positive, negative])
     log_ratio = np.empty(len(events))
     for mask, part in ((events.weights >= 0, positive), (events.weights < 0, negative)):
         values = logits(trained.network, part.features, fold_of(len(part), options.folds, seed))
@@ -298,7 +301,7 @@ def _variation_entry(
     sample: int,
     sources: Sequence[Events],
     labelled: Sequence[Raw],
-    varied: Sequence[Raw],
+    varied: Sequence[Callable[[], Raw]],
     networks: _Networks,
     calibration: Calibration,
 ) -> dict[str, Any]:
@@ -312,11 +315,12 @@ def _variation_entry(
     }
     entry = _entry(f"variations of {name}", ["nominal", *columns.values()], trained)
 
-    def log_ratio(raw: Raw, column: int) -> NDArray[np.float64]:
-        return calibrate(*raw, calibration, networks.yields, networks.layout)[1][:, column]
+    def log_ratios(raw: Raw) -> NDArray[np.float64]:
+        return calibrate(*raw, calibration, networks.yields, networks.layout)[1]
 
+    of_nominal = log_ratios(labelled[sample])
     for (column, label), events, raw in zip(columns.items(), sources, varied, strict=True):
-        at_nominal, at_varied = log_ratio(labelled[sample], column), log_ratio(raw, column)
+        at_nominal, at_varied = of_nominal[:, column], log_ratios(raw())[:, column]
         member = np.repeat([False, True], [len(nominal), len(events)])
         weights = balanced_weights(np.concatenate([nominal.weights, events.weights]), member.astype(np.int64))
         entry["calibration"][label] = calibration_curve(expit(np.concatenate([at_nominal, at_varied])), member, weights)

@@ -120,7 +120,8 @@ class Model(pyhf.Model):
                 if left out).
 
         Raises:
-            InvalidEnsemble: if a channel is missing or unknown, or has another number of features or bins.
+            InvalidEnsemble: if a channel is missing or unknown, has another number of features or bins, or numbers
+                that are not finite.
         """
         self._check_channels(ensemble)
         main = np.empty(self.config.nmaindata)
@@ -199,19 +200,25 @@ class Model(pyhf.Model):
                         f"channel {name}: the events have {width} features, the model {len(features)}: "
                         f"{', '.join(features)}"
                     )
-            elif len(ensemble.counts[name]) != self.config.channel_nbins[name]:
+                _check_finite(ensemble.events[name], name)
+            elif ensemble.counts[name].shape != (self.config.channel_nbins[name],):
                 bins = self.config.channel_nbins[name]
                 raise InvalidEnsemble(
-                    f"channel {name}: {len(ensemble.counts[name])} counts given, but it has {bins} bins"
+                    f"channel {name}: {ensemble.counts[name].size} counts given in the shape "
+                    f"{ensemble.counts[name].shape}, but it has {bins} bins"
                 )
+            elif not np.all(np.isfinite(ensemble.counts[name])):
+                raise InvalidEnsemble(f"channel {name}: the counts are not all finite")
         for name in [*ensemble.events, *ensemble.counts]:
             if name not in self.config.channels:
                 raise InvalidEnsemble(
                     f"channel {name}: the model has no such channel; it has {', '.join(self.config.channels)}"
                 )
-        if ensemble.auxdata is not None and len(ensemble.auxdata) != self.config.nauxdata:
+            if name in ensemble.events and name in ensemble.counts:
+                raise InvalidEnsemble(f"channel {name}: the ensemble has both events and counts for it; leave one out")
+        if ensemble.auxdata is not None and ensemble.auxdata.shape != (self.config.nauxdata,):
             raise InvalidEnsemble(
-                f"{len(ensemble.auxdata)} auxiliary data given, but the model has {self.config.nauxdata}"
+                f"{ensemble.auxdata.size} auxiliary data given, but the model has {self.config.nauxdata}"
             )
 
     def _split(self, data: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -410,6 +417,15 @@ class _Term:
         self.samples = np.array([model.config.samples.index(sample) for sample in channel.samples])
         self.parameters = np.array(
             [model.config.par_slice(v.parameter).start for v in channel.variations], dtype=np.intp
+        )
+
+
+def _check_finite(events: Events, channel: str) -> None:
+    finite = np.isfinite(events.features).all(axis=1) & np.isfinite(events.weights)
+    if not finite.all():
+        raise InvalidEnsemble(
+            f"channel {channel}: {np.count_nonzero(~finite)} of {len(events)} events have a feature or weight that is"
+            " not finite: leave them out or correct them"
         )
 
 

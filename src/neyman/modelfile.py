@@ -6,10 +6,12 @@ import dataclasses
 import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyhf
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
@@ -36,6 +38,18 @@ def __dir__() -> list[str]:
 
 FORMAT = 1
 
+_CORRUPT = (
+    LookupError,
+    TypeError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    zlib.error,
+    SafetensorError,
+    pyhf.exceptions.InvalidModel,
+    pyhf.exceptions.InvalidSpecification,
+)
+
 
 def save(model: Model, path: Path) -> None:
     """Write a model file, completely or not at all."""
@@ -52,7 +66,7 @@ def save(model: Model, path: Path) -> None:
         "observed": _pack_ensemble(model.observed_ensemble, arrays),
     }
     with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        archive.writestr("neyman.json", json.dumps(header, indent=1, allow_nan=False))
+        archive.writestr("neyman.json", json.dumps(header, indent=1))  # a bound may be infinite
         archive.writestr("weights.safetensors", safetensors.torch.save(weights))
         archive.writestr("arrays.npz", _npz(arrays))
 
@@ -88,7 +102,7 @@ def load(path: Path) -> Model:
         raise InvalidModelFile(f"{path}: a folder, not a model file") from error
     except zipfile.BadZipFile as error:
         raise InvalidModelFile(f"{path}: not a model file, or a truncated or corrupt one ({error})") from error
-    except (KeyError, TypeError, ValueError, EOFError, RuntimeError, SafetensorError) as error:
+    except _CORRUPT as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidModelFile(f"{path}: not a model file, or a corrupt one ({reason})") from error
 
@@ -140,7 +154,8 @@ def _unpack(entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dic
         prefix = f"{name}/{key}/"
         state = {k.removeprefix(prefix): value for k, value in weights.items() if k.startswith(prefix)}
         scaler = FeatureScaler(state["scaler.centre"], state["scaler.scale"])
-        network = CrossFitClassifier(scaler, shape["classes"], shape["hidden"], shape["folds"])
+        with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
+            network = CrossFitClassifier(scaler, shape["classes"], shape["hidden"], shape["folds"])
         network.load_state_dict(state)
         networks[key] = network.eval().requires_grad_(False)
     sample_classifier = networks.pop("samples", None)

@@ -27,7 +27,8 @@ class LogNormalisation:
     direction into groups. In up to four dimensions, one or two systematics, these are so narrow that the first two
     cumulants of each describe it: :math:`K(t) = \log \sum_g w_g \exp(t \cdot \bar y_g + \tfrac12 t^T S_g t)`.
     In more, where that grows without bound in the tails, each group is a few of its own points, moved and scaled to
-    its mean and spread. What either leaves out is below the statistical error of the pool itself.
+    its mean and spread. What either leaves out is below the statistical error of the pool itself, as long as not
+    many parameters at once are beyond one standard deviation.
 
     Args:
         points: shape ``(N, D)``.
@@ -66,7 +67,7 @@ class LogNormalisation:
         """Return ``K(t)`` and its gradient, for ``t`` of shape ``(D,)``."""
         exponent, slopes = self._points @ t, self._points
         if self._covariances is not None:
-            pulled = self._covariances @ t
+            pulled = (self._covariances.reshape(-1, t.size) @ t).reshape(slopes.shape)
             exponent = exponent + 0.5 * (pulled @ t)
             slopes = slopes + pulled
         peak = exponent.max()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,12 +64,13 @@ def training_options(network: Mapping[str, Any]) -> TrainingOptions:
             hint = f"did you mean '{near[0]}'?" if near else f"the options are {', '.join(defaults)}"
             raise InvalidDocument(f"{key} is not an option of a mixture: {hint}")
         if key == "hidden":
-            valid = isinstance(value, list | tuple) and all(isinstance(n, int) and n > 0 for n in value)
+            valid = isinstance(value, list | tuple) and all(type(n) is int and n > 0 for n in value)
             given[key] = tuple(value) if valid else value
         elif isinstance(defaults[key], int):
             valid = isinstance(value, int) and not isinstance(value, bool) and value > (1 if key == "folds" else 0)
         else:
-            valid = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            valid = number and (value > 0 or (value == 0 and key == "weight_decay"))
         if not valid:
             raise InvalidDocument(f"{key}: {value!r} makes no sense; the default is {defaults[key]!r}")
     return TrainingOptions(**given)

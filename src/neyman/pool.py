@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from neyman.channels import MixtureChannel, MixtureSummary
 from neyman.ensemble import Events
+from neyman.exceptions import InvalidParameter
 
 __all__ = ["AsimovPool", "draw_events"]
 
@@ -45,11 +46,13 @@ class AsimovPool:
         Args:
             rates: expected events of each sample, shape ``(C,)``.
             alphas: the nuisance parameter of each variation, shape ``(M,)``.
+
+        Raises:
+            InvalidParameter: if the density is negative somewhere.
         """
-        if rates.sum() <= 0:
+        if not rates.any():
             return Events(self._features[:0])
-        density = rates @ self._channel.densities(self._summary, alphas)
-        weights = self._summary.weights * np.maximum(density, 0.0)
+        weights = _weights(self._channel, self._summary, rates, alphas)
         scores = np.concatenate(self._channel.scores(self._summary, rates, alphas))
         target = np.concatenate([np.ones(len(rates)), np.zeros(len(alphas))])
         for _ in range(3):  # linear: once would do, were it not for rounding
@@ -69,12 +72,27 @@ def draw_events(
         rates: expected events of each sample, shape ``(C,)``.
         alphas: the nuisance parameter of each variation, shape ``(M,)``.
         rng: the source of randomness.
+
+    Raises:
+        InvalidParameter: if the density is negative somewhere.
     """
-    summary: MixtureSummary = channel.pool.summary
-    cumulative = np.cumsum(summary.weights * np.maximum(rates @ channel.densities(summary, alphas), 0.0))
+    cumulative = np.cumsum(_weights(channel, channel.pool.summary, rates, alphas))
     number = rng.poisson(rates.sum())
     index = np.searchsorted(cumulative, rng.random(number) * cumulative[-1], side="right") if number else []
     return Events(channel.pool.features[np.asarray(index, dtype=np.intp)])
+
+
+def _weights(
+    channel: MixtureChannel, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weights of a pool's events under the model's density."""
+    weights: NDArray[np.float64] = summary.weights * (rates @ channel.densities(summary, alphas))
+    if np.any(weights < 0):
+        raise InvalidParameter(
+            f"channel {channel.name}: there is no dataset to expect or draw where a rate is negative and the density"
+            " of events with it; keep the parameters within bounds that avoid it"
+        )
+    return weights
 
 
 def _subset(own: NDArray[np.bool_], weights: NDArray[np.float64], size: int) -> NDArray[np.intp]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
+import pickle
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from neyman.ensemble import Events
-from neyman.exceptions import Unsupported
+from neyman.exceptions import FailedFit, InvalidModelFile, Unsupported
+from neyman.files import replacing
 from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
 from neyman.options import TrainingOptions
@@ -101,16 +103,24 @@ def train_classifier(
 
     Returns:
         The classifier with the best weights of every fold.
+
+    Raises:
+        FailedFit: if the loss is not finite.
     """
     start = time.perf_counter()
     device = device or torch.device("cpu")
     state = _State(classes, options, seed, device)
     if checkpoint is not None and checkpoint.exists():
-        state.load(torch.load(checkpoint, map_location=device, weights_only=True))
+        state.load(_read_checkpoint(checkpoint, device))
     bar = tqdm(total=state.epochs, initial=len(state.train_loss), desc=progress, disable=progress is None, unit="epoch")
     with bar:
         while not state.finished:
             state.run_epoch()
+            if not math.isfinite(state.best_loss.sum().item()):
+                raise FailedFit(
+                    f"the training of {progress or 'a classifier'} diverged: a network's loss is not finite; use a"
+                    f" learning_rate below {options.learning_rate:g}, or look for features with extreme values"
+                )
             if checkpoint is not None:
                 _save_checkpoint(state.dump(), checkpoint)
             bar.update()
@@ -128,7 +138,7 @@ def logits(
     network: CrossFitClassifier,
     features: NDArray[np.float32],
     folds: NDArray[np.int64] | None = None,
-    chunk: int = 8192,
+    chunk: int = 2048,
 ) -> NDArray[np.float64]:
     """Return a classifier's logits for events, shape ``(N, C)``.
 
@@ -137,7 +147,7 @@ def logits(
         features: shape ``(N, d)``.
         folds: the fold of every event, for events the training has seen: each gets the logit of the one network
             that has not seen it. ``None`` for new events, which get the mean logit.
-        chunk: events held in memory at a time.
+        chunk: events in memory at a time, of each fold.
 
     Example:
         >>> import numpy as np, torch
@@ -147,13 +157,20 @@ def logits(
     """
     out = np.empty((len(features), network.classes))
     with torch.inference_mode():
-        for begin in range(0, len(features), chunk):
-            part = slice(begin, begin + chunk)
-            x = torch.from_numpy(np.ascontiguousarray(features[part]))
-            if folds is None:
-                out[part] = network.mean_logits(x).numpy()
-            else:
-                out[part] = network(x).numpy()[folds[part], np.arange(len(x))]
+        if folds is None:
+            for begin in range(0, len(features), chunk):
+                part = slice(begin, begin + chunk)
+                out[part] = network.mean_logits(torch.from_numpy(np.ascontiguousarray(features[part]))).numpy()
+            return out
+        held_out = [np.flatnonzero(folds == k) for k in range(network.folds)]
+        for begin in range(0, max(map(len, held_out)), chunk):
+            parts = [index[begin : begin + chunk] for index in held_out]
+            x = np.zeros((len(parts), max(map(len, parts)), features.shape[1]), dtype=np.float32)
+            for k, index in enumerate(parts):
+                x[k, : len(index)] = features[index]
+            values = network(torch.from_numpy(x)).numpy()
+            for k, index in enumerate(parts):
+                out[index] = values[k, : len(index)]
     return out
 
 
@@ -161,12 +178,14 @@ class _State:
     """Everything that changes during a training, so that it can be written down after every epoch."""
 
     def __init__(self, classes: Sequence[Events], options: TrainingOptions, seed: int, device: torch.device) -> None:
-        torch.manual_seed(seed)
         self.options = options
         self.device = device
         self.generator = torch.Generator().manual_seed(seed)
         features = torch.from_numpy(np.concatenate([events.features for events in classes]))
-        self.network = CrossFitClassifier(_scaler(features), len(classes), options.hidden, options.folds).to(device)
+        with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
+            torch.default_generator.manual_seed(seed)
+            network = CrossFitClassifier(_scaler(features), len(classes), options.hidden, options.folds)
+        self.network = network.to(device)
         self.features = features.to(device)
         # each class has mean weight one: its total is its number of events, and the balanced batches equalise these
         weights = np.concatenate([e.weights * (len(e) / e.weights.sum()) for e in classes])
@@ -300,6 +319,14 @@ def _scaler(features: Tensor) -> FeatureScaler:
 
 
 def _save_checkpoint(state: dict[str, Any], path: Path) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with replacing(path) as stream:
+        torch.save(state, stream)
+
+
+def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read the state back; ``weights_only`` keeps torch from running what a pickle says."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError, struct.error) as error:
+        raise InvalidModelFile(f"{path}: not a checkpoint, or a corrupt one; delete it to train anew") from error
+    return state

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from neyman.networks.layers import FeatureScaler, stacked_mlp
+from neyman.networks.layers import FeatureScaler, StackedLinear, stacked_mlp
 
 __all__ = ["CrossFitClassifier"]
 
@@ -47,4 +49,11 @@ class CrossFitClassifier(nn.Module):
 
     def mean_logits(self, x: Tensor) -> Tensor:
         """Return the logits ``(N, C)`` of new events ``(N, d)``: the mean over the networks."""
-        return self.forward(x).mean(0)
+        *hidden, last = self.stack
+        z = self.scaler(x)
+        z = z.expand(self.folds, *z.shape[-2:])
+        for layer in hidden:
+            z = functional.silu(z, inplace=True) if isinstance(layer, nn.SiLU) else layer(z)
+        assert isinstance(last, StackedLinear)
+        # transposed, for matrix products with few columns are slow
+        return torch.baddbmm(last.bias.mT, last.weight.mT, z.mT).mean(0).T
