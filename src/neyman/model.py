@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pyhf.exceptions import InvalidPdfData, InvalidPdfParameters
 from scipy.special import gammaln, xlogy
 
+from neyman import modelfile
 from neyman.channels import MixtureChannel, MixtureSummary
 from neyman.ensemble import Ensemble, Events
 from neyman.exceptions import InvalidDocument, InvalidEnsemble, Unsupported
@@ -96,14 +98,19 @@ class Model(pyhf.Model):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # pyhf's event subscriptions do not survive a pickle: build the model anew
-        state = {
+        return functools.partial(type(self), **self._parts()), ()
+
+    def _parts(self) -> dict[str, Any]:
+        """Return the arguments that make this model."""
+        return {
+            "spec": self.spec,
+            "learned": self.learned,
             "poi_name": self.config.poi_name,
             "observed": self.observed_ensemble,
             "document": self.document,
             "provenance": self.provenance,
             "report": self.report,
         }
-        return _rebuild, (self.spec, self.learned, state)
 
     # -- data
 
@@ -392,9 +399,7 @@ class Model(pyhf.Model):
         Args:
             path: of the file, by convention ``NAME.neyman``.
         """
-        from neyman.modelfile import save
-
-        save(self, Path(path))
+        modelfile.save(Path(path), **self._parts())
 
     @classmethod
     def load(cls, path: str | Path) -> Model:
@@ -403,9 +408,7 @@ class Model(pyhf.Model):
         Raises:
             InvalidModelFile: if it is missing, truncated, corrupt, from a newer format, or not a model file.
         """
-        from neyman.modelfile import load
-
-        return load(Path(path))
+        return modelfile.load(Path(path), cls)
 
 
 class _Term:
@@ -427,7 +430,3 @@ def _check_finite(events: Events, channel: str) -> None:
             f"channel {channel}: {np.count_nonzero(~finite)} of {len(events)} events have a feature or weight that is"
             " not finite: leave them out or correct them"
         )
-
-
-def _rebuild(spec: dict[str, Any], learned: Mapping[str, MixtureChannel], state: dict[str, Any]) -> Model:
-    return Model(spec, learned, **state)

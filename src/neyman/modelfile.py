@@ -7,8 +7,9 @@ import io
 import json
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyhf
@@ -26,9 +27,6 @@ from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
 from neyman.results import TrainingReport, from_json
 
-if TYPE_CHECKING:
-    from neyman.model import Model
-
 __all__ = ["FORMAT", "load", "save"]
 
 
@@ -37,6 +35,8 @@ def __dir__() -> list[str]:
 
 
 FORMAT = 1
+
+T = TypeVar("T")
 
 _CORRUPT = (
     LookupError,
@@ -51,19 +51,29 @@ _CORRUPT = (
 )
 
 
-def save(model: Model, path: Path) -> None:
-    """Write a model file, completely or not at all."""
+def save(
+    path: Path,
+    *,
+    spec: dict[str, Any],
+    learned: Mapping[str, MixtureChannel],
+    poi_name: str | None,
+    observed: Ensemble | None,
+    document: dict[str, Any],
+    provenance: dict[str, Any],
+    report: Sequence[TrainingReport],
+) -> None:
+    """Write the parts of a model, completely or not at all; they are the arguments of ``neyman.Model``."""
     weights: dict[str, torch.Tensor] = {}
     arrays: dict[str, NDArray[Any]] = {}
     header = {
         "format": FORMAT,
-        "spec": model.spec,
-        "poi": model.config.poi_name,
-        "document": model.document,
-        "provenance": model.provenance,
-        "report": [report.to_dict() for report in model.report],
-        "channels": [_pack(channel, weights, arrays) for channel in model.learned.values()],
-        "observed": _pack_ensemble(model.observed_ensemble, arrays),
+        "spec": spec,
+        "poi": poi_name,
+        "document": document,
+        "provenance": provenance,
+        "report": [one.to_dict() for one in report],
+        "channels": [_pack(channel, weights, arrays) for channel in learned.values()],
+        "observed": _pack_ensemble(observed, arrays),
     }
     with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("neyman.json", json.dumps(header, indent=1))  # a bound may be infinite
@@ -71,10 +81,16 @@ def save(model: Model, path: Path) -> None:
         archive.writestr("arrays.npz", _npz(arrays))
 
 
-def load(path: Path) -> Model:
-    """Read a model file."""
-    from neyman.model import Model
+def load(path: Path, build: Callable[..., T]) -> T:
+    """Read a model file and build the model from its parts.
 
+    Args:
+        path: the file.
+        build: what takes the parts: ``neyman.Model``.
+
+    Raises:
+        InvalidModelFile: if it is missing, truncated, corrupt, from a newer format, or not a model file.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             header = json.loads(archive.read("neyman.json"))
@@ -87,9 +103,9 @@ def load(path: Path) -> Model:
                 arrays = dict(stored)
         channels = [_unpack(entry, weights, arrays) for entry in header["channels"]]
         reports = [from_json(json.dumps(entry)) for entry in header["report"]]
-        return Model(
-            header["spec"],
-            {channel.name: channel for channel in channels},
+        return build(
+            spec=header["spec"],
+            learned={channel.name: channel for channel in channels},
             poi_name=header["poi"],
             observed=_unpack_ensemble(header["observed"], arrays),
             document=header["document"],
