@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import iminuit
 import numpy as np
@@ -28,7 +29,7 @@ sys.path.insert(0, str(EXAMPLE))
 from exact import LAMBDA, SIGMA_LAMBDA, SIGMA_R, B, S, draw_background, draw_signal, signal_density  # noqa: E402
 from make_ntuples import make_ntuples  # noqa: E402
 
-__all__ = ["interleaved", "scaled", "trained_model"]
+__all__ = ["observed", "trained_model"]
 
 Array = NDArray[np.float64]
 
@@ -60,6 +61,14 @@ def scaled(model: neyman.Model, factor: float) -> neyman.Model:
         for sample in channel["samples"]:
             sample["data"] = [factor * content for content in sample["data"]]
     return neyman.Model(spec, model.learned, poi_name="mu")
+
+
+def observed(events: int) -> neyman.Ensemble:
+    """Draw a dataset of so many events at the nominal fraction of signal."""
+    rng = np.random.default_rng(events)
+    n_signal = round(events * S / (S + B))
+    x = np.concatenate([draw_signal(n_signal, rng), draw_background(events - n_signal, rng)]).astype(np.float32)
+    return neyman.Ensemble({"SR": neyman.Events(x, np.ones(events))})
 
 
 def exact_twice_nll(x: Array, scale: float) -> Callable[[Array], float]:
@@ -108,17 +117,12 @@ def interleaved(functions: dict[str, Callable[[], Any]], repetitions: int) -> di
 
 def compare(model: neyman.Model, events: int, repetitions: int) -> None:
     """Print the comparison at one number of observed events."""
-    rng = np.random.default_rng(events)
     scale = events / (S + B)
-    model = scaled(model, scale)
-    n_signal = round(scale * S)
-    x = np.concatenate([draw_signal(n_signal, rng), draw_background(events - n_signal, rng)]).astype(np.float32)
-    ensemble = neyman.Ensemble({"SR": neyman.Events(x, np.ones(events))})
+    model, ensemble = scaled(model, scale), observed(events)
     data = model.data(ensemble)
-    twice_nll = exact_twice_nll(x.astype(np.float64), scale)
+    twice_nll = exact_twice_nll(ensemble.events["SR"].features.astype(np.float64), scale)
 
     ours, peers = neyman.fit(data, model), exact_fit(twice_nll)
-    assert set(ours.names) == set(PARAMETERS)
     calls = evaluations(model, data)
     at_start = np.array(START)
     pars = np.array(model.config.suggested_init())
@@ -141,8 +145,8 @@ def compare(model: neyman.Model, events: int, repetitions: int) -> None:
     print(f"  {'evaluations (ours: gradient too)':31}{calls:9d}{peers.nfcn:10d}")
     print(f"  {'encoding, once':31}{1e3 * seconds['encoding']:10.3f}")
     for name in PARAMETERS:
-        mine, theirs = (f"{v:.3f} +- {e:.3f}" for v, e in ((ours[name], uncertainty[name]), _result(peers, name)))
-        print(f"  {name:8} neyman {mine:18} exact {theirs}")
+        left = f"{ours[name]:.3f} +- {uncertainty[name]:.3f}"
+        print(f"  {name:8} neyman {left:18} exact {peers.values[name]:.3f} +- {peers.errors[name]:.3f}")
 
 
 def evaluations(model: neyman.Model, data: Array) -> int:
@@ -155,14 +159,9 @@ def evaluations(model: neyman.Model, data: Array) -> int:
         calls += 1
         return evaluate(*arguments)
 
-    vars(model)["evaluate"] = counted
-    neyman.fit(data, model)
-    del vars(model)["evaluate"]
+    with mock.patch.object(model, "evaluate", counted):
+        neyman.fit(data, model)
     return calls
-
-
-def _result(minuit: iminuit.Minuit, name: str) -> tuple[float, float]:
-    return float(minuit.values[name]), float(minuit.errors[name])
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyhf
-from exact import toy
-from fit_speed import trained_model
+from fit_speed import observed, trained_model
 from numpy.typing import NDArray
 from pyhf.infer.intervals.upper_limits import upper_limit
 
@@ -45,17 +44,16 @@ def by_pyhf(data: Array, model: neyman.Model, optimizer: Callable[[], Any]) -> A
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy's, about the undefined corners that the optimizers try
-            observed, expected = upper_limit(data, model)
+            limit, band = upper_limit(data, model)
     finally:
         pyhf.set_backend("numpy")
-    return np.array([observed, *expected], dtype=np.float64)
+    return np.array([limit, *band], dtype=np.float64)
 
 
 def main(repetitions: int) -> None:
     """Print times and limits."""
     model = trained_model()
-    x = toy(np.random.default_rng(1)).astype(np.float32)
-    data = model.data(neyman.Ensemble({"SR": neyman.Events(x, np.ones(len(x)))}))
+    data = model.data(observed(1050))
     methods: dict[str, Callable[[], Array]] = {"neyman.limit": lambda: by_neyman(data, model)}
     for name, optimizer in PEERS.items():
         methods[name] = lambda optimizer=optimizer: by_pyhf(data, model, optimizer)  # type: ignore[misc]
@@ -74,7 +72,7 @@ def main(repetitions: int) -> None:
                 failures[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             times[name].append(time.perf_counter() - start)
     reference, ours = limits["neyman.limit"], statistics.median(times["neyman.limit"])
-    print(f"{len(x)} events, {model.config.npars} parameters, median of {repetitions}; observed and expected limits")
+    print(f"1050 events, {model.config.npars} parameters, median of {repetitions}; the observed and expected limits")
     for name in methods:
         seconds = statistics.median(times[name])
         line = f"{name:26} {seconds:8.3f} s {seconds / ours:7.1f} x  "
