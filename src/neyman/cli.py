@@ -294,7 +294,16 @@ def demo(folder: Path, seed: int) -> None:
     """
     from neyman import demo as demonstration
 
-    emit(json.dumps(demonstration.run(folder, seed, progress=_interactive()), indent=2))
+    found = demonstration.run(folder, seed, progress=_interactive())
+    for name, result in found.items():
+        if name != "files":
+            down, up = result["uncertainty"]
+            click.echo(
+                f"{name:<27} mu = {result['mu']:.2f} {down:+.2f} {up:+.2f}, limit {result['observed_limit']:.2f}, "
+                f"expected {result['expected_limit']:.2f}",
+                err=True,
+            )
+    emit(json.dumps(found, indent=2))
 
 
 def _is_document(path: Path) -> bool:
