@@ -241,8 +241,22 @@ class Model(pyhf.Model):
         """
         pars, data = self._checked(pars, data)
         main, _, aux = self._split(data)
-        value, gradient = self._evaluate_main(pars, main, self._summaries(data))
-        constraint, slope = self._constraints(pars, aux)
+        return self.evaluate_encoded(pars, main, aux, self._summaries(data))
+
+    def evaluate_encoded(
+        self, pars: ArrayLike, main: ArrayLike, auxdata: ArrayLike, summaries: Mapping[str, MixtureSummary]
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return what :meth:`evaluate` does, of an ensemble whose events are encoded already.
+
+        Args:
+            pars: the parameters, shape ``(P,)``.
+            main: counts and, for learned channels, sums of weights, shape ``(B,)``.
+            auxdata: the auxiliary data, shape ``(A,)``.
+            summaries: the summary of every learned channel.
+        """
+        pars, auxdata = self._checked(pars, auxdata)
+        value, gradient = self._evaluate_main(pars, np.asarray(main, dtype=np.float64), summaries)
+        constraint, slope = self._constraints(pars, auxdata)
         return value + constraint, gradient + slope
 
     def logpdf(self, pars: ArrayLike, data: ArrayLike) -> NDArray[np.float64]:
