@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from neyman.calibration import Calibration, Variation, calibrate, sample_ratios, slopes_and_curvatures
@@ -14,7 +16,7 @@ from neyman.networks.mixture import CrossFitClassifier
 from neyman.normalisation import LogNormalisation
 from neyman.training import logits
 
-__all__ = ["MixtureChannel", "MixtureSummary", "Pool", "interpolation"]
+__all__ = ["MixtureChannel", "MixtureSummary", "PaddedSummary", "Pool", "interpolation"]
 
 
 def __dir__() -> list[str]:
@@ -51,6 +53,54 @@ class MixtureSummary:
                     (self.curvatures, other.curvatures),
                 )
             ),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedSummary:
+    """The summaries of many ensembles, side by side and filled up to the same number of events.
+
+    Args:
+        roots: square roots of the weights, zero where there is no event, shape ``(n, N)``.
+        ratios: ``g_c``, one where there is no event, shape ``(n, C, N)``.
+        slopes: shape ``(n, M, N)``.
+        curvatures: shape ``(n, M, N)``.
+        total_weights: shape ``(n,)``.
+    """
+
+    roots: NDArray[np.float64]
+    ratios: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    curvatures: NDArray[np.float64]
+    total_weights: NDArray[np.float64]
+
+    @classmethod
+    def take(
+        cls, summary: MixtureSummary, events: NDArray[np.integer[Any]], numbers: NDArray[np.int64]
+    ) -> PaddedSummary:
+        """Gather ensembles of events of weight one.
+
+        Args:
+            summary: what the events are taken from.
+            events: positions in the summary, shape ``(n, N)``.
+            numbers: how many of each row are events, shape ``(n,)``; the rest is filled up.
+        """
+        none = np.arange(events.shape[1]) >= numbers[:, None]
+        ratios, slopes, curvatures = (
+            np.stack([row[events] for row in rows], axis=1)
+            if len(rows)
+            else np.empty((len(events), 0, events.shape[1]))
+            for rows in (summary.ratios, summary.slopes, summary.curvatures)
+        )
+        np.moveaxis(ratios, 1, 0)[:, none] = 1.0
+        return cls((~none).astype(np.float64), ratios, slopes, curvatures, numbers.astype(np.float64))
+
+    def __len__(self) -> int:
+        return len(self.roots)
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> PaddedSummary:
+        return PaddedSummary(
+            self.roots[rows], self.ratios[rows], self.slopes[rows], self.curvatures[rows], self.total_weights[rows]
         )
 
 
@@ -209,6 +259,56 @@ class MixtureChannel:
                 - shares[c] * d_normalisation
             )
         return value, shares - total_weight / total, d_alphas
+
+    def log_ratio_batch(
+        self, toys: PaddedSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``log r`` of many ensembles, each at its own parameters.
+
+        Args:
+            toys: their summaries.
+            rates: expected events of each sample, shape ``(n, C)``.
+            alphas: the nuisance parameter of each variation, shape ``(n, M)``.
+
+        Returns:
+            The values, shape ``(n,)``, minus infinity where the density of an event is not positive; their derivatives
+            by rates and alphas, shape ``(n, C + M)``; and the sum over the events of the outer product of these
+            derivatives, shape ``(n, C + M, C + M)``, which stands for minus the second derivatives.
+        """
+        n, n_samples, n_events = toys.ratios.shape
+        total = rates.sum(axis=1)
+        # rows: the samples, then the variations; first the densities, then the square roots of weight times derivatives
+        scores = np.empty((n, n_samples + len(self.variations), n_events))
+        shapes = scores[:, :n_samples]
+        shapes[:] = toys.ratios
+        curve, d_curve = interpolation(alphas, self._one_sided)
+        d_normalisation = np.empty_like(alphas)
+        for c, index in self._varied.items():
+            u, v, dv = alphas[:, index], curve[:, index], d_curve[:, index]
+            log_z, gradient = self._normalisations[c].batch(np.concatenate([u, v], axis=1))
+            exponent = (u[:, None, :] @ toys.slopes[:, index])[:, 0]
+            exponent += (v[:, None, :] @ toys.curvatures[:, index])[:, 0]
+            exponent -= log_z[:, None]
+            shapes[:, c] *= torch.from_numpy(exponent).exp_().numpy()
+            d_normalisation[:, index] = gradient[:, : u.shape[1]] + gradient[:, u.shape[1] :] * dv
+        density = (rates[:, None, :] @ shapes)[:, 0]
+        positive = (density > 0) | (toys.roots == 0)
+        valid = (total > 0) & positive.all(axis=1)
+        if not valid.all():
+            density[~valid] = 1.0
+            total = np.where(valid, total, 1.0)
+        shapes *= (toys.roots / density)[:, None, :]
+        for m, variation in enumerate(self.variations):
+            row = np.multiply(toys.curvatures[:, m], d_curve[:, m, None], out=scores[:, n_samples + m])
+            row += toys.slopes[:, m]
+            row -= d_normalisation[:, m, None]
+            row *= shapes[:, variation.sample]
+            row *= rates[:, variation.sample, None]
+        shapes -= (toys.roots / total[:, None])[:, None, :]
+        log_density = torch.from_numpy(density).log_().numpy()
+        value = np.einsum("ne,ne->n", log_density, toys.roots**2) - toys.total_weights * np.log(total)
+        value[~valid] = -np.inf
+        return value, (scores @ toys.roots[:, :, None])[:, :, 0], scores @ scores.transpose(0, 2, 1)
 
     def densities(self, summary: MixtureSummary, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``g_c m_c`` of every sample and event, shape ``(C, N)``."""

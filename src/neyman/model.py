@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from neyman.ensemble import Ensemble, Events
 from neyman.exceptions import InvalidDocument, InvalidEnsemble, Unsupported
 from neyman.pdf import EnsemblePdf
 from neyman.pool import AsimovPool, draw_events
-from neyman.rates import Constraints, Rates
+from neyman.rates import BatchRates, Constraints, Rates
 from neyman.results import TrainingReport
 from neyman.workspace import Workspace
 
-__all__ = ["Model"]
+__all__ = ["LearnedTerm", "Model"]
 
 
 def __dir__() -> list[str]:
@@ -82,7 +83,7 @@ class Model(pyhf.Model):
         self._rates = Rates(self)
         self._constraints = Constraints(self)
         self._width = max((len(channel.features) for channel in self.learned.values()), default=0) + 2
-        self._terms = [_Term(self, channel) for channel in self.learned.values()]
+        self._terms = [LearnedTerm(self, channel) for channel in self.learned.values()]
         self._encoded: list[tuple[NDArray[np.float64], dict[str, MixtureSummary]]] = []
         self._asimov_pools: dict[str, AsimovPool] = {}
 
@@ -104,6 +105,28 @@ class Model(pyhf.Model):
             "report": self.report,
         }
         return _rebuild, (self.spec, self.learned, state)
+
+    # -- parts
+
+    @property
+    def rates(self) -> Rates:
+        """The expected rates of every sample and bin."""
+        return self._rates
+
+    @functools.cached_property
+    def batch_rates(self) -> BatchRates:
+        """The same for many points at once."""
+        return BatchRates(self)
+
+    @property
+    def constraints(self) -> Constraints:
+        """The constraint terms."""
+        return self._constraints
+
+    @property
+    def terms(self) -> Sequence[LearnedTerm]:
+        """The learned channels with the positions of their bins, samples and parameters."""
+        return self._terms
 
     # -- data
 
@@ -415,7 +438,7 @@ class Model(pyhf.Model):
         return load(Path(path))
 
 
-class _Term:
+class LearnedTerm:
     """Where the rates and nuisance parameters of a learned channel stand in the inner model."""
 
     def __init__(self, model: Model, channel: MixtureChannel) -> None:

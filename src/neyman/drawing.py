@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from neyman.channels import MixtureChannel, MixtureSummary
 from neyman.ensemble import Ensemble, Events
 from neyman.exceptions import InvalidParameter
-from neyman.rates import Constraints, Rates
 
 if TYPE_CHECKING:
     from neyman.model import Model
@@ -105,7 +104,7 @@ def draw(
 
     Example:
         >>> import neyman
-        >>> from neyman.toys import draw
+        >>> from neyman.drawing import draw
         >>> channel = {"name": "CR", "samples": [{"name": "background", "data": [50.0, 60.0], "modifiers": [
         ...     {"name": "mu", "type": "normfactor", "data": None}]}]}
         >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
@@ -114,24 +113,22 @@ def draw(
     """
     pars = _checked(pars, model, n, source)
     rng = np.random.default_rng(seed)
-    rates, _ = Rates(model)(pars)
+    rates, _ = model.rates(pars)
     expected = rates.sum(axis=0)
     if not expected.min() >= 0:
         worst = int(np.argmin(expected))
-        raise InvalidParameter(f"bin {worst} has an expected rate of {expected[worst]:g} at {pars}: no toys exist there")
+        raise InvalidParameter(
+            f"bin {worst} has an expected rate of {expected[worst]:g} at {pars}: no toys exist there"
+        )
     main = rng.poisson(expected, size=(n, expected.size)).astype(np.float64)
     events, offsets = {}, {}
-    for name, channel in model.learned.items():
-        position = model.config.channel_slices[name].start
-        own = rates[[model.config.samples.index(sample) for sample in channel.samples], position]
-        alphas = pars[[model.config.par_slice(v.parameter).start for v in channel.variations]]
-        drawer = _simulated if source == "simulation" else _learned
-        events[name], numbers = drawer(channel, own, alphas, n, rng)
+    throw = _simulated if source == "simulation" else _learned
+    for term in model.terms:
+        name = term.channel.name
+        events[name], numbers = throw(term.channel, rates[term.samples, term.bin], pars[term.parameters], n, rng)
         offsets[name] = np.concatenate([[0], np.cumsum(numbers)])
-        main[:, position] = numbers
-    constraints = Constraints(model)
-    auxdata = np.stack([constraints.draw(pars, rng) for _ in range(n)])
-    return Toys(model, main, auxdata, events, offsets)
+        main[:, term.bin] = numbers
+    return Toys(model, main, model.constraints.draw(pars, rng, n), events, offsets)
 
 
 def positions(starts: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
