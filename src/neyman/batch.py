@@ -40,13 +40,18 @@ class BatchFit:
         pars: the best fits, shape ``(n, P)``.
         twice_nll: -2 log L there, shape ``(n,)``.
         valid: whether a minimum was found, shape ``(n,)``.
-        fallbacks: how many toys had to be left to iminuit.
+        by_iminuit: which toys had to be left to iminuit, shape ``(n,)``.
     """
 
     pars: Array
     twice_nll: Array
     valid: NDArray[np.bool_]
-    fallbacks: int
+    by_iminuit: NDArray[np.bool_]
+
+    @property
+    def fallbacks(self) -> int:
+        """How many toys had to be left to iminuit."""
+        return int(self.by_iminuit.sum())
 
     def __len__(self) -> int:
         return len(self.pars)
@@ -108,7 +113,7 @@ def fit_batch(
     valid = np.ones(len(toys), dtype=bool)
     for toy in failed:
         pars[toy], values[toy], valid[toy] = _iminuit(model, toys, int(toy), pars[toy], profile.bounds, held)
-    return BatchFit(pars[copies], values[copies], valid[copies], int((~converged[copies]).sum()))
+    return BatchFit(pars[copies], values[copies], valid[copies], ~converged[copies])
 
 
 class BatchNLL:
@@ -121,10 +126,9 @@ class BatchNLL:
 
     def __init__(self, model: Model, toys: Toys) -> None:
         self._model, self._toys = model, toys
-        self._binned = np.ones(toys.main.shape[1], dtype=bool)
-        self._binned[[term.bin for term in model.terms]] = False
         self._constant = gammaln(toys.main + 1.0).sum(axis=1)
         self._blocks = {term.channel.name: _blocks(toys, term.channel.name) for term in model.terms}
+        self._places = {name: _places(blocks, len(toys)) for name, blocks in self._blocks.items()}
 
     def __call__(self, pars: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         """Return values, gradients and approximate Hessians, which are positive semidefinite.
@@ -170,13 +174,14 @@ class BatchNLL:
             by_alpha = np.zeros((len(alphas), alphas.shape[1], pars.shape[1]))
             by_alpha[:, np.arange(alphas.shape[1]), term.parameters] = 1.0
             by_local = np.concatenate([by_local, by_alpha], axis=1)
-            for toys, block in self._blocks[term.channel.name]:
-                inside = np.isin(rows, toys, assume_unique=True)
-                if not inside.any():
+            block_of, place = self._places[term.channel.name]
+            order = np.argsort(block_of[rows], kind="stable")
+            ends = np.searchsorted(block_of[rows[order]], np.arange(len(self._blocks[term.channel.name]) + 1))
+            for (_, block), begin, end in zip(self._blocks[term.channel.name], ends[:-1], ends[1:], strict=True):
+                if begin == end:
                     continue
-                members = np.flatnonzero(inside)
-                chosen = np.searchsorted(toys, rows[members])
-                summary = block if len(chosen) == len(block) else block[chosen]
+                members = order[begin:end]
+                summary = block if end - begin == len(block) else block[place[rows[members]]]
                 ratio, local, information = term.channel.log_ratio_batch(summary, own[members], alphas[members])
                 to_pars = by_local[members]
                 value[members] += ratio
@@ -187,7 +192,7 @@ class BatchNLL:
 
 
 def _blocks(toys: Toys, name: str) -> list[tuple[NDArray[np.intp], PaddedSummary]]:
-    """Return toys of about the same number of events side by side, and which they are; those without any are left out."""
+    """Return toys of about the same number of events side by side, and which they are; those without are left out."""
     offsets, summary = toys.offsets[name], toys.model.learned[name].pool.summary
     numbers = np.diff(offsets)
     order = np.argsort(numbers, kind="stable")
@@ -202,6 +207,14 @@ def _blocks(toys: Toys, name: str) -> list[tuple[NDArray[np.intp], PaddedSummary
         places = np.minimum(offsets[:-1][members, None] + np.arange(largest), len(toys.events[name]) - 1)
         blocks.append((members, PaddedSummary.take(summary, toys.events[name][places], numbers[members])))
     return blocks
+
+
+def _places(blocks: list[tuple[NDArray[np.intp], PaddedSummary]], n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the block of each toy, minus one for none, and its place there."""
+    block_of, place = np.full(n, -1), np.zeros(n, dtype=np.intp)
+    for number, (members, _) in enumerate(blocks):
+        block_of[members], place[members] = number, np.arange(len(members))
+    return block_of, place
 
 
 def _minimise(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,14 +17,11 @@ from neyman.exceptions import InvalidParameter
 if TYPE_CHECKING:
     from neyman.model import Model
 
-__all__ = ["Source", "Toys", "draw"]
+__all__ = ["Toys", "draw", "positions", "selected"]
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-Source = Literal["simulation", "model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +78,7 @@ def draw(
     model: Model,
     n: int,
     seed: int | np.random.SeedSequence = 0,
-    source: Source = "simulation",
+    source: str = "simulation",
 ) -> Toys:
     """Draw toys in this process.
 
@@ -139,8 +136,8 @@ def positions(starts: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[
         >>> positions(np.array([3, 10]), np.array([2, 3]))
         array([ 3,  4, 10, 11, 12])
     """
-    begins = np.cumsum(numbers) - numbers
-    return np.repeat(starts - begins, numbers) + np.arange(int(numbers.sum()))
+    runs: NDArray[np.int64] = np.repeat(starts - (np.cumsum(numbers) - numbers), numbers)
+    return runs + np.arange(len(runs))
 
 
 def selected(summary: MixtureSummary, index: NDArray[Any]) -> MixtureSummary:
@@ -194,7 +191,8 @@ def _learned(
 def _choice(weights: NDArray[np.float64], number: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Draw positions with a probability proportional to the weights."""
     cumulative = np.cumsum(weights)
-    return np.searchsorted(cumulative, rng.random(number) * cumulative[-1], side="right")
+    chosen: NDArray[np.intp] = np.searchsorted(cumulative, rng.random(number) * cumulative[-1], side="right")
+    return chosen
 
 
 def _checked(pars: ArrayLike, model: Model, n: int, source: str) -> NDArray[np.float64]:
@@ -202,8 +200,8 @@ def _checked(pars: ArrayLike, model: Model, n: int, source: str) -> NDArray[np.f
     names = model.config.par_names
     if values.shape != (len(names),) or not np.all(np.isfinite(values)):
         raise InvalidParameter(f"the parameters of toys must be {len(names)} finite numbers: {', '.join(names[:20])}")
-    if n < 1:
-        raise InvalidParameter(f"{n} toys: it takes at least one")
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise InvalidParameter(f"{n!r} toys: it must be a whole number, at least 1")
     if source not in ("simulation", "model"):
         raise InvalidParameter(f"toys come from source='simulation' or source='model', not {source!r}")
     return values
