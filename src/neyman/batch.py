@@ -18,7 +18,7 @@ from neyman.inference.profile import Bounds, Profile, parameter_index
 if TYPE_CHECKING:
     from neyman.model import Model
 
-__all__ = ["BatchFit", "BatchNLL", "fit_batch"]
+__all__ = ["BatchFit", "BatchNLL", "EncodedToy", "fit_batch"]
 
 
 def __dir__() -> list[str]:
@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 
 _TOLERANCE = 1e-6  # in -2 log L: what another step is expected to gain
 _ITERATIONS = 40
+_SWEEPS = 10  # over all parameters, to find those that a step takes to their bounds
 _BLOCK = 32_768  # events whose arrays stay in a processor's cache
 
 
@@ -264,40 +265,47 @@ def _step(
     highs: Array,
     held: NDArray[np.bool_],
 ) -> tuple[Array, Array]:
-    """Minimise the quadratic model within the bounds; return the steps and the gain that each is expected to bring.
-
-    A parameter that the step would take out of its bounds is held there, and the others solved for again.
-    """
-    n, n_parameters = pars.shape
-    index = np.arange(n_parameters)
-    below, above = lows - pars, highs - pars
-    diagonal = hessian[:, index, index]
-    scale = np.sqrt(diagonal + 1e-9 / (highs - lows) ** 2)
+    """Minimise the quadratic model within the bounds; return the steps and the gain that each is expected to bring."""
+    index = np.arange(pars.shape[1])
+    below, above = np.where(held, 0.0, lows - pars), np.where(held, 0.0, highs - pars)
+    scale = np.sqrt(hessian[:, index, index] + 1e-9 / (highs - lows) ** 2)
     scaled = hessian / (scale[:, :, None] * scale[:, None, :])
     scaled[:, index, index] += damping[:, None] + 1e-10
-    slope = gradient / scale
+    slope, below, above = gradient / scale, below * scale, above * scale
     free = ~held & ~((below >= 0.0) & (gradient > 0.0)) & ~((above <= 0.0) & (gradient < 0.0))
-    step = np.zeros_like(pars)
-    todo = np.arange(n)
-    for _ in range(n_parameters):
-        # in units of scale
-        fixed_part = np.where(free[todo], 0.0, step[todo] * scale[todo])
-        right = -(slope[todo] + (scaled[todo] @ fixed_part[:, :, None])[:, :, 0])
-        both = free[todo, :, None] & free[todo, None, :]
-        matrix = np.where(both, scaled[todo], 0.0)
-        matrix[:, index, index] = np.where(free[todo], scaled[todo][:, index, index], 1.0)
-        solution = np.linalg.solve(matrix, np.where(free[todo], right, 0.0)[:, :, None])[:, :, 0] / scale[todo]
-        low, high = below[todo], above[todo]
-        moved = np.where(free[todo], solution, step[todo])
-        out = free[todo] & ((solution < low) | (solution > high))
-        moved = np.where(out, np.minimum(np.maximum(moved, low), high), moved)
-        step[todo] = moved
-        free[todo] &= ~out
-        todo = todo[out.any(axis=1)]
-        if not len(todo):
-            break
+    step = _solve(scaled, slope, np.zeros_like(pars), free)
+    outside = ((step < below) | (step > above)).any(axis=1)
+    if outside.any():
+        some = (scaled[outside], slope[outside], below[outside], above[outside])
+        step[outside] = _within(*some)
+    step /= scale
     gain = -((gradient * step).sum(axis=1) + 0.5 * (step[:, None, :] @ hessian @ step[:, :, None])[:, 0, 0])
     return step, gain
+
+
+def _within(hessian: Array, slope: Array, below: Array, above: Array) -> Array:
+    """Minimise quadratic functions within bounds: parameter by parameter, then what came out free together."""
+    step = np.zeros_like(slope)
+    residual = slope.copy()
+    for _ in range(_SWEEPS):
+        for i in range(slope.shape[1]):
+            moved = np.minimum(np.maximum(step[:, i] - residual[:, i] / hessian[:, i, i], below[:, i]), above[:, i])
+            residual += hessian[:, i] * (moved - step[:, i])[:, None]
+            step[:, i] = moved
+    free = (step > below) & (step < above)
+    together = _solve(hessian, slope, np.where(free, 0.0, step), free)
+    inside = ((together >= below) & (together <= above)).all(axis=1)
+    return np.where(inside[:, None], together, step)
+
+
+def _solve(hessian: Array, slope: Array, step: Array, free: NDArray[np.bool_]) -> Array:
+    """Minimise quadratic functions by the free parameters, the others taking the steps given."""
+    index = np.arange(slope.shape[1])
+    right = np.where(free, -slope - (hessian @ step[:, :, None])[:, :, 0], step)
+    matrix = np.where(free[:, :, None] & free[:, None, :], hessian, 0.0)
+    matrix[:, index, index] = np.where(free, hessian[:, index, index], 1.0)
+    solution: Array = np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+    return solution
 
 
 def _secant(hessian: Array, step: Array, change: Array) -> Array:
@@ -326,27 +334,35 @@ def _distinct(toys: Toys, start: Array) -> tuple[Toys, Array, NDArray[np.intp]]:
     return toys[first], start[first], copies.reshape(-1)
 
 
-class _Encoded:
-    """A toy seen as a model with ``evaluate``, its events being encoded already."""
+class EncodedToy:
+    """A toy seen as a model with ``evaluate``, which iminuit takes: its events need no network.
+
+    Args:
+        model: the model.
+        toys: the batch that it belongs to.
+        toy: which one it is.
+    """
 
     def __init__(self, model: Model, toys: Toys, toy: int) -> None:
         self.config = model.config
-        self._model = model
-        self._parts = toys.main[toy], toys.auxdata[toy], toys.summaries(toy)
+        self.data = np.concatenate([toys.main[toy], toys.auxdata[toy]])
+        self._model, self._main, self._auxdata = model, toys.main[toy], toys.auxdata[toy]
+        self._summaries = toys.summaries(toy)
 
     def evaluate(self, pars: ArrayLike, data: Any) -> tuple[float, Array]:
-        return self._model.evaluate_encoded(pars, *self._parts)
+        """Return log L and its gradient; the data are the toy's own."""
+        return self._model.evaluate_encoded(pars, self._main, self._auxdata, self._summaries)
 
 
 def _iminuit(
     model: Model, toys: Toys, toy: int, start: Array, bounds: list[tuple[float, float]], held: NDArray[np.bool_]
 ) -> tuple[Array, float, bool]:
-    names, encoded = list(model.config.par_names), _Encoded(model, toys, toy)
+    names, encoded = list(model.config.par_names), EncodedToy(model, toys, toy)
     fixed = {names[i]: float(start[i]) for i in np.flatnonzero(held)}
     free = {names[i]: float(start[i]) for i in np.flatnonzero(~held)}
     for init in (free, None):  # where the Newton method got to, then where the model suggests
         try:
-            pars, value = Profile([], encoded, init, bounds, fixed).best
+            pars, value = Profile(encoded.data, encoded, init, bounds, fixed).best
         except FailedFit:
             continue
         return pars, value, True

@@ -200,8 +200,8 @@ def _checked(pars: ArrayLike, model: Model, n: int, source: str) -> NDArray[np.f
     names = model.config.par_names
     if values.shape != (len(names),) or not np.all(np.isfinite(values)):
         raise InvalidParameter(f"the parameters of toys must be {len(names)} finite numbers: {', '.join(names[:20])}")
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise InvalidParameter(f"{n!r} toys: it must be a whole number, at least 1")
+    if n < 1:
+        raise InvalidParameter(f"{n} toys: it takes at least one")
     if source not in ("simulation", "model"):
         raise InvalidParameter(f"toys come from source='simulation' or source='model', not {source!r}")
     return values

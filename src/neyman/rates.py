@@ -319,8 +319,8 @@ class Constraints:
             auxdata: the auxiliary data, shape ``(n, A)``.
 
         Returns:
-            The values, shape ``(n,)``, their gradients, shape ``(n, P)``, and minus their second derivatives by each
-            parameter, shape ``(n, P)``: there are no mixed ones.
+            The values, shape ``(n,)``, their gradients, shape ``(n, P)``, and what stands for minus their second
+            derivatives by each parameter, shape ``(n, P)``: there are no mixed ones.
         """
         value, gradient, curvature = np.zeros(len(pars)), np.zeros(pars.shape), np.zeros(pars.shape)
         if self._normal.size:
@@ -334,7 +334,8 @@ class Constraints:
             data, scale = auxdata[:, self._poisson], pars[:, index]
             value += pyhf.tensorlib.poisson_logpdf(data, scale * self._factor).sum(axis=1)
             gradient[:, index] = data / scale - self._factor
-            curvature[:, index] = data / scale**2
+            # Fisher's scoring: unlike data / scale^2 it never steps too far; without data the term is linear
+            curvature[:, index] = np.where(data > 0, self._factor / scale, 0.0)
         return value, gradient, curvature
 
     def draw(self, pars: Any, rng: np.random.Generator, n: int | None = None) -> NDArray[np.float64]:
