@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import neyman
-from neyman.drawing import Toys, draw
+from neyman.drawing import Toys, _choice, draw
 from neyman.exceptions import InvalidParameter
 from neyman.rates import Rates
 
@@ -140,3 +140,15 @@ def test_a_negative_rate_of_a_sample_is_refused_for_simulation_toys(model: neyma
 def test_arguments_without_meaning_are_refused(model: neyman.Model, change: dict, message: str) -> None:
     with pytest.raises(InvalidParameter, match=message):
         draw(**{"pars": at(model), "model": model, "n": 1, **change})
+
+
+@pytest.mark.parametrize(
+    "weights", [np.ones(7), np.random.default_rng(1).exponential(size=100), [0.0, 1e-9, 5.0, 0.0, 3.0, 0.0]]
+)
+def test_events_are_drawn_with_a_frequency_proportional_to_their_weights(weights: np.ndarray) -> None:
+    weights, n = np.asarray(weights), 200_000
+    numbers = np.bincount(_choice(weights, n, np.random.default_rng(0)), minlength=len(weights))
+    expected = n * weights / weights.sum()
+    assert len(numbers) == len(weights)
+    assert np.all(numbers[weights == 0] == 0)
+    assert np.abs(numbers - expected).max() < 5 * np.sqrt(expected.max())

@@ -27,10 +27,11 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
-_TOLERANCE = 1e-6  # in -2 log L: what another step is expected to gain
+_TOLERANCE = 1e-5  # in -2 log L: what another step is expected to gain
 _ITERATIONS = 40
 _SWEEPS = 10  # over all parameters, to find those that a step takes to their bounds
-_BLOCK = 32_768  # events whose arrays stay in a processor's cache
+_BLOCK = 65_536  # events whose arrays stay in a processor's cache
+_MOST = 512  # toys of a block: their normalisations take memory too
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +203,7 @@ def _blocks(toys: Toys, name: str) -> list[tuple[NDArray[np.intp], PaddedSummary
     while len(order):
         # the last one is the largest
         largest = int(numbers[order[-1]])
-        size = max(_BLOCK // largest, 1)
+        size = min(max(_BLOCK // largest, 1), _MOST)
         members = np.sort(order[-size:])
         order = order[:-size]
         places = np.minimum(offsets[:-1][members, None] + np.arange(largest), len(toys.events[name]) - 1)
@@ -292,7 +293,7 @@ def _within(hessian: Array, slope: Array, below: Array, above: Array) -> Array:
             moved = np.minimum(np.maximum(step[:, i] - residual[:, i] / hessian[:, i, i], below[:, i]), above[:, i])
             residual += hessian[:, i] * (moved - step[:, i])[:, None]
             step[:, i] = moved
-    free = (step > below) & (step < above)
+    free = np.asarray((step > below) & (step < above))
     together = _solve(hessian, slope, np.where(free, 0.0, step), free)
     inside = ((together >= below) & (together <= above)).all(axis=1)
     return np.where(inside[:, None], together, step)

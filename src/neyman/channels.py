@@ -276,39 +276,44 @@ class MixtureChannel:
             derivatives, shape ``(n, C + M, C + M)``, which stands for minus the second derivatives.
         """
         n, n_samples, n_events = toys.ratios.shape
+        n_rows = n_samples + len(self.variations)
         total = rates.sum(axis=1)
-        # rows: the samples, then the variations; first the densities, then the square roots of weight times derivatives
-        scores = np.empty((n, n_samples + len(self.variations), n_events))
-        shapes = scores[:, :n_samples]
-        shapes[:] = toys.ratios
+        # rows: the samples, the variations, the roots of the weights; all products of two rows are summed in one go
+        rows = np.empty((n, n_rows + 1, n_events))
+        shapes = rows[:, :n_samples]
+        shapes[:], rows[:, n_rows] = toys.ratios, toys.roots
         curve, d_curve = interpolation(alphas, self._one_sided)
-        d_normalisation = np.empty_like(alphas)
-        for c, index in self._varied.items():
-            u, v, dv = alphas[:, index], curve[:, index], d_curve[:, index]
+        # the derivatives are linear in the rows: the reduced sums are transformed, not the events
+        transform = np.zeros((n, n_rows, n_rows + 1))
+        index = np.arange(n_rows)
+        transform[:, index, index] = 1.0
+        for c, varied in self._varied.items():
+            u, v, dv = alphas[:, varied], curve[:, varied], d_curve[:, varied]
             log_z, gradient = self._normalisations[c].batch(np.concatenate([u, v], axis=1))
-            exponent = (u[:, None, :] @ toys.slopes[:, index])[:, 0]
-            exponent += (v[:, None, :] @ toys.curvatures[:, index])[:, 0]
+            exponent = (u[:, None, :] @ toys.slopes[:, varied])[:, 0]
+            exponent += (v[:, None, :] @ toys.curvatures[:, varied])[:, 0]
             exponent -= log_z[:, None]
             shapes[:, c] *= torch.from_numpy(exponent).exp_().numpy()
-            d_normalisation[:, index] = gradient[:, : u.shape[1]] + gradient[:, u.shape[1] :] * dv
+            own = np.arange(len(self.variations))[varied] + n_samples
+            transform[:, own, own] = rates[:, c, None]
+            transform[:, own, c] = -rates[:, c, None] * (gradient[:, : u.shape[1]] + gradient[:, u.shape[1] :] * dv)
         density = (rates[:, None, :] @ shapes)[:, 0]
-        positive = (density > 0) | (toys.roots == 0)
-        valid = (total > 0) & positive.all(axis=1)
+        valid = (total > 0) & (density.min(axis=1) > 0)
         if not valid.all():
-            density[~valid] = 1.0
-            total = np.where(valid, total, 1.0)
+            density[~valid], total = 1.0, np.where(valid, total, 1.0)
+        transform[:, :n_samples, n_rows] = -1.0 / total[:, None]
         shapes *= (toys.roots / density)[:, None, :]
         for m, variation in enumerate(self.variations):
-            row = np.multiply(toys.curvatures[:, m], d_curve[:, m, None], out=scores[:, n_samples + m])
+            row = np.multiply(toys.curvatures[:, m], d_curve[:, m, None], out=rows[:, n_samples + m])
             row += toys.slopes[:, m]
-            row -= d_normalisation[:, m, None]
             row *= shapes[:, variation.sample]
-            row *= rates[:, variation.sample, None]
-        shapes -= (toys.roots / total[:, None])[:, None, :]
         log_density = torch.from_numpy(density).log_().numpy()
-        value = np.einsum("ne,ne->n", log_density, toys.roots**2) - toys.total_weights * np.log(total)
+        log_density *= toys.roots
+        sums = rows @ rows.transpose(0, 2, 1)
+        value = np.einsum("ne,ne->n", log_density, toys.roots) - toys.total_weights * np.log(total)
         value[~valid] = -np.inf
-        return value, (scores @ toys.roots[:, :, None])[:, :, 0], scores @ scores.transpose(0, 2, 1)
+        by_row = transform @ sums
+        return value, by_row[:, :, n_rows], by_row @ transform.transpose(0, 2, 1)
 
     def densities(self, summary: MixtureSummary, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``g_c m_c`` of every sample and event, shape ``(C, N)``."""
