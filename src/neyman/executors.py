@@ -118,10 +118,7 @@ def _there(
     if failed:
         reason = " ".join(str(next(iter(failed.values()))).split())[:200]
         kind = type(next(iter(failed.values()))).__name__
-        warnings.warn(
-            f"the executor failed on {len(failed)} of {len(tasks)} tasks ({kind}: {reason}): they run in this process",
-            stacklevel=2,
-        )
+        warnings.warn(f"the executor failed ({kind}: {reason}): what it has not done runs here", stacklevel=3)
         for number in sorted(failed):
             yield number, function(model, tasks[number])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -484,8 +483,6 @@ def _result(
             ends.append(f"above its bound {high:g}")
         if ends:
             message = cut = f"the interval may go on {' and '.join(ends)}, where nothing was tested"
-    if message:
-        warnings.warn(f"{observed.name}: {message}", stacklevel=3)
     return IntervalResult(
         name=observed.name,
         level=level,
