@@ -293,10 +293,10 @@ def _within(hessian: Array, slope: Array, below: Array, above: Array) -> Array:
             moved = np.minimum(np.maximum(step[:, i] - residual[:, i] / hessian[:, i, i], below[:, i]), above[:, i])
             residual += hessian[:, i] * (moved - step[:, i])[:, None]
             step[:, i] = moved
-    free = np.asarray((step > below) & (step < above))
+    free: NDArray[np.bool_] = (step > below) & (step < above)
     together = _solve(hessian, slope, np.where(free, 0.0, step), free)
-    inside = ((together >= below) & (together <= above)).all(axis=1)
-    return np.where(inside[:, None], together, step)
+    inside = np.all((together >= below) & (together <= above), axis=1, keepdims=True)
+    return np.where(inside, together, step)
 
 
 def _solve(hessian: Array, slope: Array, step: Array, free: NDArray[np.bool_]) -> Array:

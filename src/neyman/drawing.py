@@ -195,7 +195,7 @@ def _choice(weights: NDArray[np.float64], number: int, rng: np.random.Generator)
     uniform = rng.random(number)
     # what searchsorted would find, five times faster: a table of where to begin, a power of two to be exact, and a
     # step or two from there
-    table = 1 << int(len(weights)).bit_length()
+    table = 1 << len(weights).bit_length()
     begin = np.searchsorted(cumulative, np.arange(table) / table * total, side="right")
     chosen: NDArray[np.intp] = begin[(uniform * table).astype(np.intp)]
     uniform *= total
