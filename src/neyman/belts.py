@@ -57,7 +57,7 @@ def belt(result: IntervalResult) -> Figure:
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.2))
     x, t, critical = result.scan, result.statistic, result.critical
     error, p_error = result.critical_errors, result.p_errors
-    top = 1.1 * max(float(np.nanmax(critical + error)) * 1.8, 1e-3)
+    top = 1.1 * max(1.8 * float(np.nanmax(critical + error)), 1.3 * float(np.nanmin(t)), 1e-3)
     ax.fill_between(x, 0, critical, color=BLUE, alpha=0.15, linewidth=0, label="accepted")
     if np.any(error > 0):
         ax.fill_between(x, critical - error, critical + error, color=BLUE, alpha=0.4, linewidth=0)

@@ -80,7 +80,9 @@ def asymptotic_pvalue(test_stat: str, observed: ArrayLike, root_asimov: float) -
     t = np.maximum(np.asarray(observed, dtype=np.float64), 0.0)
     tail = scipy.stats.norm.sf(np.sqrt(t))
     beyond = t > root_asimov**2
-    far = scipy.stats.norm.sf((t + root_asimov**2) / (2.0 * root_asimov)) if root_asimov > 0.0 else np.zeros_like(t)
+    far = np.zeros_like(t)
+    if 0.0 < root_asimov < np.inf:
+        far = scipy.stats.norm.sf((t + root_asimov**2) / (2.0 * root_asimov))
     if test_stat == "tmu":
         pvalue = 2.0 * tail
     elif test_stat == "tmu_tilde":

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,10 +168,10 @@ class Store:
 
     def _read(self, path: Path) -> dict[str, Array]:
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
                 found = {name: content[name] for name in content.files}
             label = str(found.pop("belongs to"))
-        except (ValueError, KeyError, EOFError, OSError) as error:
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise NeymanError(f"{path}: not a checkpoint of toys ({error}): delete it, or name another") from error
         if label != self._label:
             raise NeymanError(f"{path}: a checkpoint of other toys (model, data, seed or options differ): name another")
