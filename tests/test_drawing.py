@@ -152,3 +152,8 @@ def test_events_are_drawn_with_a_frequency_proportional_to_their_weights(weights
     assert len(numbers) == len(weights)
     assert np.all(numbers[weights == 0] == 0)
     assert np.abs(numbers - expected).max() < 5 * np.sqrt(expected.max())
+
+
+def test_a_negative_rate_of_a_channel_is_refused(model: neyman.Model) -> None:
+    with pytest.raises(InvalidParameter, match="channel CR: a rate of -200 is expected"):
+        draw(at(model, norm=-1.0), model, 1)

@@ -112,11 +112,12 @@ def draw(
     rng = np.random.default_rng(seed)
     rates, _ = model.rates(pars)
     expected = rates.sum(axis=0)
-    if not expected.min() >= 0:
-        worst = int(np.argmin(expected))
-        raise InvalidParameter(
-            f"bin {worst} has an expected rate of {expected[worst]:g} at {pars}: no toys exist there"
-        )
+    for name in model.config.channels:
+        lowest = expected[model.config.channel_slices[name]].min()
+        if not lowest >= 0:
+            raise InvalidParameter(
+                f"channel {name}: a rate of {lowest:g} is expected at these parameters: no toys exist"
+            )
     main = rng.poisson(expected, size=(n, expected.size)).astype(np.float64)
     events, offsets = {}, {}
     throw = _simulated if source == "simulation" else _learned
