@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from neyman.inference.statistics import asymptotic_pvalue
-from neyman.results import CoverageResult, IntervalResult, TestStatisticResult
+from neyman.results import CoverageResult, IntervalResult, StatisticResult
 from neyman.style import (
     BAND_68,
     BAND_95,
@@ -81,7 +81,7 @@ def belt(result: IntervalResult) -> Figure:
     return figure
 
 
-def teststatistic(result: TestStatisticResult) -> Figure:
+def teststatistic(result: StatisticResult) -> Figure:
     """Draw the distribution of a test statistic in toys, its asymptotic form, and the observed value.
 
     Args:

@@ -40,7 +40,7 @@ from neyman.results import (
     LimitResult,
     Result,
     ScanResult,
-    TestStatisticResult,
+    StatisticResult,
     TrainingReport,
     rounded,
 )
@@ -109,7 +109,7 @@ def draw(result: Result) -> Figure:
             return belt(result)
         case CoverageResult():
             return coverage(result)
-        case TestStatisticResult():
+        case StatisticResult():
             return teststatistic(result)
         case TrainingReport():
             return training(result)

@@ -24,7 +24,7 @@ __all__ = [
     "LimitResult",
     "Result",
     "ScanResult",
-    "TestStatisticResult",
+    "StatisticResult",
     "ToysResult",
     "TrainingReport",
     "from_json",
@@ -351,7 +351,7 @@ class CoverageResult(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class TestStatisticResult(Result):
+class StatisticResult(Result):
     """The distribution of a test statistic at one point.
 
     Args:
@@ -502,7 +502,7 @@ _KINDS: dict[str, type[Result]] = {
         LimitResult,
         IntervalResult,
         CoverageResult,
-        TestStatisticResult,
+        StatisticResult,
         ToysResult,
         TrainingReport,
     )

@@ -19,8 +19,8 @@ from neyman.inference.statistics import statistic
 from neyman.results import IntervalResult, from_json
 
 BACKGROUND, LEVEL = 3.0, 0.9
-# arXiv:physics/9711021, table IV, b = 3.0. For n = 0 it has 1.08 instead of 0.95: there the paper lengthens intervals so
-# that their ends never rise with the background, which is not part of the construction.
+# arXiv:physics/9711021, table IV, b = 3.0. For n = 0 it has 1.08 instead of 0.95: there the paper lengthens intervals
+# so that their ends never rise with the background, which is not part of the construction.
 TABLE = {
     1: (0.00, 1.88), 2: (0.00, 3.04), 3: (0.00, 4.42), 4: (0.00, 5.60), 5: (0.00, 6.99),
     6: (0.15, 8.47), 7: (0.89, 9.53), 8: (1.51, 10.99), 9: (1.88, 12.30), 10: (2.63, 13.50),

@@ -30,7 +30,7 @@ from neyman.inference.throws import (
     statistics,
     throw_all,
 )
-from neyman.results import IntervalResult, TestStatisticResult
+from neyman.results import IntervalResult, StatisticResult
 
 __all__ = ["Observed", "distribution", "interval"]
 
@@ -148,7 +148,7 @@ def distribution(
     bounds: Bounds | None = None,
     fixed: Mapping[str, float] | None = None,
     progress: bool = False,
-) -> TestStatisticResult:
+) -> StatisticResult:
     """Return the distribution of a test statistic at one value of the parameter of interest, beside its observed value.
 
     The nuisance parameters are at their conditional best fit in the observed data. The arguments are those of
@@ -167,7 +167,7 @@ def distribution(
     throw_all(statistics, model, throws, store, executor, progress=progress)
     values = counts_of(store[name] for name in throws)
     t, root = observed.statistic(value), observed.root_asimov(value)
-    return TestStatisticResult(
+    return StatisticResult(
         name=observed.name,
         value=value,
         test_stat=test_stat,
