@@ -73,6 +73,15 @@ def test_processes_give_the_same() -> None:
         assert sorted(run(power, 2, [1, 2, 3], executor)) == [(0, 2), (1, 4), (2, 8)]
 
 
+@pytest.mark.filterwarnings("ignore")  # of Dask's own, about ports and files
+def test_a_dask_cluster_gives_the_same() -> None:
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        tasks = list(range(80))
+        assert sorted(run(power, 2, tasks, client.get_executor())) == [(i, 2**i) for i in tasks]
+
+
 def test_the_model_is_pickled_once() -> None:
     Counting.pickled = 0
     with ThreadPoolExecutor(2) as executor:
