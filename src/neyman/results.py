@@ -253,25 +253,27 @@ class IntervalResult(Result):
             pairs = np.asarray(getattr(self, name), dtype=np.float64).reshape(-1, 2)
             object.__setattr__(self, name, tuple((low, high) for low, high in pairs.tolist()))
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Return low and high end of each interval, each with its Monte Carlo error, rounded to be read."""
-        rows = []
-        for ends, errors in zip(self.intervals, self.errors, strict=True):
-            (low, low_error), (high, high_error) = (rounded(*pair) for pair in zip(ends, errors, strict=True))
-            rows.append((low, low_error, high, high_error))
-        return rows
+    def rows(self) -> list[tuple[str, str]]:
+        """Return low and high end of each interval, with its Monte Carlo error where it has one, rounded to be read."""
+
+        def text(end: float, error: float) -> str:
+            exact = self.calibration == "asymptotics" or not error > 0.0
+            return f"{end:.4g}" if exact else " +/- ".join(rounded(end, error))
+
+        return [
+            (text(low, low_error), text(high, high_error))
+            for (low, high), (low_error, high_error) in zip(self.intervals, self.errors, strict=True)
+        ]
 
     def __repr__(self) -> str:
         title = f"{100 * self.level:.4g} % confidence interval on {self.name} ({self.test_stat}, {self.calibration})"
-        parts = [
-            f"[{low} +/- {low_error}, {high} +/- {high_error}]" for low, low_error, high, high_error in self.rows()
-        ]
-        text = f"{title}: {' and '.join(parts) or 'empty'}, best fit {self.bestfit:.5g}"
+        parts = [f"[{low}, {high}]" for low, high in self.rows()]
+        text = f"{title}: {' and '.join(parts) or 'empty'}, best fit {self.bestfit:.4g}"
         return f"{text}; {self.message}" if self.message else text
 
     def _repr_html_(self) -> str:
         caption = f"{100 * self.level:.4g} % confidence interval on {self.name} ({self.test_stat}, {self.calibration})"
-        return _html_table(f"{caption} {self.message}".strip(), ("low", "error", "high", "error"), self.rows())
+        return _html_table(f"{caption} {self.message}".strip(), ("low", "high"), self.rows())
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,6 +47,8 @@ _EXTENSIONS = 30  # where the first grid turns out too short
 _BISECTIONS = 40
 _PRECISION = {"toys": 0.005, "asymptotics": 1e-5}  # of an interval's ends, relative to the length
 _CHANCE = 2.0  # standard deviations that one p-value at least of a gap or an island must be from the threshold
+_NEAR = 10.0  # brackets: as far as the slope of the p-value at an end is taken from
+_FAR = 1.5  # standard deviations between the p-value and the threshold at the ends of an end's error
 _CERTAIN = 3.5  # standard deviations between a p-value and its threshold, for no more toys to be thrown
 # two fits of the same data agree to this: toys that tie with the data, as equal counts do, must count as such
 _TIE = 1e-3
@@ -108,8 +110,11 @@ def interval(
         ...     {"name": "mu", "type": "normfactor", "data": None}]}, {"name": "background", "data": [3.0],
         ...     "modifiers": []}]
         >>> model = neyman.Model({"channels": [{"name": "SR", "samples": samples}]}, {}, poi_name="mu")
-        >>> neyman.interval([9.0], model, level=0.9, calibration="asymptotics")
-        90 % confidence interval on mu (tmu_tilde, asymptotics): [1.9 ..., ...], best fit 6
+        >>> [[low, high]] = neyman.interval([2.0], model, level=0.9).intervals
+        >>> low, round(high, 1)  # Feldman and Cousins: 0 to 3.04
+        (0.0, 3.0)
+        >>> neyman.interval([5.0], model, level=0.9, calibration="asymptotics")
+        90 % confidence interval on mu (tmu_tilde, asymptotics): [0, 6.63], best fit 2
     """
     level, test_stat = checked_level(level), checked(test_stat)
     n_toys = checked_number(n_toys, "the number of toys")
@@ -506,16 +511,32 @@ def _result(
 def _end(a: _Point, b: _Point, points: list[_Point]) -> tuple[float, float]:
     """Return where between two neighbours the p-value crosses the threshold, and how well that is known.
 
-    The error has two parts: the bracket, for discrete data make the p-value jump, and the Monte Carlo error over the
-    slope of the p-value as it is on either side, at points far enough apart to tell.
+    The error has two parts: the bracket, for discrete data make the p-value jump, and the larger of two estimates of
+    the noise: the Monte Carlo error over the slope of the p-value nearby, and half the distance between the places on
+    either side where the p-value is one and a half Monte Carlo errors away from the threshold.
     """
     width = b.value - a.value
-    end = a.value + width * a.distance / (a.distance - b.distance)
-    before = [p for p in points if p.value <= a.value and p.distance * a.distance > 0]
-    after = [p for p in points if p.value >= b.value and p.distance * b.distance > 0]
-    near = [p for p in before if a.value - p.value <= 10 * width] or [a]
-    far = [p for p in after if p.value - b.value <= 10 * width] or [b]
-    run, rise = far[-1].value - near[0].value, abs(far[-1].distance - near[0].distance)
-    p_error = math.sqrt(0.5 * (a.p_error**2 + b.p_error**2))
-    noise = p_error * run / rise if rise > 0.0 else run
-    return end, math.hypot(min(noise, run), width / math.sqrt(12.0))
+    straddled = (a.distance > 0.0) != (b.distance > 0.0)  # not where a chance island was dropped
+    end = a.value + width * (a.distance / (a.distance - b.distance) if straddled else 0.5)
+    before = [point for point in reversed(points) if point.value <= a.value]
+    after = [point for point in points if point.value >= b.value]
+    reach = abs(_certain_from(after, end) - _certain_from(before, end))
+    left = [point for point in before if point.accepted == a.accepted and a.value - point.value <= _NEAR * width][-1]
+    right = [point for point in after if point.accepted == b.accepted and point.value - b.value <= _NEAR * width][-1]
+    run, rise = right.value - left.value, abs(right.distance - left.distance)
+    noise = min(math.sqrt(0.5 * (a.p_error**2 + b.p_error**2)) * run / rise, run) if rise > 0.0 else run
+    return end, math.hypot(max(0.5 * reach, noise), width / math.sqrt(12.0))
+
+
+def _certain_from(points: list[_Point], end: float) -> float:
+    """Return the first place, going away from an end, where the p-value is far enough from the threshold."""
+    accepted = points[0].accepted
+    place, excess = end, -_FAR * points[0].p_error
+    for point in points:
+        if point.accepted != accepted:
+            break
+        here = abs(point.distance) - _FAR * point.p_error
+        if here >= 0.0:
+            return place + (point.value - place) * (-excess / (here - excess) if here > excess else 0.0)
+        place, excess = point.value, here
+    return place
