@@ -233,6 +233,98 @@ def test_cls_agrees_with_pyhf(binned: Path) -> None:
     assert found["expected"] == pytest.approx([float(value) for value in expected], rel=1e-3)
 
 
+def test_cls_on_toys_is_near_the_asymptotic_one(binned: Path) -> None:
+    toys, formula = (json.loads(run("cls", binned, *args).stdout) for args in (["--toys", "2000"], []))
+    assert toys["observed"] == pytest.approx(formula["observed"], abs=0.08)
+
+
+def test_upper_limit_on_toys(binned: Path) -> None:
+    result = run("upper-limit", binned, "--toys", "500")
+    assert result.exit_code == 0, result.output
+    formula = json.loads(run("upper-limit", binned).stdout)
+    assert json.loads(result.stdout)["observed"] == pytest.approx(formula["observed"], rel=0.2)
+
+
+def test_interval_is_drawn_from_a_pipe(binned: Path, tmp_path: Path) -> None:
+    result = run("interval", binned, "--toys", "500", "--level", "0.9", "--seed", "3")
+    assert result.exit_code == 0, result.output
+    interval = json.loads(result.stdout)
+    assert interval["result"] == "interval"
+    assert interval["intervals"][0][0] < interval["bestfit"] < interval["intervals"][0][1]
+    assert run("plot", "-o", tmp_path / "belt.png", input=result.stdout).exit_code == 0
+
+
+def test_interval_of_a_learned_channel(model: Path) -> None:
+    result = run("interval", model, "--toys", "100", "--values", "0:2:3", "--fix", "scale=0")
+    assert json.loads(result.stdout)["toys"][0] > 0
+
+
+def test_an_empty_interval_is_written_and_ends_with_1(binned: Path) -> None:
+    result = run("interval", binned, "--toys", "100", "--values", "8:10:3")
+    assert json.loads(result.stdout)["intervals"] == []
+    assert result.exit_code == 1
+    assert result.stderr.startswith("neyman: the interval is not valid: no tested value from 8 to 10 is accepted")
+
+
+def test_the_result_does_not_depend_on_the_workers(binned: Path) -> None:
+    alone, two = (run("interval", binned, "--toys", "200", "--workers", n).stdout for n in (1, 2))
+    assert alone == two
+
+
+def test_coverage_prints_a_table_on_standard_error(binned: Path, tmp_path: Path) -> None:
+    path = tmp_path / "coverage.json"
+    result = run("coverage", binned, "--toys", "40", "--truth", "mu=1,xsec=0.5", "--values", "0,2", "-o", path)
+    assert result.exit_code == 0, result.output
+    assert "coverage of the 68 % interval on mu (tmu_tilde, toys): passed" in result.stderr
+    coverage = json.loads(path.read_text())
+    assert coverage["truths"] == [[1.0, 0.5], [0.0, 0.0], [2.0, 0.0]]
+    assert coverage["passed"]
+    assert run("plot", path, "-o", tmp_path / "coverage.png").exit_code == 0
+
+
+def test_coverage_that_fails_ends_with_1(binned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    import neyman
+
+    coverage = neyman.coverage
+    monkeypatch.setattr(
+        neyman, "coverage", lambda *a, **k: dataclasses.replace(coverage(*a, **k), verdicts=("undercovers",))
+    )
+    result = run("coverage", binned, "--toys", "20", "--values", "1", "--calibration", "asymptotics")
+    assert result.exit_code == 1
+    assert "neyman: the interval undercovers at 1 of 1 truths" in result.stderr
+    assert json.loads(result.stdout)["passed"] is False
+
+
+@pytest.mark.parametrize("args", [[], ["--truth", "mu"]])
+def test_coverage_wants_truths(binned: Path, args: list[str]) -> None:
+    assert run("coverage", binned, *args).exit_code == 2
+
+
+def test_toys_are_thrown_and_fitted(model: Path) -> None:
+    result = run("toys", model, "-n", "20", "--at", "mu=2,xsec=0.5", "--fit")
+    assert result.exit_code == 0, result.output
+    toys = json.loads(result.stdout)
+    assert np.shape(toys["bestfit"]) == (20, len(toys["names"]))
+    assert toys["pars"][toys["names"].index("mu")] == 2.0
+
+
+def test_a_test_statistic_in_toys_is_drawn_from_a_pipe(binned: Path, tmp_path: Path) -> None:
+    result = run("toys", binned, "-n", "300", "--at", "mu=1", "--test-stat", "tmu_tilde")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["statistic"]) == 300
+    assert run("plot", "-o", tmp_path / "statistic.png", input=result.stdout).exit_code == 0
+    assert run("toys", binned, "--at", "xsec=1", "--test-stat", "tmu").exit_code == 2
+
+
+def test_what_toys_cannot_be_thrown_at_is_refused(binned: Path) -> None:
+    assert "no parameter nu" in fails("toys", binned, "--at", "nu=1")
+    assert "outside its bounds (0, 10)" in fails("interval", binned, "--values", "3:50:3")
+    assert run("interval", binned, "--level", "68").exit_code == 2
+    assert run("toys", binned, "-n", "0").exit_code == 2
+
+
 def test_upper_limit_is_drawn_from_a_pipe(binned: Path, tmp_path: Path) -> None:
     result = run("upper-limit", binned, "--level", "0.1")
     assert result.exit_code == 0, result.output

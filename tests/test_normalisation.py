@@ -58,3 +58,14 @@ def test_many_systematics_have_an_exact_gradient_too():
     t = np.linspace(-1, 1, 10)
     numeric = [(normalisation(t + 1e-6 * e)[0] - normalisation(t - 1e-6 * e)[0]) / 2e-6 for e in np.eye(10)]
     np.testing.assert_allclose(normalisation(t)[1], numeric, atol=1e-8)
+
+
+@pytest.mark.parametrize("dimensions", [2, 10])
+def test_many_points_at_once_are_each_of_them(dimensions):
+    rng = np.random.default_rng(5)
+    normalisation = LogNormalisation(rng.normal(0.0, 0.2, size=(5000, dimensions)), np.ones(5000))
+    t = rng.normal(size=(7, dimensions))
+    values, gradients = normalisation.batch(t)
+    for point, value, gradient in zip(t, values, gradients, strict=True):
+        np.testing.assert_allclose(value, normalisation(point)[0], atol=1e-12)
+        np.testing.assert_allclose(gradient, normalisation(point)[1], atol=1e-12)

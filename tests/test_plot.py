@@ -15,7 +15,17 @@ from matplotlib.text import Text
 
 from neyman import plot
 from neyman.exceptions import Unsupported
-from neyman.results import FitResult, LimitResult, Result, ScanResult, TrainingReport, from_json
+from neyman.results import (
+    CoverageResult,
+    FitResult,
+    IntervalResult,
+    LimitResult,
+    Result,
+    ScanResult,
+    StatisticResult,
+    TrainingReport,
+    from_json,
+)
 
 MU = np.linspace(0.0, 3.0, 16)
 
@@ -45,6 +55,32 @@ def a_fit() -> FitResult:
     )  # fmt: skip
 
 
+def an_interval() -> IntervalResult:
+    t, critical = ((MU - 1.2) / 0.4) ** 2, np.full(16, 1.1)
+    p, toys = np.exp(-t), np.full(16, 500)
+    return IntervalResult(
+        "mu", 0.68, ((0.78, 1.62),), ((0.02, 0.02),), MU, t, critical, 0.1 * critical, p, 0.02 * p, toys, "toys",
+        "tmu_tilde", 1.2,
+    )  # fmt: skip
+
+
+def a_coverage(names: tuple[str, ...] = ("mu",)) -> CoverageResult:
+    truths = np.stack([[0.0, 0.5, 1.0], [0.0, 1.0, 0.0]][: len(names)], axis=1)
+    covered, toys = np.array([690, 600, 1000]), np.full(3, 1000)
+    fraction = covered / toys
+    interval = np.stack([fraction - 0.015, np.minimum(fraction + 0.015, 1.0)], axis=1)
+    verdicts = ("covers", "undercovers", "overcovers")
+    return CoverageResult(
+        names, truths, 0.68, fraction, np.full(3, 0.015), interval, covered, toys, verdicts, 0.0, "mu", "tmu_tilde",
+        "toys",
+    )  # fmt: skip
+
+
+def a_test_statistic(observed: float = 2.0) -> StatisticResult:
+    values = np.random.default_rng(0).chisquare(1, 1000)
+    return StatisticResult("mu", 1.0, "tmu", np.array([1.0]), values, observed, np.inf, 0.16, 0.157)
+
+
 def a_report(features: int = 2) -> TrainingReport:
     rng = np.random.default_rng(0)
     edges = np.linspace(0, 1, 6)
@@ -71,7 +107,13 @@ def texts(figure: Figure) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["png", "pdf"])
-@pytest.mark.parametrize("result", [a_scan(), a_scan_of_two(), a_limit(), a_fit(), a_report()])
+@pytest.mark.parametrize(
+    "result",
+    [
+        a_scan(), a_scan_of_two(), a_limit(), a_fit(), a_report(), an_interval(), a_coverage(),
+        a_coverage(("mu", "norm")), a_test_statistic(),
+    ],
+)  # fmt: skip
 def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -81,7 +123,10 @@ def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind:
     assert buffer.tell() > 5_000
 
 
-@pytest.mark.parametrize("result", [a_scan(), a_scan_of_two(), a_limit(), a_fit()])
+@pytest.mark.parametrize(
+    "result",
+    [a_scan(), a_scan_of_two(), a_limit(), a_fit(), an_interval(), a_coverage(), a_test_statistic()],
+)
 def test_a_result_from_json_gives_the_same_figure(result: Result) -> None:
     def pixels(result: Result) -> bytes:
         buffer = io.BytesIO()
@@ -144,6 +189,39 @@ def test_training_shows_every_feature_of_every_class(features: int) -> None:
     figure = plot.training(report)
     assert {"signal", "background", "scale hi", *report.features} <= texts(figure)
     assert len(figure.axes) == 2 * 3 + 2 * 3 * features  # loss, calibration and difference; closure and ratio
+
+
+def test_a_belt_states_its_interval_and_draws_the_p_value_below() -> None:
+    figure = plot.belt(an_interval())
+    assert {"interval [0.78, 1.62]", "critical value (68 %)", "observed", "p-value", "mu"} <= texts(figure)
+
+
+def test_a_belt_without_interval_says_so_and_shows_the_observed_values() -> None:
+    far = dataclasses.replace(an_interval(), intervals=(), errors=(), statistic=20 + MU)
+    figure = plot.belt(far)
+    assert "no value is accepted" in texts(figure)
+    assert figure.axes[0].get_ylim()[1] > 20
+
+
+def test_a_belt_of_two_intervals_states_both() -> None:
+    two = dataclasses.replace(an_interval(), intervals=((0.2, 0.5), (1.0, 2.0)), errors=((0, 0), (0, 0)))
+    assert "interval [0.2, 0.5] and [1, 2]" in texts(plot.belt(two))
+
+
+def test_coverage_of_two_calibrations_is_drawn_side_by_side() -> None:
+    other = dataclasses.replace(a_coverage(), calibration="asymptotics", verdicts=("covers",) * 3)
+    figure = plot.coverage([a_coverage(), other])
+    assert {"toys (tmu_tilde, fails)", "asymptotics (tmu_tilde)", "true mu"} <= texts(figure)
+
+
+def test_coverage_names_the_nuisance_parameters_that_vary() -> None:
+    assert "true mu, norm" in texts(plot.coverage(a_coverage(("mu", "norm"))))
+
+
+def test_a_test_statistic_has_its_asymptotic_form_and_both_p_values() -> None:
+    figure = plot.teststatistic(a_test_statistic())
+    assert {"asymptotic form", "1000 toys", "observed 2: p = 0.16 in toys, 0.157 asymptotic"} <= texts(figure)
+    plot.teststatistic(a_test_statistic(np.nan)).savefig(io.BytesIO())
 
 
 def test_names_are_never_read_as_mathematics() -> None:

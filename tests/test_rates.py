@@ -7,7 +7,7 @@ import pyhf
 import pytest
 
 from neyman.exceptions import Unsupported
-from neyman.rates import Constraints, Rates, constraints
+from neyman.rates import BatchRates, Constraints, Rates, constraints
 
 CHANNELS = [
     {
@@ -215,3 +215,45 @@ def test_constraints_have_centre_and_width_whatever_their_kind():
     assert found["free_shape[0]"] == pytest.approx((1.0, 0.1))  # a Poisson term of relative width 5 / 50
     assert found["free_shape[1]"] == pytest.approx((1.0, 0.2))
     assert "mu" not in found
+
+
+def _points(model: pyhf.Model, n: int) -> np.ndarray:
+    rng = np.random.default_rng(2)
+    return np.array(model.config.suggested_init()) + rng.normal(0.0, 0.2, size=(n, model.config.npars))
+
+
+@pytest.mark.parametrize("n", [1, 7, 100])
+def test_rates_of_many_points_are_those_of_each(n: int) -> None:
+    model = _model()
+    points = _points(model, n)
+    rates, jacobian = BatchRates(model)(points)
+    for point, value, slope in zip(points, rates, jacobian, strict=True):
+        expected, derivative = Rates(model)(point)
+        assert value == pytest.approx(expected, rel=1e-12)
+        assert slope == pytest.approx(derivative, rel=1e-7, abs=1e-7)
+
+
+def test_rates_of_many_points_have_exact_derivatives_at_mu_zero() -> None:
+    model = _model()
+    points = np.tile(model.config.suggested_init(), (3, 1))
+    points[:, model.config.par_slice("mu").start] = 0.0
+    assert BatchRates(model)(points)[1][2] == pytest.approx(Rates(model)(points[2])[1], abs=1e-7)
+
+
+def test_constraints_of_many_points_are_those_of_each() -> None:
+    model = _model()
+    points = _points(model, 5)
+    auxdata = np.array([Constraints(model).draw(p, np.random.default_rng(i)) for i, p in enumerate(points)])
+    values, gradients, _ = Constraints(model).batch(points, auxdata)
+    for i in range(5):
+        value, gradient = Constraints(model)(points[i], auxdata[i])
+        assert values[i] == pytest.approx(value)
+        assert gradients[i] == pytest.approx(gradient)
+
+
+def test_auxiliary_data_of_many_toys_have_the_moments_of_the_constraint_terms() -> None:
+    model = _model()
+    pars = np.array(model.config.suggested_init())
+    auxdata = Constraints(model).draw(pars, np.random.default_rng(0), 20_000)
+    expected = model.constraint_model.make_pdf(pars).expected_data()
+    assert auxdata.mean(axis=0) == pytest.approx(expected, abs=5 * auxdata.std(axis=0).max() / 20_000**0.5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neyman.exceptions import InvalidParameter, NeymanError
-from neyman.results import FitResult, LimitResult, ScanResult, TrainingReport, from_json
+from neyman.results import FitResult, IntervalResult, LimitResult, ScanResult, TrainingReport, from_json
 
 
 def a_fit(**changes: object) -> FitResult:
@@ -120,3 +120,33 @@ def test_what_is_not_a_result_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(NeymanError, match="not a result") as caught:
         from_json(text)
     assert "\n" not in str(caught.value)
+
+
+def an_interval(**changes: object) -> IntervalResult:
+    points = np.array([0.0, 1.0, 2.0])
+    fields = {
+        "name": "mu", "level": 0.68, "intervals": ((0.0, 1.234567),), "errors": ((0.0, 0.0123),), "scan": points,
+        "statistic": points, "critical": points, "critical_errors": points, "p_values": points, "p_errors": points,
+        "toys": np.array([500, 500, 500]), "calibration": "toys", "test_stat": "tmu_tilde", "bestfit": 0.5,
+    }  # fmt: skip
+    return IntervalResult(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_an_interval_prints_its_ends_with_their_monte_carlo_errors() -> None:
+    title = "68 % confidence interval on mu (tmu_tilde, toys)"
+    assert repr(an_interval()) == f"{title}: [0, 1.235 +/- 0.012], best fit 0.5"
+    two = an_interval(intervals=((0.0, 1.0), (2.0, 3.0)), errors=((0.0, 0.1), (0.1, 0.1)))
+    assert repr(two) == f"{title}: [0, 1.00 +/- 0.10] and [2.00 +/- 0.10, 3.00 +/- 0.10], best fit 0.5"
+
+
+@pytest.mark.parametrize("intervals", [(), ((0.5, 1.0),), ((0.0, 0.5), (0.7, 1.0))])
+def test_an_interval_of_any_number_of_pieces_comes_back_from_json(intervals: tuple[tuple[float, float], ...]) -> None:
+    back = from_json(an_interval(intervals=intervals, errors=intervals).to_json())
+    assert isinstance(back, IntervalResult)
+    assert back.intervals == intervals
+
+
+def test_an_empty_interval_says_why() -> None:
+    assert repr(an_interval(intervals=(), errors=(), message="nothing fits")).endswith(
+        "empty, best fit 0.5; nothing fits"
+    )

@@ -9,40 +9,55 @@ if TYPE_CHECKING:
     from neyman.analysis import train
     from neyman.backends import optimizer
     from neyman.ensemble import Ensemble, Events
+    from neyman.inference.construction import interval
+    from neyman.inference.coverage import coverage
     from neyman.inference.fit import fit, scan
     from neyman.inference.limits import limit
+    from neyman.inference.toys import toys
     from neyman.model import Model
-    from neyman.results import FitResult, LimitResult, ScanResult
+    from neyman.results import CoverageResult, FitResult, IntervalResult, LimitResult, ScanResult, ToysResult
     from neyman.workspace import Workspace
 
 # each name is imported when it is first used: torch and pyhf take seconds, and `neyman --help` needs neither
 _HOMES = {
+    "CoverageResult": "results",
     "Ensemble": "ensemble",
     "Events": "ensemble",
     "FitResult": "results",
+    "IntervalResult": "results",
     "LimitResult": "results",
     "Model": "model",
     "ScanResult": "results",
+    "ToysResult": "results",
     "Workspace": "workspace",
+    "coverage": "inference.coverage",
     "fit": "inference.fit",
+    "interval": "inference.construction",
     "limit": "inference.limits",
     "optimizer": "backends",
     "scan": "inference.fit",
+    "toys": "inference.toys",
     "train": "analysis",
 }
 
 __all__ = [
+    "CoverageResult",
     "Ensemble",
     "Events",
     "FitResult",
+    "IntervalResult",
     "LimitResult",
     "Model",
     "ScanResult",
+    "ToysResult",
     "Workspace",
+    "coverage",
     "fit",
+    "interval",
     "limit",
     "optimizer",
     "scan",
+    "toys",
     "train",
 ]
 

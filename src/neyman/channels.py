@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from neyman.calibration import Calibration, Variation, calibrate, sample_ratios, slopes_and_curvatures
@@ -14,7 +16,7 @@ from neyman.networks.mixture import CrossFitClassifier
 from neyman.normalisation import LogNormalisation
 from neyman.training import logits
 
-__all__ = ["MixtureChannel", "MixtureSummary", "Pool", "interpolation"]
+__all__ = ["MixtureChannel", "MixtureSummary", "PaddedSummary", "Pool", "interpolation"]
 
 
 def __dir__() -> list[str]:
@@ -51,6 +53,54 @@ class MixtureSummary:
                     (self.curvatures, other.curvatures),
                 )
             ),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedSummary:
+    """The summaries of many ensembles, side by side and filled up to the same number of events.
+
+    Args:
+        roots: square roots of the weights, zero where there is no event, shape ``(n, N)``.
+        ratios: ``g_c``, one where there is no event, shape ``(n, C, N)``.
+        slopes: shape ``(n, M, N)``.
+        curvatures: shape ``(n, M, N)``.
+        total_weights: shape ``(n,)``.
+    """
+
+    roots: NDArray[np.float64]
+    ratios: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    curvatures: NDArray[np.float64]
+    total_weights: NDArray[np.float64]
+
+    @classmethod
+    def take(
+        cls, summary: MixtureSummary, events: NDArray[np.integer[Any]], numbers: NDArray[np.int64]
+    ) -> PaddedSummary:
+        """Gather ensembles of events of weight one.
+
+        Args:
+            summary: what the events are taken from.
+            events: positions in the summary, shape ``(n, N)``.
+            numbers: how many of each row are events, shape ``(n,)``; the rest is filled up.
+        """
+        none = np.arange(events.shape[1]) >= numbers[:, None]
+        ratios, slopes, curvatures = (
+            np.stack([row[events] for row in rows], axis=1)
+            if len(rows)
+            else np.empty((len(events), 0, events.shape[1]))
+            for rows in (summary.ratios, summary.slopes, summary.curvatures)
+        )
+        np.moveaxis(ratios, 1, 0)[:, none] = 1.0
+        return cls((~none).astype(np.float64), ratios, slopes, curvatures, numbers.astype(np.float64))
+
+    def __len__(self) -> int:
+        return len(self.roots)
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> PaddedSummary:
+        return PaddedSummary(
+            self.roots[rows], self.ratios[rows], self.slopes[rows], self.curvatures[rows], self.total_weights[rows]
         )
 
 
@@ -209,6 +259,61 @@ class MixtureChannel:
                 - shares[c] * d_normalisation
             )
         return value, shares - total_weight / total, d_alphas
+
+    def log_ratio_batch(
+        self, toys: PaddedSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``log r`` of many ensembles, each at its own parameters.
+
+        Args:
+            toys: their summaries.
+            rates: expected events of each sample, shape ``(n, C)``.
+            alphas: the nuisance parameter of each variation, shape ``(n, M)``.
+
+        Returns:
+            The values, shape ``(n,)``, minus infinity where the density of an event is not positive; their derivatives
+            by rates and alphas, shape ``(n, C + M)``; and the sum over the events of the outer product of these
+            derivatives, shape ``(n, C + M, C + M)``, which stands for minus the second derivatives.
+        """
+        n, n_samples, n_events = toys.ratios.shape
+        n_rows = n_samples + len(self.variations)
+        total = rates.sum(axis=1)
+        # rows: the samples, the variations, the roots of the weights; all products of two rows are summed in one go
+        rows = np.empty((n, n_rows + 1, n_events))
+        shapes = rows[:, :n_samples]
+        shapes[:], rows[:, n_rows] = toys.ratios, toys.roots
+        curve, d_curve = interpolation(alphas, self._one_sided)
+        # the derivatives are linear in the rows: the reduced sums are transformed, not the events
+        transform = np.zeros((n, n_rows, n_rows + 1))
+        index = np.arange(n_rows)
+        transform[:, index, index] = 1.0
+        for c, varied in self._varied.items():
+            u, v, dv = alphas[:, varied], curve[:, varied], d_curve[:, varied]
+            log_z, gradient = self._normalisations[c].batch(np.concatenate([u, v], axis=1))
+            exponent = (u[:, None, :] @ toys.slopes[:, varied])[:, 0]
+            exponent += (v[:, None, :] @ toys.curvatures[:, varied])[:, 0]
+            exponent -= log_z[:, None]
+            shapes[:, c] *= torch.from_numpy(exponent).exp_().numpy()
+            own = np.arange(len(self.variations))[varied] + n_samples
+            transform[:, own, own] = rates[:, c, None]
+            transform[:, own, c] = -rates[:, c, None] * (gradient[:, : u.shape[1]] + gradient[:, u.shape[1] :] * dv)
+        density = (rates[:, None, :] @ shapes)[:, 0]
+        valid = (total > 0) & (density.min(axis=1) > 0)
+        if not valid.all():
+            density[~valid], total = 1.0, np.where(valid, total, 1.0)
+        transform[:, :n_samples, n_rows] = -1.0 / total[:, None]
+        shapes *= (toys.roots / density)[:, None, :]
+        for m, variation in enumerate(self.variations):
+            row = np.multiply(toys.curvatures[:, m], d_curve[:, m, None], out=rows[:, n_samples + m])
+            row += toys.slopes[:, m]
+            row *= shapes[:, variation.sample]
+        log_density = torch.from_numpy(density).log_().numpy()
+        log_density *= toys.roots
+        sums = rows @ rows.transpose(0, 2, 1)
+        value = np.einsum("ne,ne->n", log_density, toys.roots) - toys.total_weights * np.log(total)
+        value[~valid] = -np.inf
+        by_row = transform @ sums
+        return value, by_row[:, :, n_rows], by_row @ transform.transpose(0, 2, 1)
 
     def densities(self, summary: MixtureSummary, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``g_c m_c`` of every sample and event, shape ``(C, N)``."""

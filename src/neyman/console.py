@@ -1,21 +1,46 @@
-"""The console: what the commands share; errors in one line, kinds of values, writing of results."""
+"""The console: what the commands share; errors in one line, kinds of values, options, writing of results."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
+import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from neyman.exceptions import NeymanError
+from neyman.exceptions import FailedFit, InvalidDocument, InvalidParameter, NeymanError
 from neyman.files import replacing
 
-__all__ = ["Group", "Named", "Values", "emit", "one_line", "write"]
+if TYPE_CHECKING:  # what follows costs seconds to import
+    from neyman.model import Model
+    from neyman.results import Result
+
+__all__ = [
+    "FILE",
+    "Group",
+    "Named",
+    "Point",
+    "Values",
+    "data_of",
+    "emit",
+    "fix_option",
+    "interactive",
+    "is_document",
+    "load",
+    "measurement_option",
+    "on_data",
+    "one_line",
+    "seed_option",
+    "test_stat_option",
+    "write",
+]
 
 
 def __dir__() -> list[str]:
@@ -24,6 +49,7 @@ def __dir__() -> list[str]:
 
 log = logging.getLogger(__name__)
 
+DOCUMENTS = (".yaml", ".yml", ".json")
 _INTERRUPTED = 130  # what a shell reports for control-C
 
 
@@ -76,6 +102,24 @@ class Named(click.ParamType[Any]):
             self.fail(f"{value!r} is not NAME=VALUE, as in mu=1.0", param, ctx)
 
 
+class Point(click.ParamType[Any]):
+    """Parameters and their values, as ``mu=1,norm=0.9``."""
+
+    name = "NAME=VALUE,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        """Return the values by name."""
+        if isinstance(value, dict):
+            return value
+        if not value:
+            return {}
+        try:
+            pairs = [pair.partition("=") for pair in value.split(",")]
+            return {name.strip(): float(number) for name, _, number in pairs}
+        except ValueError:
+            self.fail(f"{value!r} is not NAME=VALUE,NAME=VALUE, as in mu=1,norm=0.9", param, ctx)
+
+
 class Values(click.ParamType[Any]):
     """Values to scan: ``0:2:21`` from 0 to 2 in 21 points, or ``0,0.5,1`` itself."""
 
@@ -93,6 +137,47 @@ class Values(click.ParamType[Any]):
             return [float(low) + i * step for i in range(int(n))]
         except ValueError:
             self.fail(f"{value!r} is neither LOW:HIGH:POINTS, as in 0:2:21, nor a list, as in 0,0.5,1", param, ctx)
+
+
+def is_document(path: Path) -> bool:
+    """Whether a file is a document, by its name."""
+    return path.suffix.lower() in DOCUMENTS
+
+
+def load(path: Path) -> Model:
+    """Load a model file; a document with nothing to learn is a model already."""
+    import neyman
+
+    if not is_document(path):
+        return neyman.Model.load(path)
+    workspace = neyman.Workspace.load(path)
+    if workspace.learned:
+        output = path.with_suffix(".neyman").name
+        raise InvalidDocument(
+            f"{path}: the channel {workspace.learned[0]} is to be learned; first run neyman train {path} -o {output}"
+        )
+    return neyman.train(workspace, progress=False)
+
+
+def data_of(model: Model, path: Path | None, asimov: float | None) -> Any:
+    """Return the flat data vector that the options ask for."""
+    if path is not None and asimov is not None:
+        raise click.UsageError("--data and --asimov exclude each other")
+    if asimov is not None:
+        if model.config.poi_index is None:
+            raise InvalidParameter("--asimov: the measurement has no parameter of interest")
+        pars = model.config.suggested_init()
+        pars[model.config.poi_index] = asimov
+        return model.expected_data(pars)
+    data = model.observed if path is None else model.read_data(path)
+    if data is None:
+        raise InvalidDocument("the model has no observations: give --data FILE or --asimov VALUE")
+    return data
+
+
+def interactive() -> bool:
+    """Whether somebody is watching the progress bars."""
+    return sys.stderr.isatty()
 
 
 def emit(text: str, path: Path | None = None) -> None:
@@ -115,3 +200,40 @@ def write(path: Path, content: bytes) -> None:
     with replacing(path) as stream:
         stream.write(content)
     log.info("wrote %s", path)
+
+
+FILE = click.Path(path_type=Path)
+fix_option = click.option("--fix", type=Named(), multiple=True, help="Hold a parameter at a value; repeatable.")
+measurement_option = click.option(
+    "--measurement", metavar="NAME", help="One of the document's measurements; default: the first."
+)
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Fixes everything random.")
+test_stat_option = click.option("--test-stat", type=click.Choice(["qtilde", "q"]), default="qtilde", show_default=True,
+                          help="The test statistic, named as in pyhf.")  # fmt: skip
+
+
+def on_data(command: Callable[..., Result]) -> Callable[..., None]:
+    """Make a function of model, data and options a command with ``--data``, ``--asimov`` and JSON out."""
+
+    @functools.wraps(command)
+    def run(model: Path, data: Path | None, asimov: float | None, output_file: Path | None, **options: Any) -> None:
+        loaded = load(model)
+        result = command(loaded, data_of(loaded, data, asimov), **options)
+        emit(result.to_json(), output_file)
+        for value in (getattr(result, name, 0.0) for name in ("twice_nll", "bestfit", "observed")):
+            if not all(map(math.isfinite, value if hasattr(value, "__iter__") else [value])):
+                raise FailedFit(f"the {result.kind} is not finite: see its JSON")
+        if not getattr(result, "valid", True):
+            raise FailedFit(f"the {result.kind} is not valid: {getattr(result, 'message', '')}")
+
+    for option in (
+        click.option("-o", "--output-file", metavar="FILE", type=FILE,
+                     help="Write the JSON there instead of to standard output."),
+        click.option("--asimov", metavar="VALUE", type=float,
+                     help="Use the Asimov data at this value of the parameter of interest instead."),
+        click.option("--data", metavar="FILE", type=FILE,
+                     help="Observations from another document or ROOT file instead of the model's own."),
+        click.argument("model", type=FILE),
+    ):  # fmt: skip
+        run = option(run)
+    return run

@@ -19,11 +19,11 @@ from neyman.ensemble import Ensemble, Events
 from neyman.exceptions import InvalidDocument, InvalidEnsemble, Unsupported
 from neyman.pdf import EnsemblePdf
 from neyman.pool import AsimovPool, draw_events
-from neyman.rates import Constraints, Rates
+from neyman.rates import BatchRates, Constraints, Rates
 from neyman.results import TrainingReport
 from neyman.workspace import Workspace
 
-__all__ = ["Model"]
+__all__ = ["LearnedTerm", "Model"]
 
 
 def __dir__() -> list[str]:
@@ -84,7 +84,7 @@ class Model(pyhf.Model):
         self._rates = Rates(self)
         self._constraints = Constraints(self)
         self._width = max((len(channel.features) for channel in self.learned.values()), default=0) + 2
-        self._terms = [_Term(self, channel) for channel in self.learned.values()]
+        self._terms = [LearnedTerm(self, channel) for channel in self.learned.values()]
         self._encoded: list[tuple[NDArray[np.float64], dict[str, MixtureSummary]]] = []
         self._asimov_pools: dict[str, AsimovPool] = {}
 
@@ -111,6 +111,28 @@ class Model(pyhf.Model):
             "provenance": self.provenance,
             "report": self.report,
         }
+
+    # -- parts
+
+    @property
+    def rates(self) -> Rates:
+        """The expected rates of every sample and bin."""
+        return self._rates
+
+    @functools.cached_property
+    def batch_rates(self) -> BatchRates:
+        """The same for many points at once."""
+        return BatchRates(self)
+
+    @property
+    def constraints(self) -> Constraints:
+        """The constraint terms."""
+        return self._constraints
+
+    @property
+    def terms(self) -> Sequence[LearnedTerm]:
+        """The learned channels with the positions of their bins, samples and parameters."""
+        return self._terms
 
     # -- data
 
@@ -255,8 +277,22 @@ class Model(pyhf.Model):
         """
         pars, data = self._checked(pars, data)
         main, _, aux = self._split(data)
-        value, gradient = self._evaluate_main(pars, main, self._summaries(data))
-        constraint, slope = self._constraints(pars, aux)
+        return self.evaluate_encoded(pars, main, aux, self._summaries(data))
+
+    def evaluate_encoded(
+        self, pars: ArrayLike, main: ArrayLike, auxdata: ArrayLike, summaries: Mapping[str, MixtureSummary]
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return what :meth:`evaluate` does, of an ensemble whose events are encoded already.
+
+        Args:
+            pars: the parameters, shape ``(P,)``.
+            main: counts and, for learned channels, sums of weights, shape ``(B,)``.
+            auxdata: the auxiliary data, shape ``(A,)``.
+            summaries: the summary of every learned channel.
+        """
+        pars, auxdata = self._checked(pars, auxdata)
+        value, gradient = self._evaluate_main(pars, np.asarray(main, dtype=np.float64), summaries)
+        constraint, slope = self._constraints(pars, auxdata)
         return value + constraint, gradient + slope
 
     def logpdf(self, pars: ArrayLike, data: ArrayLike) -> NDArray[np.float64]:
@@ -411,7 +447,7 @@ class Model(pyhf.Model):
         return modelfile.load(Path(path), cls)
 
 
-class _Term:
+class LearnedTerm:
     """Where the rates and nuisance parameters of a learned channel stand in the inner model."""
 
     def __init__(self, model: Model, channel: MixtureChannel) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 __all__ = ["LogNormalisation"]
@@ -74,6 +75,23 @@ class LogNormalisation:
         terms = self._weights * np.exp(exponent - peak)
         total = terms.sum()
         return float(peak + np.log(total)), terms @ slopes / total
+
+    def batch(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``K`` and its gradients for many points, ``t`` being of shape ``(n, D)``."""
+        n, d = t.shape
+        exponent = t @ self._points.T
+        if self._covariances is not None:
+            square = self._covariances.reshape(-1, d * d)
+            exponent += (0.5 * (t[:, :, None] * t[:, None, :])).reshape(n, d * d) @ square.T
+        peak = exponent.max(axis=1, keepdims=True)
+        exponent -= peak
+        terms = torch.from_numpy(exponent).exp_().numpy()
+        terms *= self._weights
+        total = terms.sum(axis=1, keepdims=True)
+        gradient = terms @ self._points
+        if self._covariances is not None:
+            gradient += ((terms @ square).reshape(n, d, d) @ t[:, :, None])[:, :, 0]
+        return (peak + np.log(total))[:, 0], gradient / total
 
 
 def _members(

@@ -4,6 +4,9 @@
 ``scan``               a profile likelihood scan, 1-D or 2-D
 ``scans``              the same in several analyses of one dataset
 ``limit``              CLs against the parameter of interest, with its band
+``belt``               a Neyman construction: critical and observed values
+``coverage``           coverage at the truths, with the binomial band
+``teststatistic``      a test statistic in toys, and its asymptotic form
 ``pulls``              the parameters of a fit against their constraints
 ``correlations``       the correlation matrix of a fit
 ``training``           loss, calibration and closure of one learned channel
@@ -16,7 +19,6 @@ and nothing changes the user's own style.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,40 +28,62 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import AutoMinorLocator, MaxNLocator, StrMethodFormatter
-from numpy.typing import ArrayLike, NDArray
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from numpy.typing import NDArray
 
+from neyman.belts import belt, coverage, teststatistic
 from neyman.exceptions import Unsupported
-from neyman.results import FitResult, LimitResult, Result, ScanResult, TrainingReport, rounded
+from neyman.results import (
+    CoverageResult,
+    FitResult,
+    IntervalResult,
+    LimitResult,
+    Result,
+    ScanResult,
+    StatisticResult,
+    TrainingReport,
+    rounded,
+)
+from neyman.style import (
+    BAND_68,
+    BAND_95,
+    BLUE,
+    COLOURS,
+    GREY,
+    MARKERS,
+    ORANGE,
+    VERMILLION,
+    NotebookFigure,
+    add_legend,
+    add_ticks,
+    array,
+    escaped,
+    single,
+)
 
-__all__ = ["correlations", "draw", "limit", "pulls", "scan", "scans", "training"]
+__all__ = [
+    "belt",
+    "correlations",
+    "coverage",
+    "draw",
+    "limit",
+    "pulls",
+    "scan",
+    "scans",
+    "teststatistic",
+    "training",
+]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-# Okabe and Ito's palette; the band's two are those of CMS for readers who cannot tell red from green.
-_BLUE, _SKY, _ORANGE, _VERMILLION, _GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#7F7F7F"
-_COLOURS = (_BLUE, _VERMILLION, "#009E73", "#CC79A7", _ORANGE, _SKY, "#000000")
-_MARKERS = "osD^vP*"
-_BAND_68, _BAND_95 = "#607641", "#F5BB54"
-
-
-class _Figure(Figure):
-    """A figure that notebooks show even where pyplot was never imported."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png")
-        return buffer.getvalue()
-
-
 def draw(result: Result) -> Figure:
     """Draw any result.
 
     Args:
-        result: a fit, a scan, a limit or a training report.
+        result: a fit, a scan, a limit, an interval, a coverage, a test statistic or a training report.
 
     Returns:
         The figure; ``figure.savefig("figure.pdf")`` writes it.
@@ -81,10 +105,17 @@ def draw(result: Result) -> Figure:
             return scan(result)
         case LimitResult():
             return limit(result)
+        case IntervalResult():
+            return belt(result)
+        case CoverageResult():
+            return coverage(result)
+        case StatisticResult():
+            return teststatistic(result)
         case TrainingReport():
             return training(result)
     raise Unsupported(
-        f"there is no figure for {type(result).__name__}: draw a fit, a scan, a limit or a training report"
+        f"there is no figure for {type(result).__name__}: draw a fit, a scan, a limit, an interval, a coverage, "
+        "a test statistic or a training report"
     )
 
 
@@ -96,7 +127,7 @@ def scan(result: ScanResult) -> Figure:
     Args:
         result: a scan over one parameter or two.
     """
-    figure, ax = _single(6.4, 4.8)
+    figure, ax = single(6.4, 4.8)
     if isinstance(result.name, str):
         _scan_1d(ax, result)
     else:
@@ -105,8 +136,8 @@ def scan(result: ScanResult) -> Figure:
 
 
 def _scan_1d(ax: Axes, result: ScanResult) -> None:
-    order = np.argsort(_array(result.values))
-    x, q = _array(result.values)[order], _array(result.delta_twice_nll)[order]
+    order = np.argsort(array(result.values))
+    x, q = array(result.values)[order], array(result.delta_twice_nll)[order]
     bestfit, uncertainty = float(np.asarray(result.bestfit)), float(np.asarray(result.uncertainty))
     low, high = float(x[0]), float(x[-1])
     top = float(np.clip(1.15 * np.nanmax(q), 5.0, 16.0))
@@ -114,13 +145,13 @@ def _scan_1d(ax: Axes, result: ScanResult) -> None:
     if np.isfinite(uncertainty) and uncertainty > 0:
         fine = np.linspace(low, high, 400)
         parabola = ((fine - bestfit) / uncertainty) ** 2
-        ax.plot(fine, parabola, "--", color=_ORANGE, label="parabola of the Hessian")
-    ax.plot(x, q, "-", marker="o", markersize=3.5, color=_BLUE, label="profile likelihood")
+        ax.plot(fine, parabola, "--", color=ORANGE, label="parabola of the Hessian")
+    ax.plot(x, q, "-", marker="o", markersize=3.5, color=BLUE, label="profile likelihood")
     if low <= bestfit <= high:
         label = "best fit {} $\\pm$ {}".format(*rounded(bestfit, uncertainty))
-        ax.plot(bestfit, 0, marker="D", color=_VERMILLION, linestyle="none", clip_on=False, zorder=5, label=label)
-    ax.set(xlabel=_text(result.name), ylabel=r"$-2\,\Delta\log L$", xlim=(low, high), ylim=(0, top))
-    _legend(ax, loc="upper center")
+        ax.plot(bestfit, 0, marker="D", color=VERMILLION, linestyle="none", clip_on=False, zorder=5, label=label)
+    ax.set(xlabel=escaped(result.name), ylabel=r"$-2\,\Delta\log L$", xlim=(low, high), ylim=(0, top))
+    add_legend(ax, loc="upper center")
 
 
 def scans(results: Mapping[str, ScanResult]) -> Figure:
@@ -129,45 +160,45 @@ def scans(results: Mapping[str, ScanResult]) -> Figure:
     Args:
         results: the scans, by the name to show.
     """
-    figure, ax = _single(6.4, 4.8)
+    figure, ax = single(6.4, 4.8)
     styles = ["-", (0, (4, 2)), "-.", (0, (1, 1))]
     for i, (name, result) in enumerate(results.items()):
         label = "{}: {} $\\pm$ {}".format(
-            name, *rounded(float(_array(result.bestfit)), float(_array(result.uncertainty)))
+            name, *rounded(float(array(result.bestfit)), float(array(result.uncertainty)))
         )
-        x, q = _array(result.values), _array(result.delta_twice_nll)
-        ax.plot(x, q, color=_COLOURS[i % len(_COLOURS)], linestyle=styles[i % len(styles)], linewidth=2, label=label)
-        ax.set(xlabel=_text(str(result.name)), xlim=(x.min(), x.max()))
+        x, q = array(result.values), array(result.delta_twice_nll)
+        ax.plot(x, q, color=COLOURS[i % len(COLOURS)], linestyle=styles[i % len(styles)], linewidth=2, label=label)
+        ax.set(xlabel=escaped(str(result.name)), xlim=(x.min(), x.max()))
     _levels(ax)
     ax.set(ylabel=r"$-2\,\Delta\log L$", ylim=(0, 8))
-    _legend(ax, loc="upper center")
+    add_legend(ax, loc="upper center")
     return figure
 
 
 def _levels(ax: Axes) -> None:
     """Mark the 68 % and 95 % levels of one parameter."""
     for level, percent in ((1.0, "68 %"), (3.84, "95 %")):
-        ax.axhline(level, color=_GREY, linestyle=":", linewidth=1)
+        ax.axhline(level, color=GREY, linestyle=":", linewidth=1)
         ax.annotate(percent, (1, level), (-4, 2), xycoords=ax.get_yaxis_transform(),
-                    textcoords="offset points", ha="right", va="bottom", color=_GREY)  # fmt: skip
+                    textcoords="offset points", ha="right", va="bottom", color=GREY)  # fmt: skip
 
 
 def _scan_2d(ax: Axes, result: ScanResult) -> None:
-    x, y = (_array(axis) for axis in result.values)
+    x, y = (array(axis) for axis in result.values)
     rows, columns = np.argsort(x), np.argsort(y)
-    x, y, delta = x[rows], y[columns], _array(result.delta_twice_nll)[np.ix_(rows, columns)]
+    x, y, delta = x[rows], y[columns], array(result.delta_twice_nll)[np.ix_(rows, columns)]
     q = np.ma.masked_invalid(delta).T  # type: ignore[no-untyped-call]
     levels = (2.30, 5.99)
-    ax.contourf(x, y, q, levels=(-np.inf, *levels), colors=[to_rgba(_BLUE, 0.45), to_rgba(_BLUE, 0.18)])
-    ax.contour(x, y, q, levels=levels, colors=_BLUE, linewidths=1.5, linestyles=["solid", "dashed"])
-    bestfit = _array(result.bestfit)
+    ax.contourf(x, y, q, levels=(-np.inf, *levels), colors=[to_rgba(BLUE, 0.45), to_rgba(BLUE, 0.18)])
+    ax.contour(x, y, q, levels=levels, colors=BLUE, linewidths=1.5, linestyles=["solid", "dashed"])
+    bestfit = array(result.bestfit)
     handles: list[Any] = [
-        Patch(facecolor=to_rgba(_BLUE, 0.45), edgecolor=_BLUE, linestyle="-", label="68 %"),
-        Patch(facecolor=to_rgba(_BLUE, 0.18), edgecolor=_BLUE, linestyle="--", label="95 %"),
+        Patch(facecolor=to_rgba(BLUE, 0.45), edgecolor=BLUE, linestyle="-", label="68 %"),
+        Patch(facecolor=to_rgba(BLUE, 0.18), edgecolor=BLUE, linestyle="--", label="95 %"),
     ]
-    handles += ax.plot(*bestfit, "D", color=_VERMILLION, zorder=5, linestyle="none", label="best fit")
-    ax.set(xlabel=_text(result.name[0]), ylabel=_text(result.name[1]), xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    _legend(ax, handles=handles, loc="best")
+    handles += ax.plot(*bestfit, "D", color=VERMILLION, zorder=5, linestyle="none", label="best fit")
+    ax.set(xlabel=escaped(result.name[0]), ylabel=escaped(result.name[1]), xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+    add_legend(ax, handles=handles, loc="best")
 
 
 def limit(result: LimitResult) -> Figure:
@@ -176,28 +207,28 @@ def limit(result: LimitResult) -> Figure:
     Args:
         result: a limit with its scan.
     """
-    figure, ax = _single(6.4, 4.8)
-    x, expected = result.scan, _array(result.cls_expected)
+    figure, ax = single(6.4, 4.8)
+    x, expected = result.scan, array(result.cls_expected)
     floor = result.level / 20
-    ax.fill_between(x, expected[:, 0], expected[:, 4], color=_BAND_95, linewidth=0)
-    ax.fill_between(x, expected[:, 1], expected[:, 3], color=_BAND_68, linewidth=0)
+    ax.fill_between(x, expected[:, 0], expected[:, 4], color=BAND_95, linewidth=0)
+    ax.fill_between(x, expected[:, 1], expected[:, 3], color=BAND_68, linewidth=0)
     ax.plot(x, expected[:, 2], "--", color="black")
     ax.plot(x, result.cls_observed, "-o", markersize=3.5, color="black")
-    ax.axhline(result.level, color=_VERMILLION, linewidth=1.2)
+    ax.axhline(result.level, color=VERMILLION, linewidth=1.2)
     for value, line in ((result.observed, "-"), (float(result.expected[2]), "--")):
         ax.plot([value, value], [floor, result.level], line, color="black", linewidth=1)
-        ax.plot(value, result.level, "D", color=_VERMILLION, markeredgecolor="white", zorder=5)
+        ax.plot(value, result.level, "D", color=VERMILLION, markeredgecolor="white", zorder=5)
     down2, down1, median, up1, up2 = result.expected
     handles = [
         Line2D([], [], color="black", marker="o", markersize=3.5, label=f"observed, limit {result.observed:.3g}"),
         Line2D([], [], color="black", linestyle="--", label=f"expected, limit {median:.3g}"),
-        Patch(color=_BAND_68, label=f"68 %: {down1:.3g} to {up1:.3g}"),
-        Patch(color=_BAND_95, label=f"95 %: {down2:.3g} to {up2:.3g}"),
-        Line2D([], [], color=_VERMILLION, marker="D", markeredgecolor="white", label=f"CL$_s$ = {result.level:g}"),
+        Patch(color=BAND_68, label=f"68 %: {down1:.3g} to {up1:.3g}"),
+        Patch(color=BAND_95, label=f"95 %: {down2:.3g} to {up2:.3g}"),
+        Line2D([], [], color=VERMILLION, marker="D", markeredgecolor="white", label=f"CL$_s$ = {result.level:g}"),
     ]
-    ax.set(xlabel=_text(result.name), ylabel="CL$_s$", xlim=(x[0], x[-1]), ylim=(floor, 1.15), yscale="log")
+    ax.set(xlabel=escaped(result.name), ylabel="CL$_s$", xlim=(x[0], x[-1]), ylim=(floor, 1.15), yscale="log")
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    _legend(ax, handles=handles, loc="upper right", minor="x")
+    add_legend(ax, handles=handles, loc="upper right", minor="x")
     ax.tick_params(axis="y", which="minor", length=2)
     return figure
 
@@ -214,7 +245,7 @@ def pulls(result: FitResult) -> Figure:
     free = [i for i, label in enumerate(labels) if label == "free"]
     # inches: rows of pulls, rows of free parameters with an axis each
     height = 1.0 + max(0.28 * max(len(constrained), 3), 0.62 * len(free))
-    figure = _Figure(figsize=(5.6 * bool(constrained) + 3.4 * bool(free) or 3.4, height), layout="constrained")
+    figure = NotebookFigure(figsize=(5.6 * bool(constrained) + 3.4 * bool(free) or 3.4, height), layout="constrained")
     left: FigureBase = figure
     right: FigureBase = figure
     if constrained and free:
@@ -235,13 +266,13 @@ def _pull_panel(ax: Axes, result: FitResult, indices: Sequence[int]) -> None:
     pull = (result.bestfit[indices] - centre) / width
     error = _errors(result, indices) / width
     reach = max(2.4, 1.08 * float(np.nanmax(np.abs(pull) + error.max(axis=0))))
-    for low, high, colour in ((-2, -1, _BAND_95), (-1, 1, _BAND_68), (1, 2, _BAND_95)):
+    for low, high, colour in ((-2, -1, BAND_95), (-1, 1, BAND_68), (1, 2, BAND_95)):
         ax.axvspan(low, high, color=colour, alpha=0.5, linewidth=0)
     ax.axvline(0, color="black", linestyle=":", linewidth=1)
     ax.errorbar(pull, y, xerr=error, fmt="o", color="black", markersize=4.5, linewidth=1.4)
     ax.set(xlabel=r"$(\hat{\theta} - \theta_0)\,/\,\Delta\theta$", xlim=(-reach, reach), ylim=(-0.7, len(names) - 0.3))
-    ax.set_yticks(y, [_text(name) for name in names])
-    _ticks(ax, minor="x")
+    ax.set_yticks(y, [escaped(name) for name in names])
+    add_ticks(ax, minor="x")
 
 
 def _free_panel(ax: Axes, result: FitResult, i: int) -> None:
@@ -251,7 +282,7 @@ def _free_panel(ax: Axes, result: FitResult, i: int) -> None:
     reach = 1.6 * max(down, up) or 1.0
     name, shown, uncertainty, minos = result.rows()[i]
     errors = "$^{{{1}}}_{{{0}}}$".format(*minos.split()) if minos else f"$\\pm$ {uncertainty}"
-    ax.set_title(f"{_text(name)} = {shown} {errors}", fontsize="small", pad=3)
+    ax.set_title(f"{escaped(name)} = {shown} {errors}", fontsize="small", pad=3)
     ax.set(xlim=(value - reach, value + reach), ylim=(-1, 1), yticks=[])
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.tick_params(labelsize="x-small", direction="in")
@@ -269,9 +300,9 @@ def correlations(result: FitResult) -> Figure:
     sigma = np.sqrt(np.diag(covariance))
     correlation = covariance / np.outer(sigma, sigma)
     n = len(kept)
-    figure, ax = _single(2.6 + 0.45 * max(n, 4), 1.8 + 0.45 * max(n, 4))
+    figure, ax = single(2.6 + 0.45 * max(n, 4), 1.8 + 0.45 * max(n, 4))
     image = ax.imshow(correlation, vmin=-1, vmax=1, cmap="RdBu_r", aspect="auto")
-    names = [_text(result.names[i]) for i in kept]
+    names = [escaped(result.names[i]) for i in kept]
     ax.set_xticks(range(n), names, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(n), names)
     ax.tick_params(length=0)
@@ -296,8 +327,8 @@ def training(report: TrainingReport) -> Figure:
     rows = [len(by_class) for by_class in cells]
     columns = max([1, *(len(row) for by_class in cells for row in by_class.values())])
     heights = [2.7 + 2.6 * n for n in rows]
-    figure = _Figure(figsize=(max(3.1 * columns, 7.0), sum(heights) + 0.3), layout="constrained")
-    figure.suptitle(f"training of channel {_text(report.channel)}", fontsize="medium")
+    figure = NotebookFigure(figsize=(max(3.1 * columns, 7.0), sum(heights) + 0.3), layout="constrained")
+    figure.suptitle(f"training of channel {escaped(report.channel)}", fontsize="medium")
     figure.get_layout_engine().set(hspace=0, h_pad=0.03)  # type: ignore[union-attr,call-arg]
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, classifier, by_class in zip(parts, report.classifiers, cells, strict=True):
@@ -327,35 +358,35 @@ def _by_class(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str,
 
 
 def _loss(ax: Axes, classifier: Mapping[str, Any]) -> None:
-    validation = [_array(fold) for fold in classifier["validation_loss"]]
+    validation = [array(fold) for fold in classifier["validation_loss"]]
     for fold in classifier["train_loss"]:
-        ax.plot(np.arange(1, len(fold) + 1), _array(fold), color=_ORANGE, linewidth=0.9)
+        ax.plot(np.arange(1, len(fold) + 1), array(fold), color=ORANGE, linewidth=0.9)
     for fold, best in zip(validation, classifier["best_epoch"], strict=True):
-        ax.plot(np.arange(1, len(fold) + 1), fold, color=_BLUE, linewidth=1.3)
-        ax.plot(int(best) + 1, fold[int(best)], "o", color=_VERMILLION, markersize=4, zorder=5)
+        ax.plot(np.arange(1, len(fold) + 1), fold, color=BLUE, linewidth=1.3)
+        ax.plot(int(best) + 1, fold[int(best)], "o", color=VERMILLION, markersize=4, zorder=5)
     handles = [
-        Line2D([], [], color=_ORANGE, label="training"),
-        Line2D([], [], color=_BLUE, label="validation"),
-        Line2D([], [], color=_VERMILLION, marker="o", markersize=4, linestyle="none", label="kept"),
+        Line2D([], [], color=ORANGE, label="training"),
+        Line2D([], [], color=BLUE, label="validation"),
+        Line2D([], [], color=VERMILLION, marker="o", markersize=4, linestyle="none", label="kept"),
     ]
-    losses = np.concatenate([*validation, *map(_array, classifier["train_loss"])])
+    losses = np.concatenate([*validation, *map(array, classifier["train_loss"])])
     low, high = np.nanquantile(losses, (0.0, 0.95))  # the first epochs would hide all others
     margin = 0.08 * (high - low) or 0.1
     ax.set(xlabel="epoch", ylabel="loss per fold", ylim=(low - margin, high + margin))
-    ax.set_title(_text(classifier["name"]), loc="left", fontsize="small")
+    ax.set_title(escaped(classifier["name"]), loc="left", fontsize="small")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _legend(ax, handles=handles, loc="lower right", bbox_to_anchor=(1.02, 0.97), ncols=3, minor="y", columnspacing=1)
+    add_legend(ax, handles=handles, loc="lower right", bbox_to_anchor=(1.02, 0.97), ncols=3, minor="y", columnspacing=1)
 
 
 def _calibration(ax: Axes, below: Axes, classifier: Mapping[str, Any]) -> None:
     curves = classifier["calibration"]
-    ax.axline((0, 0), slope=1, color=_GREY, linestyle=":", linewidth=1)
-    below.axhline(0, color=_GREY, linestyle=":", linewidth=1)
+    ax.axline((0, 0), slope=1, color=GREY, linestyle=":", linewidth=1)
+    below.axhline(0, color=GREY, linestyle=":", linewidth=1)
     reach, low, high = 0.01, 1.0, 0.0
     for k, (name, curve) in enumerate(curves.items()):
-        predicted, observed, error = (_array(curve[key]) for key in ("predicted", "observed", "error"))
-        style: dict[str, Any] = {"fmt": _MARKERS[k % 7], "color": _COLOURS[k % 7], "markersize": 3.5, "linewidth": 1}
-        ax.errorbar(predicted, observed, yerr=error, label=_text(name), **style)
+        predicted, observed, error = (array(curve[key]) for key in ("predicted", "observed", "error"))
+        style: dict[str, Any] = {"fmt": MARKERS[k % 7], "color": COLOURS[k % 7], "markersize": 3.5, "linewidth": 1}
+        ax.errorbar(predicted, observed, yerr=error, label=escaped(name), **style)
         below.errorbar(predicted, observed - predicted, yerr=error, **style)
         low, high = min(low, predicted.min(initial=1)), max(high, predicted.max(initial=0))
         reach = max(reach, 1.2 * float(np.nanmax(np.abs(observed - predicted) + error, initial=0)))
@@ -365,19 +396,19 @@ def _calibration(ax: Axes, below: Axes, classifier: Mapping[str, Any]) -> None:
     below.set(xlabel="predicted probability", ylim=(-min(reach, 1), min(reach, 1)))
     below.set_ylabel("difference", fontsize="small")
     below.yaxis.set_major_locator(MaxNLocator(3))
-    _legend(ax, loc="upper left", ncols=1 + len(curves) // 5)
-    _ticks(below)
+    add_legend(ax, loc="upper left", ncols=1 + len(curves) // 5)
+    add_ticks(below)
 
 
 def _closure(ax: Axes, below: Axes, cell: Mapping[str, Any], *, first: bool) -> None:
     edges, reference, reweighted, target, error = (
-        _array(cell[key]) for key in ("edges", "reference", "reweighted", "target", "error")
+        array(cell[key]) for key in ("edges", "reference", "reweighted", "target", "error")
     )
     middle = (edges[:-1] + edges[1:]) / 2
-    ax.stairs(reference, edges, color=_GREY, linestyle="--", label="reference")
-    ax.stairs(reweighted, edges, color=_BLUE, linewidth=1.4, label="reweighted")
+    ax.stairs(reference, edges, color=GREY, linestyle="--", label="reference")
+    ax.stairs(reweighted, edges, color=BLUE, linewidth=1.4, label="reweighted")
     ax.errorbar(
-        middle, target, yerr=error, fmt="o", color="black", markersize=2.5, linewidth=1, label=_text(cell["class"])
+        middle, target, yerr=error, fmt="o", color="black", markersize=2.5, linewidth=1, label=escaped(cell["class"])
     )
     top = np.nanmax([reference, reweighted, target])
     ax.set_ylim(min(0.0, float(np.nanmin([reweighted, target]))), 1.1 * top if top > 0 else None)
@@ -386,16 +417,16 @@ def _closure(ax: Axes, below: Axes, cell: Mapping[str, Any], *, first: bool) -> 
         ratio, ratio_error = target / reweighted, error / np.abs(reweighted)
     deviation = (np.abs(ratio - 1) + ratio_error)[np.isfinite(ratio + ratio_error)]
     reach = float(np.clip(1.1 * np.quantile(np.append(deviation, 0.05), 0.8), 0.05, 1.0))
-    below.axhline(1, color=_BLUE, linewidth=1.2)
+    below.axhline(1, color=BLUE, linewidth=1.2)
     below.errorbar(middle, ratio, yerr=ratio_error, fmt="o", color="black", markersize=2.5, linewidth=1)
-    below.set(xlabel=_text(cell["feature"]), xlim=(edges[0], edges[-1]), ylim=(1 - reach, 1 + reach))
+    below.set(xlabel=escaped(cell["feature"]), xlim=(edges[0], edges[-1]), ylim=(1 - reach, 1 + reach))
     below.yaxis.set_major_locator(MaxNLocator(3))
     below.xaxis.set_major_locator(MaxNLocator(5))
     if first:
         ax.set_ylabel("fraction")
         below.set_ylabel("ratio")
-    _ticks(ax)
-    _ticks(below)
+    add_ticks(ax)
+    add_ticks(below)
 
 
 def _errors(result: FitResult, indices: Sequence[int]) -> NDArray[np.float64]:
@@ -405,34 +436,4 @@ def _errors(result: FitResult, indices: Sequence[int]) -> NDArray[np.float64]:
         sigma = float(result.uncertainty[i])
         down, up = result.minos.get(result.names[i], (-sigma, sigma))
         errors.append((abs(down), abs(up)))
-    return _array(np.nan_to_num(np.array(errors, dtype=float).T))
-
-
-def _array(values: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(values, dtype=np.float64)
-
-
-def _text(name: object) -> str:
-    """Keep matplotlib from reading a name as mathematics."""
-    return str(name).replace("$", r"\$")
-
-
-def _single(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = _Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _legend(ax: Axes, *, minor: str = "both", **options: Any) -> None:
-    ax.legend(frameon=False, fontsize="small", **options)
-    _ticks(ax, minor)
-
-
-def _ticks(ax: Axes, minor: str = "both") -> None:
-    """Draw ticks on all sides and inwards, as physics journals do."""
-    if minor in ("x", "both"):
-        ax.xaxis.set_minor_locator(AutoMinorLocator())
-    if minor in ("y", "both"):
-        ax.yaxis.set_minor_locator(AutoMinorLocator())
-    ax.tick_params(which="both", direction="in", top=True, right=True)
-    if minor == "x":
-        ax.tick_params(axis="y", which="both", length=0)
+    return array(np.nan_to_num(np.array(errors, dtype=float).T))

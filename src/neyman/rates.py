@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import Unsupported
 
-__all__ = ["Constraints", "Rates", "constraints"]
+__all__ = ["BatchRates", "Constraints", "Rates", "constraints"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
+
+_BATCHES = (8, 64, 512, 2048)  # points evaluated at once; pyhf holds arrays of each size that is used
+_BATCH_ENTRIES = 4_000_000  # numbers in the Jacobian of a batch, at most
 
 _RELATIVE_STEP = 6e-6  # cube root of the machine precision: a central difference is then good to about 1e-10
 
@@ -52,14 +55,7 @@ class Rates:
             raise Unsupported("a model with clip_sample_data or clip_bin_data has no exact gradient: build it without")
         self.samples: tuple[str, ...] = tuple(model.config.samples)
         self._n_parameters = int(model.config.npars)
-        twin = pyhf.Model(
-            model.spec,
-            batch_size=3,
-            validate=False,
-            poi_name=None,
-            modifier_settings=model.config.modifier_settings,
-        )
-        self._main = twin.main_model
+        self._main = _twin(model, 3)
         self._nominal: NDArray[np.float64] = np.array(self._main.nominal_rates)[0, :, 0, :]
         init = np.asarray(model.config.suggested_init(), dtype=np.float64)
         self._deltas = self._dependence(init, additive=True)
@@ -136,6 +132,91 @@ class Rates:
         return moved
 
 
+class BatchRates:
+    """What :class:`Rates` gives, for many points at once.
+
+    Args:
+        model: the HistFactory model, under pyhf's numpy backend.
+
+    Raises:
+        Unsupported: if the model clips its rates.
+
+    Example:
+        >>> import numpy as np, pyhf
+        >>> from neyman.rates import BatchRates
+        >>> model = pyhf.simplemodels.uncorrelated_background([5.0], [50.0], [7.0])
+        >>> BatchRates(model)(np.array([[2.0, 1.0], [1.0, 1.1]]))[0].sum(axis=1)
+        array([[60.], [60.]])
+    """
+
+    def __init__(self, model: pyhf.Model) -> None:
+        single = Rates(model)
+        self._model = model
+        self._nominal = single._nominal
+        self._deltas, self._factors = (_positions(d, self._nominal.shape) for d in (single._deltas, single._factors))
+        target = np.concatenate([single._deltas.target, single._factors.target])
+        self._order = np.argsort(target, kind="stable")
+        self._targets, self._starts = np.unique(target[self._order], return_index=True)
+        self._parameters = single._deltas.parameter, single._factors.parameter
+        entries = self._nominal.size * max(int(model.config.npars), 1)
+        self._sizes = [size for size in _BATCHES if size * entries <= _BATCH_ENTRIES] or [1]
+        self._twins: dict[int, Any] = {}
+
+    @property
+    def size(self) -> int:
+        """How many points one evaluation takes."""
+        return self._sizes[-1]
+
+    def __call__(self, pars: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the rates and their derivatives by every parameter.
+
+        Args:
+            pars: the points, shape ``(n, P)``, at most ``size`` of them.
+
+        Returns:
+            The rates, shape ``(n, S, B)``, and their Jacobian, shape ``(n, S, B, P)``.
+        """
+        n, n_parameters = pars.shape
+        padded = next(size for size in self._sizes if size >= n)
+        step = _RELATIVE_STEP * np.maximum(1.0, np.abs(pars))
+        points = np.empty((3, padded, n_parameters))
+        points[:, :n] = pars, pars + step, pars - step
+        points[:, n:] = points[:, n - 1 : n]
+        inverse_width = 1.0 / (points[1, :n] - points[2, :n]).T
+        if padded not in self._twins:
+            self._twins[padded] = _twin(self._model, 3 * padded)
+        deltas, factors = (
+            _stack(found).reshape(-1, len(self._nominal), 3, padded, self._nominal.shape[1])[:, :, :, :n]
+            if found
+            else None
+            for found in self._twins[padded]._modifications(points.reshape(-1, n_parameters))
+        )
+
+        base, slopes = np.repeat(self._nominal[:, None, :], n, axis=1), []
+        if deltas is not None:
+            modifier, sample, bin_ = self._deltas
+            base += deltas[:, :, 0].sum(axis=0)
+            slope = deltas[modifier, sample, 1, :, bin_] - deltas[modifier, sample, 2, :, bin_]
+            slopes.append(slope * inverse_width[self._parameters[0]])
+        rates = base
+        if factors is not None:
+            product, others = _products(factors[:, :, 0])
+            rates = base * product
+            if deltas is not None:
+                slopes[0] *= product[sample, :, bin_]
+            modifier, sample, bin_ = self._factors
+            slope = factors[modifier, sample, 1, :, bin_] - factors[modifier, sample, 2, :, bin_]
+            slope *= inverse_width[self._parameters[1]]
+            slopes.append(slope * (others * base)[modifier, sample, :, bin_])
+        jacobian = np.zeros((self._nominal.size * n_parameters, n))
+        if self._targets.size:
+            jacobian[self._targets] = np.add.reduceat(np.concatenate(slopes)[self._order], self._starts, axis=0)
+        return (
+            np.ascontiguousarray(np.moveaxis(rates, 1, 0)),
+            np.ascontiguousarray(jacobian.T).reshape(n, *self._nominal.shape, n_parameters),
+        )
+
+
 @dataclass(frozen=True)
 class _Dependence:
     """Where the entries that depend on a parameter stand in pyhf's modifications and in the Jacobian, all flat.
@@ -161,6 +242,20 @@ class _Dependence:
         difference: NDArray[np.float64] = modification.take(self.up) - modification.take(self.down)
         difference *= inverse_width.take(self.parameter)
         return difference
+
+
+def _twin(model: pyhf.Model, size: int) -> Any:
+    """Return the main part of the same model for that many points at once."""
+    twin = pyhf.Model(
+        model.spec, batch_size=size, validate=False, poi_name=None, modifier_settings=model.config.modifier_settings
+    )
+    return twin.main_model
+
+
+def _positions(dependence: _Dependence, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
+    """Return modifier, sample and bin of each entry."""
+    modifier = dependence.entries // (shape[0] * shape[1])
+    return modifier, *np.divmod(dependence.place, shape[1])
 
 
 class Constraints:
@@ -214,12 +309,44 @@ class Constraints:
         gradient[self._index] = slope
         return float(self._model.constraint_model.logpdf(auxdata, pars)), gradient
 
-    def draw(self, pars: Any, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Draw auxiliary data, shape ``(A,)``, at the parameters, shape ``(P,)``."""
+    def batch(
+        self, pars: NDArray[np.float64], auxdata: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the log of the constraint terms of many datasets, each at its own point.
+
+        Args:
+            pars: the parameters, shape ``(n, P)``.
+            auxdata: the auxiliary data, shape ``(n, A)``.
+
+        Returns:
+            The values, shape ``(n,)``, their gradients, shape ``(n, P)``, and what stands for minus their second
+            derivatives by each parameter, shape ``(n, P)``: there are no mixed ones.
+        """
+        value, gradient, curvature = np.zeros(len(pars)), np.zeros(pars.shape), np.zeros(pars.shape)
+        if self._normal.size:
+            index = self._index[self._normal]
+            data, centre = auxdata[:, self._normal], pars[:, index]
+            value += pyhf.tensorlib.normal_logpdf(data, centre, self._inverse_variance**-0.5).sum(axis=1)
+            gradient[:, index] = (data - centre) * self._inverse_variance
+            curvature[:, index] = self._inverse_variance
+        if self._poisson.size:
+            index = self._index[self._poisson]
+            data, scale = auxdata[:, self._poisson], pars[:, index]
+            value += pyhf.tensorlib.poisson_logpdf(data, scale * self._factor).sum(axis=1)
+            gradient[:, index] = data / scale - self._factor
+            # Fisher's scoring: unlike data / scale^2 it never steps too far; without data the term is linear
+            curvature[:, index] = np.where(data > 0, self._factor / scale, 0.0)
+        return value, gradient, curvature
+
+    def draw(self, pars: Any, rng: np.random.Generator, n: int | None = None) -> NDArray[np.float64]:
+        """Draw auxiliary data, shape ``(A,)`` or ``(n, A)``, at the parameters, shape ``(P,)``."""
         constrained = np.asarray(pars, dtype=np.float64)[self._index]
-        auxdata = np.empty(self._index.size)
-        auxdata[self._normal] = rng.normal(constrained[self._normal], self._inverse_variance**-0.5)
-        auxdata[self._poisson] = rng.poisson(self._factor * constrained[self._poisson])
+        shape = () if n is None else (n,)
+        auxdata = np.empty((*shape, self._index.size))
+        centre, width = constrained[self._normal], self._inverse_variance**-0.5
+        auxdata[..., self._normal] = rng.normal(centre, width, size=(*shape, centre.size))
+        rate = self._factor * constrained[self._poisson]
+        auxdata[..., self._poisson] = rng.poisson(rate, size=(*shape, rate.size))
         return auxdata
 
 

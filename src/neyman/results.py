@@ -16,7 +16,20 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter, NeymanError
 
-__all__ = ["ClsResult", "FitResult", "LimitResult", "Result", "ScanResult", "TrainingReport", "from_json", "rounded"]
+__all__ = [
+    "ClsResult",
+    "CoverageResult",
+    "FitResult",
+    "IntervalResult",
+    "LimitResult",
+    "Result",
+    "ScanResult",
+    "StatisticResult",
+    "ToysResult",
+    "TrainingReport",
+    "from_json",
+    "rounded",
+]
 
 
 def __dir__() -> list[str]:
@@ -194,6 +207,188 @@ class LimitResult(Result):
 
 
 @dataclass(frozen=True, eq=False)
+class IntervalResult(Result):
+    """A confidence interval on the parameter of interest, by the Neyman construction.
+
+    Args:
+        name: the parameter of interest.
+        level: the confidence level.
+        intervals: the accepted values, ``((low, high), ...)``: none, one or several disconnected ones.
+        errors: how well their ends are known, from the number of toys and the grid, ``((low, high), ...)``; zero at
+            an end of the tested range.
+        scan: the tested values in ascending order, shape ``(n,)``.
+        statistic: the observed test statistic there, shape ``(n,)``.
+        critical: its critical value there, shape ``(n,)``: the value is accepted where the statistic is not above.
+        critical_errors: Monte Carlo errors of the critical values, shape ``(n,)``.
+        p_values: probabilities of a statistic at least as large as the observed one, shape ``(n,)``.
+        p_errors: their Monte Carlo errors, shape ``(n,)``.
+        toys: how many toys each tested value took, shape ``(n,)``.
+        calibration: ``"toys"`` or ``"asymptotics"``.
+        test_stat: the test statistic.
+        bestfit: the best-fit value.
+        valid: whether the interval is to be trusted: neither empty, nor cut off by the grid.
+        message: what is to be said about it.
+    """
+
+    kind: ClassVar[str] = "interval"
+    name: str
+    level: float
+    intervals: tuple[tuple[float, float], ...]
+    errors: tuple[tuple[float, float], ...]
+    scan: NDArray[np.float64]
+    statistic: NDArray[np.float64]
+    critical: NDArray[np.float64]
+    critical_errors: NDArray[np.float64]
+    p_values: NDArray[np.float64]
+    p_errors: NDArray[np.float64]
+    toys: NDArray[np.int64]
+    calibration: str
+    test_stat: str
+    bestfit: float
+    valid: bool = True
+    message: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("intervals", "errors"):  # JSON has lists of lists
+            pairs = np.asarray(getattr(self, name), dtype=np.float64).reshape(-1, 2)
+            object.__setattr__(self, name, tuple((low, high) for low, high in pairs.tolist()))
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return low and high end of each interval, with its Monte Carlo error where it has one, rounded to be read."""
+
+        def text(end: float, error: float) -> str:
+            exact = self.calibration == "asymptotics" or not error > 0.0
+            return f"{end:.4g}" if exact else " +/- ".join(rounded(end, error))
+
+        return [
+            (text(low, low_error), text(high, high_error))
+            for (low, high), (low_error, high_error) in zip(self.intervals, self.errors, strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        title = f"{100 * self.level:.4g} % confidence interval on {self.name} ({self.test_stat}, {self.calibration})"
+        parts = [f"[{low}, {high}]" for low, high in self.rows()]
+        text = f"{title}: {' and '.join(parts) or 'empty'}, best fit {self.bestfit:.4g}"
+        return f"{text}; {self.message}" if self.message else text
+
+    def _repr_html_(self) -> str:
+        caption = f"{100 * self.level:.4g} % confidence interval on {self.name} ({self.test_stat}, {self.calibration})"
+        return _html_table(f"{caption} {self.message}".strip(), ("low", "high"), self.rows())
+
+
+@dataclass(frozen=True, eq=False)
+class CoverageResult(Result):
+    """How often an interval covers the truth.
+
+    Args:
+        names: the parameters, in the model's order.
+        truths: the true parameters, shape ``(T, P)``.
+        level: the confidence level that was asked for.
+        coverage: the fraction of toys whose interval holds the true parameter of interest, shape ``(T,)``.
+        error: its binomial error, shape ``(T,)``.
+        intervals: its 68 % Clopper-Pearson interval, shape ``(T, 2)``.
+        covered: how many toys cover, shape ``(T,)``.
+        toys: of how many with a valid fit, shape ``(T,)``.
+        verdicts: for each truth ``"covers"``, ``"undercovers"`` or ``"overcovers"``.
+        tolerance: how far below the level the coverage may be.
+        poi: the parameter of interest.
+        test_stat: the test statistic.
+        calibration: ``"toys"`` or ``"asymptotics"``.
+    """
+
+    kind: ClassVar[str] = "coverage"
+    names: tuple[str, ...]
+    truths: NDArray[np.float64]
+    level: float
+    coverage: NDArray[np.float64]
+    error: NDArray[np.float64]
+    intervals: NDArray[np.float64]
+    covered: NDArray[np.int64]
+    toys: NDArray[np.int64]
+    verdicts: tuple[str, ...]
+    tolerance: float
+    poi: str
+    test_stat: str
+    calibration: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether no truth is undercovered."""
+        return "undercovers" not in self.verdicts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON types, with ``passed`` and the result's ``kind``."""
+        return {**super().to_dict(), "passed": self.passed}
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return truth, coverage, error, number of toys and verdict of each point, in percent."""
+        return [
+            (
+                *(f"{value:.4g}" for value in truth),
+                f"{100 * coverage:.1f}",
+                f"{100 * error:.1f}",
+                f"{int(toys)}",
+                verdict,
+            )
+            for truth, coverage, error, toys, verdict in zip(
+                self.truths, self.coverage, self.error, self.toys, self.verdicts, strict=True
+            )
+        ]
+
+    def __repr__(self) -> str:
+        header = (*self.names, "coverage [%]", "error", "toys", "verdict")
+        rows = [header, *self.rows()]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(header))]
+        lines = ["  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+        return "\n".join([self._title(), *lines])
+
+    def _repr_html_(self) -> str:
+        return _html_table(self._title(), (*self.names, "coverage [%]", "error", "toys", "verdict"), self.rows())
+
+    def _title(self) -> str:
+        return (
+            f"coverage of the {100 * self.level:.4g} % interval on {self.poi} ({self.test_stat}, {self.calibration}): "
+            f"{'passed' if self.passed else 'failed'}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StatisticResult(Result):
+    """The distribution of a test statistic at one point.
+
+    Args:
+        name: the parameter of interest.
+        value: its tested value.
+        test_stat: the test statistic.
+        pars: the parameters that the toys were thrown at, shape ``(P,)``.
+        statistic: its values in the toys, shape ``(n,)``.
+        observed: its value in the observed data, nan without.
+        root_asimov: the tested value in standard deviations, which the asymptotic form depends on.
+        p_value: the fraction of toys at or above the observed value, nan without.
+        asymptotic_p_value: the same by the asymptotic formula.
+    """
+
+    kind: ClassVar[str] = "test statistic"
+    name: str
+    value: float
+    test_stat: str
+    pars: NDArray[np.float64]
+    statistic: NDArray[np.float64]
+    observed: float
+    root_asimov: float
+    p_value: float
+    asymptotic_p_value: float
+
+    def __repr__(self) -> str:
+        error = math.sqrt(max(self.p_value * (1 - self.p_value), 0.0) / len(self.statistic))
+        return (
+            f"{self.test_stat} at {self.name} = {self.value:g}: observed {self.observed:.4g}, p-value "
+            f"{self.p_value:.4g} +/- {error:.2g} from {len(self.statistic)} toys, {self.asymptotic_p_value:.4g} by the "
+            "asymptotic formula"
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class TrainingReport(Result):
     """How the networks of one learned channel were trained, and how well they reproduce the simulation.
 
@@ -236,8 +431,83 @@ class TrainingReport(Result):
         return _html_table(f"training of {self.channel} ({', '.join(self.features)})", header, self.rows())
 
 
+@dataclass(frozen=True, eq=False)
+class ToysResult(Result):
+    """Toys thrown at one point, and what was fitted to each.
+
+    Args:
+        names: the parameters, in the model's order, shape ``(P,)``.
+        pars: where the toys were thrown, shape ``(P,)``.
+        source: ``"simulation"`` or ``"model"``.
+        seed: of the whole.
+        main: counts and, for a learned channel, the number of events, shape ``(n, B)``.
+        auxdata: the auxiliary data, shape ``(n, A)``.
+        bestfit: the best fits, shape ``(n, P)``; empty if none were asked for.
+        twice_nll: -2 log L there, shape ``(n,)``.
+        fitted: whether a minimum was found, shape ``(n,)``.
+        fallbacks: how many toys had to be left to iminuit.
+        valid: whether all fits that were asked for found a minimum.
+    """
+
+    kind: ClassVar[str] = "toys"
+    names: tuple[str, ...]
+    pars: NDArray[np.float64]
+    source: str
+    seed: int
+    main: NDArray[np.float64]
+    auxdata: NDArray[np.float64]
+    bestfit: NDArray[np.float64]
+    twice_nll: NDArray[np.float64]
+    fitted: NDArray[np.bool_]
+    fallbacks: int = 0
+    valid: bool = True
+
+    def __len__(self) -> int:
+        return len(self.main)
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """Return the best fits of the parameter ``name``, of the toys whose fit found a minimum."""
+        if name not in self.names:
+            close = difflib.get_close_matches(name, self.names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self.names)}"
+            raise InvalidParameter(f"the toys have no parameter {name!r}; {hint}")
+        if not len(self.bestfit):
+            raise InvalidParameter(f"the toys were not fitted, so that {name} has no best fits: use fit=True")
+        return np.asarray(self.bestfit[self.fitted.astype(bool), self.names.index(name)])
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Return name, true value, and mean and standard deviation of the best fits of each parameter."""
+        if not len(self.bestfit):
+            return [(name, f"{value:.5g}", "", "") for name, value in zip(self.names, self.pars, strict=True)]
+        return [
+            (name, f"{value:.5g}", *rounded(float(fits.mean()), float(fits.std())))
+            for name, value, fits in ((n, v, self[n]) for n, v in zip(self.names, self.pars, strict=True))
+        ]
+
+    def __repr__(self) -> str:
+        fits = ""
+        if len(self.bestfit):
+            fits = f", fitted ({int(self.fitted.sum())} valid, {self.fallbacks} by iminuit): "
+            fits += ", ".join(f"{name} = {mean} +/- {spread}" for name, _, mean, spread in self.rows())
+        return f"{len(self)} toys from the {self.source}{fits}"
+
+    def _repr_html_(self) -> str:
+        return _html_table(f"{len(self)} toys from the {self.source}", ("", "true", "mean", "spread"), self.rows())
+
+
 _KINDS: dict[str, type[Result]] = {
-    cls.kind: cls for cls in (FitResult, ScanResult, ClsResult, LimitResult, TrainingReport)
+    cls.kind: cls
+    for cls in (
+        FitResult,
+        ScanResult,
+        ClsResult,
+        LimitResult,
+        IntervalResult,
+        CoverageResult,
+        StatisticResult,
+        ToysResult,
+        TrainingReport,
+    )
 }
 
 
@@ -257,9 +527,10 @@ def from_json(text: str) -> Result:
     cls = _KINDS.get(fields.pop("result", "")) if isinstance(fields, dict) else None
     if cls is None:
         raise NeymanError(f"not a result: expected the JSON of one of {', '.join(_KINDS)}")
+    fields.pop("passed", None)  # which a coverage says of itself
     try:
         return cls(**{key: _restored(value) for key, value in fields.items()})
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise NeymanError(f"not a result: the JSON of a {cls.kind} with other fields ({error})") from error
 
 

@@ -146,7 +146,9 @@ def test_a_signal_without_effect_has_no_limit():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"calctype": "toybased"}, Unsupported, "calctype='toybased'"),
+        ({"calctype": "toybased", "test_stat": "q0"}, Unsupported, "'qtilde' or 'q'"),
+        ({"calctype": "toybased", "n_toys": 0}, InvalidParameter, "at least 1"),
+        ({"calctype": "toybased", "source": "data"}, InvalidParameter, "'simulation' or 'model'"),
         ({"calctype": "toys"}, InvalidParameter, "'asymptotics'"),
         ({"test_stat": "q0"}, Unsupported, "'qtilde' or 'q'"),
         ({"level": 5.0}, InvalidParameter, "between 0 and 1"),

@@ -1,0 +1,135 @@
+"""Many independent tasks on one model, here or on any executor: in order, with nothing lost if workers die."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import itertools
+import pickle
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from neyman.exceptions import InvalidParameter, NeymanError
+
+__all__ = ["run"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_MODELS: OrderedDict[str, Any] = OrderedDict()  # in a worker: the last few models, so that each travels there once
+_MODELS_KEPT = 2
+_WORKERS = 32  # of an executor that does not say how many it has
+
+
+def run(
+    function: Callable[[Any, Any], Any],
+    model: Any,
+    tasks: Sequence[Any],
+    executor: Any = None,
+    *,
+    progress: bool = False,
+    description: str = "toys",
+) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the result of every task as they get done, ``function(model, task)``.
+
+    The model travels to a worker once, not with every task. What fails on the executor, because a worker was killed
+    or the executor shut down, is done again in this process.
+
+    Args:
+        function: a function of a module, so that it can be pickled.
+        model: what all tasks have in common; it is pickled at most once.
+        tasks: the tasks.
+        executor: any :class:`concurrent.futures.Executor`, as a ``ProcessPoolExecutor`` or Dask's
+            ``client.get_executor()``; ``None`` runs the tasks here, one after the other.
+        progress: whether to show a progress bar on standard error.
+        description: of the progress bar.
+
+    Raises:
+        InvalidParameter: if the executor is none.
+
+    Example:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> with ThreadPoolExecutor(2) as executor:
+        ...     sorted(run(pow, 2, [1, 2, 3], executor))
+        [(0, 2), (1, 4), (2, 8)]
+    """
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise InvalidParameter(
+            f"executor is {executor!r}, which takes no tasks: give a concurrent.futures.Executor or None"
+        )
+    with tqdm(total=len(tasks), desc=description, disable=not progress, leave=False) as bar:
+        results = _here(function, model, tasks) if executor is None else _there(function, model, tasks, executor)
+        for result in results:
+            bar.update()
+            yield result
+
+
+def _here(function: Callable[[Any, Any], Any], model: Any, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    for number, task in enumerate(tasks):
+        yield number, function(model, task)
+
+
+def _there(
+    function: Callable[[Any, Any], Any], model: Any, tasks: Sequence[Any], executor: Any
+) -> Iterator[tuple[int, Any]]:
+    pickled = pickle.dumps(model)
+    token = hashlib.sha256(pickled).hexdigest()
+    failed: dict[int, BaseException | None] = {}
+    waiting: dict[Any, int] = {}
+    remaining = iter(range(len(tasks)))
+    # a few at a time: were all submitted at once, each would ask for the model
+    window = 2 * (getattr(executor, "_max_workers", None) or _WORKERS)
+
+    def submit(number: int, payload: bytes | None) -> None:
+        try:
+            waiting[executor.submit(_task, token, payload, function, tasks[number])] = number
+        except RuntimeError as error:  # broken, or shut down
+            failed[number] = error
+
+    try:
+        for number in itertools.islice(remaining, window):
+            submit(number, None)
+        while waiting:
+            done, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in done:
+                number = waiting.pop(future)
+                error = concurrent.futures.CancelledError() if future.cancelled() else future.exception()
+                if error is None and (result := future.result()) is None:
+                    submit(number, pickled)
+                    continue
+                if isinstance(error, NeymanError):
+                    raise error
+                if error is None:
+                    yield number, result[0]
+                else:
+                    failed[number] = error
+                for following in itertools.islice(remaining, 1):
+                    submit(following, None)
+        failed.update(dict.fromkeys(remaining, next(iter(failed.values()), None)))
+    finally:
+        for future in waiting:
+            future.cancel()
+    if failed:
+        reason = " ".join(str(next(iter(failed.values()))).split())[:200]
+        kind = type(next(iter(failed.values()))).__name__
+        warnings.warn(f"the executor failed ({kind}: {reason}): what it has not done runs here", stacklevel=3)
+        for number in sorted(failed):
+            yield number, function(model, tasks[number])
+
+
+def _task(token: str, payload: bytes | None, function: Callable[[Any, Any], Any], task: Any) -> tuple[Any] | None:
+    """Run one task in a worker with the model it has kept or is given now; ``None`` asks for the model."""
+    model = _MODELS.get(token)
+    if model is None:
+        if payload is None:
+            return None
+        model = _MODELS[token] = pickle.loads(payload)
+        while len(_MODELS) > _MODELS_KEPT:
+            _MODELS.popitem(last=False)
+    return (function(model, task),)

@@ -1,0 +1,314 @@
+"""The coverage certificate: how often an interval holds the truth, on toys thrown at the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from numpy.typing import NDArray
+
+from neyman.drawing import draw
+from neyman.exceptions import InvalidParameter, Unsupported
+from neyman.inference.profile import Bounds, Profile, parameter_index
+from neyman.inference.statistics import asymptotic_critical, checked, is_bounded
+from neyman.inference.throws import (
+    Settings,
+    Store,
+    Throw,
+    checked_level,
+    checked_number,
+    checked_source,
+    counts_of,
+    fitted,
+    seed_of,
+    statistics,
+    throw_all,
+)
+from neyman.results import CoverageResult
+
+__all__ = ["coverage"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+Array = NDArray[np.float64]
+
+_BATCH = 100  # toys of a task
+_FIRST = 100  # toys that calibrate one toy, doubled until its decision is certain
+_CERTAIN = 3.0  # standard deviations
+_SHARED = 10  # where the calibration of one toy serves all, it may take this many times more of its own
+_SIGNIFICANT = 3.0  # one-sided standard deviations, shared among the truths, between a verdict and chance
+_TIE = 1e-3  # as in the construction
+
+
+def coverage(
+    model: Any,
+    truths: Any,
+    level: float = 0.68,
+    calibration: str = "toys",
+    n_toys: int = 1000,
+    seed: int = 0,
+    executor: Any = None,
+    *,
+    test_stat: str = "tmu_tilde",
+    n_calibration: int = 2000,
+    source: str = "simulation",
+    tolerance: float = 0.0,
+    bounds: Bounds | None = None,
+    fixed: Mapping[str, float] | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool = False,
+) -> CoverageResult:
+    """Measure how often the interval on the parameter of interest holds the truth.
+
+    Toys are thrown at each truth. A toy's interval holds the truth exactly if the construction accepts the true value
+    in it; so one tested value is enough for each toy, with the nuisance parameters at their conditional best fit in
+    that toy. Where the model has no other free parameters, one calibration serves all toys of a truth.
+
+    Args:
+        model: the model.
+        truths: where to throw: parameters ``(T, P)`` in the model's order, or mappings by name, as
+            ``[{"mu": 0.0, "norm": 1.1}]``, with the others where the model suggests.
+        level: the confidence level.
+        calibration: ``"toys"`` or ``"asymptotics"`` (with the standard deviation from the truth's Asimov data).
+        n_toys: how many toys are thrown at each truth.
+        seed: fixes the toys; the executor does not change them.
+        executor: any :class:`concurrent.futures.Executor`; default is this process.
+        test_stat: the test statistic, as for :func:`neyman.interval`.
+        n_calibration: how many toys calibrate one toy at most.
+        source: ``"simulation"`` for toys of simulated events, ``"model"`` for toys of the learned density.
+        tolerance: how far below the level the coverage may be.
+        bounds: bounds, as for :func:`neyman.fit`.
+        fixed: parameters held at a value, as for :func:`neyman.fit`.
+        checkpoint: a file for the finished toys: the same call after an interruption goes on from it.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The coverage at each truth. It passes unless some truth is undercovered by three standard deviations, one-sided
+        and shared among the truths.
+
+    Raises:
+        InvalidParameter: for an argument that cannot be, or a model without a POI.
+        Unsupported: for a calibration that does not exist.
+        FailedFit: if no toy of a truth has a valid fit.
+
+    Example:
+        >>> import neyman
+        >>> samples = [{"name": "signal", "data": [1.0], "modifiers": [
+        ...     {"name": "mu", "type": "normfactor", "data": None}]}, {"name": "background", "data": [3.0],
+        ...     "modifiers": []}]
+        >>> model = neyman.Model({"channels": [{"name": "SR", "samples": samples}]}, {}, poi_name="mu")
+        >>> neyman.coverage(model, [{"mu": 4.0}], level=0.9, calibration="asymptotics", n_toys=200).passed
+        True
+    """
+    level, test_stat = checked_level(level), checked(test_stat)
+    n_toys, n_calibration = checked_number(n_toys, "n_toys"), checked_number(n_calibration, "n_calibration")
+    if calibration == "quantile":
+        raise Unsupported("calibration='quantile' (learned critical values) is not there yet: use calibration='toys'")
+    if calibration not in ("toys", "asymptotics"):
+        raise InvalidParameter(f"calibration is {calibration!r}: it must be 'toys' or 'asymptotics'")
+    profile = _fits(model, bounds, fixed)
+    held = {name: float(value) for name, value in (fixed or {}).items()}
+    poi, name = int(model.config.poi_index), model.config.poi_name
+    points = _truths(truths, model, profile, test_stat)
+    settings = Settings(poi, test_stat, checked_source(source), tuple(profile.bounds), held, name)
+    label = [profile.names, settings.bounds, held, points, level, calibration, n_toys, n_calibration]
+    store = Store(checkpoint, [*label, seed, source, test_stat, model.config.suggested_init(), _BATCH])
+
+    throws: dict[str, Any] = {}
+    criticals: list[float | None] = [None] * len(points)
+    alone = profile.fixed.sum() == profile.fixed.size - 1
+    if calibration == "asymptotics":
+        criticals = [_asymptotic(model, point, level, settings, profile) for point in points]
+    elif alone:
+        criticals = _shared(model, points, level, settings, n_toys, n_calibration, seed, store, executor, progress)
+    for i, (point, critical) in enumerate(zip(points, criticals, strict=True)):
+        for batch in range(math.ceil(n_toys / _BATCH)):
+            throw = Throw(
+                point, float(point[poi]), min(_BATCH, n_toys - batch * _BATCH), seed_of(seed, i, batch), settings
+            )
+            throws[f"truth {i} {batch}"] = _Trial(throw, level, critical, n_calibration)
+    throw_all(_trial, model, throws, store, executor, progress=progress)
+
+    covered, numbers = np.zeros(len(points), dtype=np.int64), np.zeros(len(points), dtype=np.int64)
+    for i in range(len(points)):
+        decisions = counts_of(store[key] for key in throws if key.split()[1] == str(i))
+        covered[i], numbers[i] = int(decisions.sum()), decisions.size
+    return _result(model, points, level, covered, numbers, tolerance, test_stat, calibration)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A batch of toys at a truth, to be decided one by one: with a common critical value, or each with its own."""
+
+    throw: Throw
+    level: float
+    critical: float | None
+    n_calibration: int
+
+
+def _trial(model: Any, trial: _Trial) -> Array:
+    """Return for each toy one where its interval holds the truth, zero where not, nan without a valid fit."""
+    throw, settings = trial.throw, trial.throw.settings
+    toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=settings.source)
+    values, pars = fitted(model, toys, throw.pars, throw.value, settings)
+    if trial.critical is not None:
+        return np.where(np.isnan(values), np.nan, (values <= trial.critical + _TIE).astype(np.float64))
+    decisions = np.full(throw.n, np.nan)
+    for i in np.flatnonzero(~np.isnan(values)):
+        decisions[i] = _accepted(model, trial, pars[i], float(values[i]), seed_of(throw.seed, i))
+    return decisions
+
+
+def _accepted(model: Any, trial: _Trial, pars: Array, observed: float, seed: int) -> bool:
+    """Whether a toy accepts the truth: throw toys at its own conditional best fit until that is certain."""
+    if observed <= _TIE:
+        return True
+    above = total = 0
+    size = min(_FIRST, trial.n_calibration)
+    for round_ in range(64):
+        throw = Throw(pars, trial.throw.value, size, seed_of(seed, round_), trial.throw.settings)
+        values = counts_of([statistics(model, throw)])
+        above, total = above + int((values >= observed - _TIE).sum()), total + values.size
+        distance = above / total - (1.0 - trial.level)
+        if abs(distance) > _CERTAIN * math.sqrt(trial.level * (1.0 - trial.level) / total):
+            break
+        size = min(total, trial.n_calibration - total)
+        if size <= 0:
+            break
+    return bool(distance > 0.0)
+
+
+def _shared(
+    model: Any,
+    points: Array,
+    level: float,
+    settings: Settings,
+    n_toys: int,
+    n_calibration: int,
+    seed: int,
+    store: Store,
+    executor: Any,
+    progress: bool,
+) -> list[float | None]:
+    """Return the critical value of each truth from toys at the truth, which is every toy's conditional best fit."""
+    number = max(n_calibration, _SHARED * n_toys)
+    size = 10 * _BATCH
+    throws = {
+        f"critical {i} {batch}": Throw(
+            point, float(point[settings.poi]), min(size, number - batch * size), seed_of(seed, -1, i, batch), settings
+        )
+        for i, point in enumerate(points)
+        for batch in range(math.ceil(number / size))
+    }
+    throw_all(statistics, model, throws, store, executor, progress=progress)
+    criticals: list[float | None] = []
+    for i in range(len(points)):
+        values = counts_of(store[key] for key in throws if key.split()[1] == str(i))
+        criticals.append(float(np.quantile(values, level, method="inverted_cdf")))
+    return criticals
+
+
+def _asymptotic(model: Any, point: Array, level: float, settings: Settings, profile: Profile) -> float:
+    """Return the asymptotic critical value at a truth."""
+    value = float(point[settings.poi])
+    root = math.inf
+    if is_bounded(settings.test_stat):
+        without = point.copy()
+        without[settings.poi] = max(0.0, settings.bounds[settings.poi][0])
+        bounds = settings.bounds_of_best()
+        start = np.where(profile.fixed, without, np.clip(without, *np.array(bounds).T))
+        asimov = Profile(model.expected_data(without), model, start.tolist(), bounds, settings.fixed)
+        root = math.sqrt(asimov.ratio({settings.poi: value}))
+    return asymptotic_critical(settings.test_stat, level, root)
+
+
+def _result(
+    model: Any,
+    points: Array,
+    level: float,
+    covered: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    tolerance: float,
+    test_stat: str,
+    calibration: str,
+) -> CoverageResult:
+    fraction = covered / numbers
+    chance = scipy.stats.norm.sf(_SIGNIFICANT) / len(points)
+    under = scipy.stats.binom.cdf(covered, numbers, max(level - tolerance, 0.0)) < chance
+    over = scipy.stats.binom.sf(covered - 1, numbers, level) < chance
+    tail = scipy.stats.norm.sf(1.0)
+    low = np.where(covered > 0, scipy.stats.beta.ppf(tail, covered, numbers - covered + 1), 0.0)
+    high = np.where(covered < numbers, scipy.stats.beta.isf(tail, covered + 1, numbers - covered), 1.0)
+    return CoverageResult(
+        names=tuple(model.config.par_names),
+        truths=points,
+        level=level,
+        coverage=fraction,
+        error=np.sqrt(np.maximum(fraction * (1.0 - fraction), 1.0 / numbers) / numbers),
+        intervals=np.stack([low, high], axis=1),
+        covered=covered,
+        toys=numbers,
+        verdicts=tuple(
+            "undercovers" if u else "overcovers" if o else "covers" for u, o in zip(under, over, strict=True)
+        ),
+        tolerance=tolerance,
+        poi=model.config.poi_name,
+        test_stat=test_stat,
+        calibration=calibration,
+    )
+
+
+def _fits(model: Any, bounds: Bounds | None, fixed: Mapping[str, float] | None) -> Profile:
+    """Return the bounds, starting values and fixed parameters of the fits, with whatever data."""
+    if model.config.poi_index is None:
+        raise InvalidParameter("the model has no parameter of interest: name one as the measurement's poi")
+    profile = Profile([], model, None, bounds, fixed)
+    if profile.fixed[model.config.poi_index]:
+        raise InvalidParameter(f"{model.config.poi_name} is fixed and is the parameter of interest: free it")
+    return profile
+
+
+def _truths(truths: Any, model: Any, profile: Profile, test_stat: str) -> Array:
+    """Return the true parameters, shape ``(T, P)``."""
+    given = [truths] if isinstance(truths, Mapping) else truths
+    if isinstance(given, Sequence) and given and all(isinstance(truth, Mapping) for truth in given):
+        points = np.tile(profile.start, (len(given), 1))
+        for row, truth in zip(points, given, strict=True):
+            for name, value in truth.items():
+                row[parameter_index(model, name)] = value
+    else:
+        try:
+            points = np.atleast_2d(np.asarray(given, dtype=np.float64))
+        except (TypeError, ValueError):
+            points = np.empty((0, 0))
+    names = profile.names
+    if points.ndim != 2 or len(points) == 0 or points.shape[1] != len(names):
+        raise InvalidParameter(
+            f"the truths must be rows of {len(names)} parameters ({', '.join(names[:20])}) or mappings by name"
+        )
+    lows, highs = np.array(profile.bounds).T
+    if is_bounded(test_stat):
+        poi = model.config.poi_index
+        lows[poi] = max(lows[poi], 0.0)
+    wrong = ~np.isfinite(points) | (~profile.fixed & ((points < lows) | (points > highs)))
+    if wrong.any():
+        i, k = np.argwhere(wrong)[0]
+        raise InvalidParameter(
+            f"a truth has {names[k]} = {points[i, k]:g}, outside its bounds ({lows[k]:g}, {highs[k]:g}): change either"
+        )
+    moved = profile.fixed & (points != profile.start)
+    if moved.any():
+        i, k = np.argwhere(moved)[0]
+        raise InvalidParameter(
+            f"a truth has {names[k]} = {points[i, k]:g}, but the fits hold it at {profile.start[k]:g}: "
+            "give the same value in fixed, or free it"
+        )
+    return points

@@ -1,0 +1,127 @@
+"""Coverage: the exact one of a counting experiment, nuisance parameters, verdicts, bad input."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyhf
+import pytest
+import scipy.stats
+
+import neyman
+from neyman.exceptions import InvalidParameter, Unsupported
+from neyman.inference.statistics import asymptotic_critical, statistic
+from neyman.results import CoverageResult, from_json
+
+BACKGROUND = 3.0
+
+
+def counting() -> neyman.Model:
+    samples = [
+        {"name": "signal", "data": [1.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+        {"name": "background", "data": [BACKGROUND], "modifiers": []},
+    ]
+    parameters = [{"name": "mu", "bounds": [[0.0, 30.0]], "inits": [1.0]}]
+    return neyman.Model({"channels": [{"name": "SR", "samples": samples}], "parameters": parameters}, {}, poi_name="mu")
+
+
+def with_nuisance() -> neyman.Model:
+    spec = pyhf.simplemodels.uncorrelated_background([6.0], [9.0], [3.0]).spec
+    return neyman.Model(spec, {}, poi_name="mu")
+
+
+def exact(mu: float, level: float, calibration: str) -> float:
+    """Return the coverage of the counting experiment, by adding up the counts whose interval holds the truth."""
+    counts = np.arange(100)
+    probability = scipy.stats.poisson.pmf(counts, mu + BACKGROUND)
+    best = np.maximum(counts - BACKGROUND, 0.0)
+    logs = [scipy.stats.poisson.logpmf(counts, mean + BACKGROUND) for mean in (best, mu)]
+    t = statistic("tmu_tilde", mu, best, -2 * logs[0], -2 * logs[1])
+    if calibration == "toys":
+        accepted = np.array([probability[t >= value - 1e-9].sum() > 1 - level for value in t])
+    else:
+        asimov = 2 * (scipy.stats.poisson.logpmf(3, BACKGROUND) - scipy.stats.poisson.logpmf(3, mu + BACKGROUND))
+        accepted = t <= asymptotic_critical("tmu_tilde", level, float(np.sqrt(asimov)))
+    return float(probability[accepted].sum())
+
+
+@pytest.mark.parametrize("calibration", ["toys", "asymptotics"])
+def test_the_coverage_of_a_counting_experiment_is_the_exact_one(calibration: str) -> None:
+    truths = [{"mu": mu} for mu in (0.0, 0.7, 2.1, 4.0)]
+    result = neyman.coverage(counting(), truths, 0.9, calibration, n_toys=2000, seed=2)
+    expected = np.array([exact(truth["mu"], 0.9, calibration) for truth in truths])
+    np.testing.assert_array_less(np.abs(result.coverage - expected), 4 * result.error)
+    np.testing.assert_array_equal(result.coverage, result.covered / result.toys)
+    assert np.all((result.intervals[:, 0] < result.coverage) & (result.coverage < result.intervals[:, 1]))
+
+
+def test_toys_cover_where_the_asymptotic_formulas_do_not() -> None:
+    assert exact(4.0, 0.9, "asymptotics") < 0.87
+    toys, formulas = (neyman.coverage(counting(), [[4.0]], 0.9, c, n_toys=2000) for c in ("toys", "asymptotics"))
+    assert toys.passed
+    assert formulas.verdicts == ("undercovers",)
+    assert "failed" in repr(formulas)
+    assert neyman.coverage(counting(), [[4.0]], 0.9, "asymptotics", n_toys=2000, tolerance=0.08).passed
+
+
+def test_with_nuisance_parameters_each_toy_is_calibrated_at_its_own_best_fit() -> None:
+    truths = [{"mu": 0.0, "uncorr_bkguncrt[0]": 1.2}, {"mu": 1.0}]
+    result = neyman.coverage(with_nuisance(), truths, n_toys=150, n_calibration=400)
+    assert result.passed
+    assert result.truths.tolist() == [[0.0, 1.2], [1.0, 1.0]]
+    assert np.all(np.abs(result.coverage - 0.68) < 4 * result.error + 0.03)
+
+
+def test_the_executor_the_checkpoint_and_repetition_change_nothing(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"n_toys": 60, "n_calibration": 200, "seed": 4}
+    first = neyman.coverage(with_nuisance(), [{"mu": 1.0}], **options, checkpoint=tmp_path / "toys.npz")
+    with ThreadPoolExecutor(2) as executor:
+        second = neyman.coverage(with_nuisance(), [{"mu": 1.0}], **options, executor=executor)
+    third = neyman.coverage(with_nuisance(), [{"mu": 1.0}], **options, checkpoint=tmp_path / "toys.npz")
+    assert first.to_json() == second.to_json() == third.to_json()
+
+
+def test_a_fixed_parameter_is_held_in_all_fits() -> None:
+    fixed = {"uncorr_bkguncrt[0]": 1.0}
+    result = neyman.coverage(with_nuisance(), [{"mu": 1.0}], n_toys=300, fixed=fixed)
+    assert result.passed
+    with pytest.raises(InvalidParameter, match="but the fits hold it at 1"):
+        neyman.coverage(with_nuisance(), [{"mu": 1.0, "uncorr_bkguncrt[0]": 1.2}], fixed=fixed)
+
+
+def test_a_coverage_prints_as_a_table_and_comes_back_from_json() -> None:
+    result = neyman.coverage(counting(), [[0.0], [3.0]], n_toys=50)
+    lines = repr(result).splitlines()
+    assert lines[0] == "coverage of the 68 % interval on mu (tmu_tilde, toys): passed"
+    assert len(lines) == 4
+    again = from_json(result.to_json())
+    assert isinstance(again, CoverageResult)
+    assert repr(again) == repr(result)
+    assert "<td>" in result._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"truths": []}, InvalidParameter, "rows of 1 parameters"),
+        ({"truths": [[1.0, 2.0]]}, InvalidParameter, "rows of 1 parameters"),
+        ({"truths": [{"nu": 1.0}]}, InvalidParameter, "no parameter nu"),
+        ({"truths": [{"mu": -1.0}]}, InvalidParameter, "mu = -1, outside its bounds"),
+        ({"truths": [[float("nan")]]}, InvalidParameter, "mu = nan"),
+        ({"level": 90}, InvalidParameter, "between 0 and 1"),
+        ({"n_toys": 0}, InvalidParameter, "n_toys is 0"),
+        ({"n_calibration": -1}, InvalidParameter, "n_calibration is -1"),
+        ({"test_stat": "t"}, InvalidParameter, "one of tmu"),
+        ({"calibration": "wilks"}, InvalidParameter, "'toys' or 'asymptotics'"),
+        ({"calibration": "quantile"}, Unsupported, "use calibration='toys'"),
+        ({"source": "data"}, InvalidParameter, "'simulation' or 'model'"),
+        ({"fixed": {"mu": 1.0}}, InvalidParameter, "mu is fixed"),
+    ],
+)
+def test_wrong_arguments_get_one_line(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        neyman.coverage(counting(), **{"truths": [[1.0]], **options})
+    assert "\n" not in str(caught.value)
