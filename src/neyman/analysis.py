@@ -12,8 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from neyman.diagnostics import effective_events, size_warning
 from neyman.exceptions import InvalidDocument, InvalidParameter
 from neyman.files import replacing
 from neyman.learning import check_sizes, train_mixture
@@ -30,8 +29,6 @@ def __dir__() -> list[str]:
 
 
 log = logging.getLogger(__name__)
-
-_WARN_ABOVE = 0.1  # of the statistical uncertainty
 
 
 def train(
@@ -96,21 +93,9 @@ def train(
 
 
 def _warn_of_small_samples(simulation: ChannelSimulation) -> None:
-    """Say what the size of the simulation costs: a bias of about sqrt(expected / simulated) standard deviations."""
     for sample, events in simulation.samples.items():
-        expected = events.weights.sum()
-        effective = expected**2 / np.sum(events.weights**2)
-        cost = float(np.sqrt(expected / effective))
-        if cost > _WARN_ABOVE:
-            log.warning(
-                "channel %s: sample %s has %.0f effective simulated events for %.4g expected: expect a bias of up to"
-                " about %.2f sigma from the size of the simulation",
-                simulation.channel,
-                sample,
-                effective,
-                expected,
-                cost,
-            )
+        if warning := size_warning(float(events.weights.sum()), effective_events(events.weights)):
+            log.warning("channel %s: sample %s has %s", simulation.channel, sample, warning)
 
 
 def _provenance(workspace: Workspace, seed: int) -> dict[str, Any]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["calibration_curve", "reweighting"]
+__all__ = ["calibration_curve", "effective_events", "reweighting", "size_warning"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_TOLERATED_BIAS = 0.1  # in standard deviations
 
 
 def calibration_curve(
@@ -93,3 +97,39 @@ def reweighting(
             }
         )
     return out
+
+
+def effective_events(weights: NDArray[np.float64]) -> float:
+    """Return how many events of weight one know as much: the squared sum of weights over the sum of squares.
+
+    Example:
+        >>> import numpy as np
+        >>> effective_events(np.array([2.0, 2.0, 2.0]))
+        3.0
+    """
+    return float(weights.sum() ** 2 / np.sum(weights**2))
+
+
+def size_warning(expected: float, effective: float) -> str:
+    """Say what the size of a sample's simulation costs, a bias of about sqrt(expected / effective) standard deviations.
+
+    Args:
+        expected: events of the sample in the data.
+        effective: its effective simulated events.
+
+    Returns:
+        The end of a sentence, or nothing where the cost is tolerable.
+
+    Example:
+        >>> size_warning(100.0, 2000.0)
+        '2000 effective simulated events for 100 expected: expect a bias of up to about 0.22 sigma, simulate more'
+        >>> size_warning(100.0, 1e6)
+        ''
+    """
+    bias = math.sqrt(expected / effective)
+    if bias <= _TOLERATED_BIAS:
+        return ""
+    return (
+        f"{effective:.0f} effective simulated events for {expected:.4g} expected: "
+        f"expect a bias of up to about {bias:.2f} sigma, simulate more"
+    )

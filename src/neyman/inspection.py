@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyhf
 
+from neyman.diagnostics import effective_events, size_warning
 from neyman.ensemble import Ensemble
 from neyman.rates import constraints
 
@@ -21,9 +21,6 @@ __all__ = ["of_model", "of_workspace", "text"]
 
 def __dir__() -> list[str]:
     return __all__
-
-
-_TOLERATED_BIAS = 0.1  # in standard deviations
 
 
 def of_workspace(workspace: Workspace) -> dict[str, Any]:
@@ -41,7 +38,7 @@ def of_workspace(workspace: Workspace) -> dict[str, Any]:
         learned[name] = {
             "features": list(simulation.features),
             "events": {
-                sample: (len(events), _effective(events.weights)) for sample, events in simulation.samples.items()
+                sample: (len(events), effective_events(events.weights)) for sample, events in simulation.samples.items()
             },
             "shapes": {sample: list(varied) for sample, varied in simulation.variations.items()},
         }
@@ -64,7 +61,7 @@ def of_model(model: Model) -> dict[str, Any]:
         events, shapes = {}, {}
         for c, sample in enumerate(channel.samples):
             own = channel.pool.samples == c
-            events[sample] = (int(own.sum()), _effective(channel.pool.summary.weights[own]))
+            events[sample] = (int(own.sum()), effective_events(channel.pool.summary.weights[own]))
             shapes[sample] = [v.parameter for v in channel.variations if v.sample == c]
         learned[name] = {"features": list(channel.features), "events": events, "shapes": shapes}
     found = _describe(model, learned, model.observed_ensemble)
@@ -88,12 +85,8 @@ def _describe(model: pyhf.Model, learned: Mapping[str, Mapping[str, Any]], obser
             if here:
                 entry["simulated"], effective = here["events"][sample["name"]]
                 entry["effective"] = effective
-                bias = math.sqrt(expected / effective)
-                if bias > _TOLERATED_BIAS:
-                    warnings.append(
-                        f"{name}, {sample['name']}: {effective:.0f} effective simulated events for {expected:.4g} "
-                        f"expected ones bias a parameter by about {bias:.2g} sigma: simulate more"
-                    )
+                if warning := size_warning(expected, effective):
+                    warnings.append(f"{name}, {sample['name']}: {warning}")
             samples.append(entry)
         described: dict[str, Any] = {"name": name, "samples": samples, "observed": _observed(observed, name)}
         described |= {"features": here["features"]} if here else {"bins": model.config.channel_nbins[name]}
@@ -108,11 +101,6 @@ def _describe(model: pyhf.Model, learned: Mapping[str, Mapping[str, Any]], obser
         )
     ]
     return {"poi": config.poi_name, "channels": channels, "parameters": parameters, "warnings": warnings}
-
-
-def _effective(weights: np.typing.NDArray[np.float64]) -> float:
-    """Return how many events of equal weight have the same statistical power."""
-    return float(weights.sum() ** 2 / np.sum(weights**2))
 
 
 def _observed(observed: Ensemble | None, channel: str) -> float | None:
