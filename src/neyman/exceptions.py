@@ -7,6 +7,7 @@ __all__ = [
     "InvalidEvents",
     "InvalidModelFile",
     "InvalidParameter",
+    "InvalidSimulation",
     "NeymanError",
     "Unsupported",
 ]
@@ -38,6 +39,10 @@ class InvalidModelFile(NeymanError):
 
 class InvalidParameter(NeymanError):
     """A parameter name or value that the model does not have or allows; the message names it."""
+
+
+class InvalidSimulation(NeymanError):
+    """A simulator raises or returns events that cannot be used; the message names the parameters and the seed."""
 
 
 class FailedFit(NeymanError):
