@@ -24,7 +24,16 @@ from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
 from neyman.options import TrainingOptions
 
-__all__ = ["TrainedClassifier", "choose_device", "fold_of", "logits", "train_classifier"]
+__all__ = [
+    "TrainedClassifier",
+    "choose_device",
+    "fold_of",
+    "logits",
+    "read_checkpoint",
+    "robust_scaler",
+    "save_checkpoint",
+    "train_classifier",
+]
 
 
 def __dir__() -> list[str]:
@@ -111,7 +120,7 @@ def train_classifier(
     device = device or torch.device("cpu")
     state = _State(classes, options, seed, device)
     if checkpoint is not None and checkpoint.exists():
-        state.load(_read_checkpoint(checkpoint, device))
+        state.load(read_checkpoint(checkpoint, device))
     bar = tqdm(total=state.epochs, initial=len(state.train_loss), desc=progress, disable=progress is None, unit="epoch")
     with bar:
         while not state.finished:
@@ -122,7 +131,7 @@ def train_classifier(
                     f" learning_rate below {options.learning_rate:g}, or look for features with extreme values"
                 )
             if checkpoint is not None:
-                _save_checkpoint(state.dump(), checkpoint)
+                save_checkpoint(state.dump(), checkpoint)
             bar.update()
             bar.set_postfix(loss=f"{state.best_loss.mean().item():.5f}")
     return TrainedClassifier(
@@ -184,7 +193,7 @@ class _State:
         features = torch.from_numpy(np.concatenate([events.features for events in classes]))
         with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
             torch.default_generator.manual_seed(seed)
-            network = CrossFitClassifier(_scaler(features), len(classes), options.hidden, options.folds)
+            network = CrossFitClassifier(robust_scaler(features), len(classes), options.hidden, options.folds)
         self.network = network.to(device)
         self.features = features.to(device)
         # each class has mean weight one: its total is its number of events, and the balanced batches equalise these
@@ -309,8 +318,8 @@ class _State:
         self.train_loss, self.validation_loss = state["train_loss"], state["validation_loss"]
 
 
-def _scaler(features: Tensor) -> FeatureScaler:
-    """Centre on the median; scale by the central 68 %, or the standard deviation where that is zero."""
+def robust_scaler(features: Tensor) -> FeatureScaler:
+    """Return a scaler that centres on the median and scales by the central 68 %, or the standard deviation where that is zero."""
     sample = features[:: max(len(features) // 100_000, 1)].double()
     low, centre, high = torch.quantile(sample, torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), dim=0)
     scale = (high - low) / 2
@@ -318,12 +327,13 @@ def _scaler(features: Tensor) -> FeatureScaler:
     return FeatureScaler(centre, torch.where(scale > 0, scale, torch.ones_like(scale)))
 
 
-def _save_checkpoint(state: dict[str, Any], path: Path) -> None:
+def save_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Write the state of a training, completely or not at all."""
     with replacing(path) as stream:
         torch.save(state, stream)
 
 
-def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Read the state back; ``weights_only`` keeps torch from running what a pickle says."""
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)

@@ -1,4 +1,4 @@
-"""Building blocks: feature scaling and multilayer perceptrons stacked so that all folds train at once."""
+"""Building blocks: feature scaling, multilayer perceptrons, and stacks of them so that all folds train at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FeatureScaler", "StackedLinear", "stacked_mlp"]
+__all__ = ["FeatureScaler", "StackedLinear", "mlp", "stacked_mlp"]
 
 
 def __dir__() -> list[str]:
@@ -92,4 +92,28 @@ def stacked_mlp(stacks: int, sizes: Sequence[int]) -> nn.Sequential:
     assert isinstance(last, StackedLinear)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers[:-1])
+
+
+def mlp(sizes: Sequence[int], *, zero: bool = False) -> nn.Sequential:
+    """Return a multilayer perceptron with SiLU between its layers.
+
+    Args:
+        sizes: inputs, hidden layers, outputs.
+        zero: whether the last layer starts at zero.
+
+    Example:
+        >>> import torch
+        >>> mlp([3, 8, 2], zero=True)(torch.randn(100, 3)).abs().max()
+        tensor(0., grad_fn=<MaxBackward1>)
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        # float32 by name: pyhf's pytorch backend changes torch's default
+        layers += [nn.Linear(inputs, outputs, dtype=torch.float32), nn.SiLU()]
+    last = layers[-2]
+    assert isinstance(last, nn.Linear)
+    if zero:
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
     return nn.Sequential(*layers[:-1])

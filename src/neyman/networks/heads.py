@@ -1,0 +1,299 @@
+"""Heads: from the summary of a dataset and candidate parameters to the score whose softmax tells the true ones."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from neyman.networks.layers import mlp
+
+__all__ = [
+    "BilinearHead",
+    "EventHead",
+    "GaussianHead",
+    "Head",
+    "LinearHead",
+    "ParameterFeatures",
+    "SummaryFeatures",
+    "summary_values",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_EDGES = (0.01, 0.1, 0.5)  # of the logarithms, in units of a parameter's range
+_FAR = 4.0  # standard deviations: beyond, the distance from the expected parameters is compressed
+
+
+class ParameterFeatures(nn.Module):
+    r"""What a head sees of the parameters: ``u`` from -1 to 1, its products, and logarithms from either bound.
+
+    With :math:`v = (\theta - lo)/(hi - lo)`, :math:`u = 2v - 1` and :math:`2 \log(1 + v/e) / \log(1 + 1/e) - 1` for a
+    few :math:`e`, and the same of :math:`1 - v`: rates close to zero matter as much as their logarithms do.
+
+    Args:
+        low: lower bounds, shape ``(P,)``.
+        high: upper bounds, shape ``(P,)``.
+
+    Example:
+        >>> import torch
+        >>> ParameterFeatures(torch.zeros(2), torch.ones(2))(torch.rand(5, 2)).shape
+        torch.Size([5, 17])
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, low: Tensor, high: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("low", low.to(torch.float64))
+        self.register_buffer("high", high.to(torch.float64))
+        self._pairs = torch.triu_indices(len(low), len(low))
+
+    @property
+    def size(self) -> int:
+        """Number of features."""
+        return len(self.low) * (1 + 2 * len(_EDGES)) + self._pairs.shape[1]
+
+    def unit(self, theta: Tensor) -> Tensor:
+        """Return the parameters as fractions of their range, of the shape of ``theta``."""
+        return (theta - self.low.to(theta.dtype)) / (self.high - self.low).to(theta.dtype)
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """Return the features, shape ``(..., size)``, of parameters ``(..., P)``."""
+        v = self.unit(theta)
+        u = 2 * v - 1
+        columns = [u, u[..., self._pairs[0]] * u[..., self._pairs[1]]]
+        for edge in _EDGES:
+            norm = math.log1p(1 / edge)
+            # a numerical step may leave the range by a hair
+            columns += [2 * torch.log1p(side.clamp(min=-0.5 * edge) / edge) / norm - 1 for side in (v, 1 - v)]
+        return torch.cat(columns, dim=-1)
+
+
+def summary_values(summaries: Tensor) -> Tensor:
+    """Return the sums, their means over the events and the logarithm of the size, shape ``(n, 2 K)``."""
+    total = summaries[:, -1:].clamp(min=0.0)
+    return torch.cat([summaries, summaries[:, :-1] / (total + 1), torch.log1p(total)], dim=1)
+
+
+class SummaryFeatures(nn.Module):
+    """What a head sees of a summary: the sums, their means over the events and the logarithm of the size, scaled.
+
+    A likelihood of independent events is linear in the sums; one of events with something in common depends on their
+    mean and their number.
+
+    Args:
+        summaries: what is to be expected, shape ``(T, K)``, the last column being the total weight.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, summaries: Tensor) -> None:
+        super().__init__()
+        values = summary_values(summaries.double())
+        self.register_buffer("centre", values.mean(0).to(torch.float32))
+        spread = values.std(0)
+        self.register_buffer("scale", torch.where(spread > 1e-9, spread, torch.ones_like(spread)).to(torch.float32))
+
+    @property
+    def size(self) -> int:
+        """Number of features."""
+        return len(self.centre)
+
+    def forward(self, summaries: Tensor) -> Tensor:
+        """Return the features, shape ``(n, 2 K)``, of summaries ``(n, K)``."""
+        return (summary_values(summaries) - self.centre) / self.scale
+
+
+class LinearHead(nn.Module):
+    r"""A score linear in the sums, :math:`a(\theta) \cdot S + b(\theta) \cdot M(F) + A(\theta)`, plus a small rest.
+
+    Linear is exact for independent events, the logarithm of a Poisson process. The summary enters as it is, not
+    scaled by what is expected: only so do the sums learn well. It teaches the encoder; the other heads take over.
+
+    Args:
+        parameters: the features of the parameters.
+        size: length of a summary, ``K``.
+        rank: of the rest, which starts at zero.
+    """
+
+    centre: Tensor
+    scale: Tensor
+    tracked: Tensor
+
+    def __init__(self, parameters: ParameterFeatures, size: int, rank: int = 6) -> None:
+        super().__init__()
+        self.parameters_ = parameters
+        self.a = mlp([parameters.size, 64, 64, size + 1])
+        self.b = mlp([parameters.size, 64, 64, rank], zero=True)
+        self.rest = mlp([2 * size, 64, 64, rank])
+        self.register_buffer("centre", torch.zeros(2 * size, dtype=torch.float32))
+        self.register_buffer("scale", torch.ones(2 * size, dtype=torch.float32))
+        self.register_buffer("tracked", torch.zeros((), dtype=torch.int64))
+
+    def track(self, summaries: Tensor, until: int) -> None:
+        """Let the scaling of the rest follow the summaries, for that many calls."""
+        if self.tracked >= until:
+            return
+        rate = 0.02 if self.tracked else 0.3
+        self.tracked += 1
+        values = summary_values(summaries.detach())
+        self.centre.lerp_(values.mean(0), rate)
+        self.scale.lerp_(values.std(0) + 1e-6, rate)
+
+    def data(self, summaries: Tensor) -> Tensor:
+        """Return what the score needs of datasets, shape ``(..., R)``."""
+        features = (summary_values(summaries.flatten(0, -2)) - self.centre) / self.scale
+        rest = self.rest(features).unflatten(0, summaries.shape[:-1])
+        return torch.cat([summaries, torch.ones_like(summaries[..., :1]), rest], dim=-1)
+
+    def candidates(self, theta: Tensor) -> Tensor:
+        """Return what the score needs of parameters, shape ``(..., R)``."""
+        features = self.parameters_(theta)
+        a = self.a(features)
+        return torch.cat([a[..., :-1], 100 * a[..., -1:], self.b(features)], dim=-1)
+
+
+class EventHead(nn.Module):
+    r"""The likelihood of independent events, :math:`\sum_i w_i \log r(x_i, \theta)`, with :math:`\log r = a \cdot \phi`.
+
+    Where the number of events is the network's own, it is a Poisson number of the learned rate:
+    :math:`+ \sum_i w_i \log\lambda(\theta) - \lambda(\theta)`.
+
+    Args:
+        parameters: the features of the parameters.
+        size: length of a summary, ``K``.
+        counts: whether the number of events is its own.
+    """
+
+    def __init__(self, parameters: ParameterFeatures, size: int, *, counts: bool) -> None:
+        super().__init__()
+        self.parameters_ = parameters
+        self.a = mlp([parameters.size, 64, 64, size])
+        self.linear = nn.Linear(parameters.size, size, bias=False, dtype=torch.float32)
+        self.rate = mlp([parameters.size, 32, 32, 1], zero=True) if counts else None
+
+    def per_event(self, theta: Tensor) -> Tensor:
+        """Return the coefficients of the terms of one event, shape ``(..., K)``."""
+        features = self.parameters_(theta)
+        return self.a(features) + self.linear(features)  # type: ignore[no-any-return]
+
+    def log_rate(self, theta: Tensor) -> Tensor:
+        """Return the logarithm of the expected number of events, shape ``(..., 1)``."""
+        assert self.rate is not None
+        return 10 * self.rate(self.parameters_(theta))  # type: ignore[no-any-return]
+
+    def score(self, summaries: Tensor, theta: Tensor) -> Tensor:
+        """Return the scores ``(n, m)`` of summaries ``(n, K)`` with their candidates ``(n, m, P)``."""
+        score = (self.per_event(theta) @ summaries[:, :, None])[:, :, 0]
+        if self.rate is None:
+            return score
+        log_rate = self.log_rate(theta)[..., 0]
+        return score + summaries[:, -1:] * log_rate - log_rate.exp()
+
+
+class BilinearHead(nn.Module):
+    r"""A score bilinear in a network of the dataset and one of the parameters, so that all pairs are one product.
+
+    Args:
+        parameters: the features of the parameters.
+        summaries: the features of a summary.
+        rank: number of learned terms beside those linear in the features of the summary.
+        hidden: width of the hidden layers.
+    """
+
+    def __init__(
+        self, parameters: ParameterFeatures, summaries: SummaryFeatures, rank: int = 16, hidden: int = 64
+    ) -> None:
+        super().__init__()
+        self.parameters_, self.summaries = parameters, summaries
+        self.rank, self.hidden = rank, hidden
+        out = rank + summaries.size + 1
+        self.m = mlp([summaries.size, hidden, hidden, rank])
+        self.a = mlp([parameters.size, hidden, hidden, out])
+        self.linear = nn.Linear(parameters.size, out, bias=False, dtype=torch.float32)
+
+    def data(self, summaries: Tensor) -> Tensor:
+        """Return what the score needs of datasets, shape ``(..., R)``."""
+        w = self.summaries(summaries.flatten(0, -2))
+        values = torch.cat([self.m(w), w, torch.ones_like(w[:, :1])], dim=1)
+        return values.unflatten(0, summaries.shape[:-1])
+
+    def candidates(self, theta: Tensor) -> Tensor:
+        """Return what the score needs of parameters, shape ``(..., R)``."""
+        features = self.parameters_(theta)
+        a = self.a(features) + self.linear(features)
+        return torch.cat([10 * a[..., :-1], 100 * a[..., -1:]], dim=-1)
+
+    def score(self, summaries: Tensor, theta: Tensor) -> Tensor:
+        """Return the scores ``(n, m)`` of summaries ``(n, K)`` with their candidates ``(n, m, P)``."""
+        return (self.candidates(theta) @ self.data(summaries)[:, :, None])[:, :, 0]
+
+
+class GaussianHead(nn.Module):
+    r"""A score that is a Gaussian about the expected parameters, :math:`-z^2/2`, times what it takes to be right.
+
+    :math:`z = L(D)(v - \mu(D))`, with :math:`v` the parameters in units of their ranges. The mean and the triangular
+    root of the precision are learned first, as the posterior of uniformly drawn parameters; then everything is, with a
+    correction that sees the dataset, the parameters and :math:`z`. It is the better head where a dataset determines the
+    parameters to a small fraction of their ranges.
+
+    Args:
+        parameters: the features of the parameters.
+        summaries: the features of a summary.
+        hidden: width of the hidden layers.
+    """
+
+    def __init__(self, parameters: ParameterFeatures, summaries: SummaryFeatures, hidden: int = 64) -> None:
+        super().__init__()
+        self.parameters_, self.summaries, self.hidden = parameters, summaries, hidden
+        n = len(parameters.low)
+        self._n = n
+        below = torch.tril_indices(n, n, -1)
+        basis = torch.zeros(below.shape[1], n, n, dtype=torch.float32)
+        basis[torch.arange(below.shape[1]), below[0], below[1]] = 1
+        self.register_buffer("basis", basis, persistent=False)
+        self.register_buffer("unit", torch.eye(n, dtype=torch.float32), persistent=False)
+        out = 2 * n + below.shape[1]
+        self.posterior = mlp([summaries.size, hidden, hidden, out])
+        self.linear = nn.Linear(summaries.size, out, dtype=torch.float32)
+        self.rest = mlp([summaries.size + parameters.size + n, hidden, hidden, 1], zero=True)
+
+    def _moments(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean, log of the diagonal of the root of the precision, and that root, of features ``(n, F)``."""
+        out = self.posterior(w) + self.linear(w)
+        mean, log_root, below = out[:, : self._n], out[:, self._n : 2 * self._n].clamp(-1, 9), out[:, 2 * self._n :]
+        root = self.unit + torch.einsum("nk,kij->nij", below, self.basis)
+        return mean, log_root, log_root.exp()[:, :, None] * root
+
+    def negative_log_posterior(self, summaries: Tensor, theta: Tensor) -> Tensor:
+        """Return the mean over datasets ``(n, K)`` of ``-log`` of the Gaussian at the true parameters ``(n, P)``."""
+        mean, log_root, root = self._moments(self.summaries(summaries))
+        z = (root @ (self.parameters_.unit(theta) - mean)[:, :, None])[:, :, 0]
+        return (0.5 * (z * z).sum(1) - log_root.sum(1)).mean()
+
+    def widths(self, summaries: Tensor) -> Tensor:
+        """Return the standard deviations of the Gaussian in units of the ranges, shape ``(n, P)``."""
+        root = self._moments(self.summaries(summaries))[2]
+        inverse = torch.linalg.solve_triangular(root, self.unit.expand_as(root), upper=False)
+        return (inverse * inverse).sum(2).sqrt()
+
+    def score(self, summaries: Tensor, theta: Tensor) -> Tensor:
+        """Return the scores ``(n, m)`` of summaries ``(n, K)`` with their candidates ``(n, m, P)``."""
+        w = self.summaries(summaries)
+        mean, _, root = self._moments(w)
+        z = (self.parameters_.unit(theta) - mean[:, None]) @ root.mT
+        seen = torch.cat(
+            [w[:, None].expand(-1, theta.shape[1], -1), self.parameters_(theta), z / (1 + z.abs() / _FAR)], dim=2
+        )
+        return -0.5 * (z * z).sum(2) + 3 * self.rest(seen)[:, :, 0]
+
+
+Head = EventHead | BilinearHead | GaussianHead
+
