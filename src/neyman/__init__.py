@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from neyman.inference.toys import toys
     from neyman.model import Model
     from neyman.results import CoverageResult, FitResult, IntervalResult, LimitResult, ScanResult, ToysResult
+    from neyman.simulator import Simulator
+    from neyman.summary import Summary
     from neyman.workspace import Workspace
 
 # each name is imported when it is first used: torch and pyhf take seconds, and `neyman --help` needs neither
@@ -28,6 +30,8 @@ _HOMES = {
     "LimitResult": "results",
     "Model": "model",
     "ScanResult": "results",
+    "Simulator": "simulator",
+    "Summary": "summary",
     "ToysResult": "results",
     "Workspace": "workspace",
     "coverage": "inference.coverage",
@@ -49,6 +53,8 @@ __all__ = [
     "LimitResult",
     "Model",
     "ScanResult",
+    "Simulator",
+    "Summary",
     "ToysResult",
     "Workspace",
     "coverage",

@@ -1,4 +1,4 @@
-"""From a workspace to a model: train every learned channel and put the likelihood together."""
+"""From a workspace or a simulator to a model: train every learned channel and put the likelihood together."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ import hashlib
 import json
 import logging
 import operator
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import torch
+
+from neyman.channels import MixtureChannel
 from neyman.diagnostics import effective_events, size_warning
 from neyman.exceptions import InvalidDocument, InvalidParameter
 from neyman.files import replacing
 from neyman.learning import check_sizes, train_mixture
 from neyman.model import Model
-from neyman.options import TrainingOptions, training_options
+from neyman.options import SET_KINDS, set_options, training_options
+from neyman.setlearning import train_on_simulator, train_on_workspace
+from neyman.sets import SetChannel
+from neyman.simulator import Simulator
 from neyman.training import choose_device
 from neyman.workspace import ChannelSimulation, Workspace
 
@@ -32,30 +40,39 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    workspace: Workspace,
+    source: Workspace | Simulator,
+    network: str | Mapping[str, Any] | None = None,
     *,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
     checkpoint: str | Path | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
 ) -> Model:
-    """Train the learned channels of a workspace and return the model.
+    """Train the learned channels of a workspace, or a network on a simulator, and return the model.
 
     Args:
-        workspace: the document with its event sources. Without any, the model is the ordinary HistFactory one.
+        source: the document with its event sources, or a simulator. A document without any is the ordinary
+            HistFactory model.
+        network: the kind of network of a simulator, ``"event"``, ``"deepset"`` (the default) or ``"transformer"``, or
+            a mapping with ``kind`` and options, as a document has. A document names its own.
         seed: fixes everything random: the same seed gives the same model on the same machine. Not negative.
         device: ``"auto"`` takes a GPU when torch has one.
         progress: whether to show progress bars on standard error.
         checkpoint: a folder that keeps the state of the training; when it is interrupted, the same call resumes it.
             It can be deleted once the model is saved.
+        cache: a folder that keeps the datasets of a simulator: another training takes them from there.
+        workers: processes that a simulator runs in; by default as many as save time.
 
     Returns:
         The model, with the workspace's observations if it has any.
 
     Raises:
-        InvalidDocument: if the document contradicts itself.
+        InvalidDocument: if the document contradicts itself, or an option of the network makes no sense.
         InvalidEvents: if an event source cannot be used.
-        InvalidParameter: if the seed is negative.
+        InvalidSimulation: if the simulator fails.
+        InvalidParameter: if the seed is negative, or an argument does not go with the source.
         FailedFit: if a training diverges.
         Unsupported: if the device cannot be used.
     """
@@ -63,8 +80,60 @@ def train(
     if not 0 <= seed < 2**63:
         raise InvalidParameter(f"seed: {seed} is out of range; it is a whole number from 0 to 2^63 - 1")
     torch_device = choose_device(device)
+    if isinstance(source, Simulator):
+        return _train_simulator(source, network, seed, torch_device, progress, checkpoint, cache, workers)
+    if network is not None or cache is not None or workers is not None:
+        raise InvalidParameter("network, cache and workers are for simulators: a document has a channel's 'network'")
+    return _train_workspace(source, seed, torch_device, progress, checkpoint)
+
+
+def _train_simulator(
+    simulator: Simulator,
+    network: str | Mapping[str, Any] | None,
+    seed: int,
+    device: torch.device,
+    progress: bool,
+    checkpoint: str | Path | None,
+    cache: str | Path | None,
+    workers: int | None,
+) -> Model:
+    given = {"kind": network} if isinstance(network, str) else dict(network or {})
+    kind = given.setdefault("kind", "deepset")
+    if kind not in SET_KINDS:
+        raise InvalidParameter(f"network is {kind!r}: of a simulator it must be one of {', '.join(SET_KINDS)}")
+    options = set_options(kind, given)
+    provenance: dict[str, Any] = {**_provenance(seed), "simulator": repr(simulator), "network": {**given}}
+    content = {
+        "simulator": repr(simulator),
+        "parameters": simulator.parameters,
+        "kind": kind,
+        "options": dataclasses.asdict(options),
+        "seed": seed,
+        "versions": provenance["versions"],
+    }
+    folder = None if checkpoint is None else _checkpoints(Path(checkpoint), content)
+    channel, report = train_on_simulator(
+        simulator, kind, options, seed=seed, device=device, progress=progress, checkpoints=folder,
+        cache=None if cache is None else Path(cache), workers=workers,
+    )  # fmt: skip
+    return Model(
+        simulator.spec(), {channel.name: channel}, poi_name=simulator.poi, provenance=provenance, report=[report]
+    )
+
+
+def _train_workspace(
+    workspace: Workspace, seed: int, device: torch.device, progress: bool, checkpoint: str | Path | None
+) -> Model:
     workspace.validate()
-    options = {name: training_options(workspace.network(name)) for name in workspace.learned}
+    networks = {name: workspace.network(name) for name in workspace.learned}
+    options = {
+        name: training_options(network if network["kind"] == "mixture" else {}) for name, network in networks.items()
+    }
+    of_sets = {
+        name: set_options(network["kind"], network)
+        for name, network in networks.items()
+        if network["kind"] != "mixture"
+    }
     spec = workspace.spec()
     # whatever can be wrong with the input is found before hours of training, not after
     simulations = {name: workspace.simulation(name) for name in workspace.learned}
@@ -72,15 +141,31 @@ def train(
         check_sizes(simulation, options[name].folds)
         _warn_of_small_samples(simulation)
     observed = workspace.observed() if workspace.has_observations else None
-    provenance = _provenance(workspace, seed)
-    folder = None if checkpoint is None else _checkpoints(Path(checkpoint), workspace, options, provenance)
-    learned, reports = {}, []
+    provenance = {**_provenance(seed), "measurement": workspace.measurement, "files": workspace.provenance()}
+    content = {
+        "document": workspace.document,
+        "files": provenance["files"],
+        "seed": seed,
+        "versions": provenance["versions"],
+        "options": {name: dataclasses.asdict(o) for name, o in {**options, **of_sets}.items()},
+    }
+    folder = None if checkpoint is None else _checkpoints(Path(checkpoint), content)
+    mixtures: dict[str, MixtureChannel] = {}
+    reports = []
     for name, simulation in simulations.items():
-        channel, report = train_mixture(
-            simulation, options[name], seed=seed, device=torch_device, progress=progress, checkpoints=folder
+        mixtures[name], report = train_mixture(
+            simulation, options[name], seed=seed, device=device, progress=progress, checkpoints=folder
         )
-        learned[name] = channel
         reports.append(report)
+    learned: dict[str, MixtureChannel | SetChannel] = dict(mixtures)
+    if of_sets:
+        rates = Model(spec, mixtures, poi_name=workspace.poi_name)
+        for name, given in of_sets.items():
+            learned[name], report = train_on_workspace(
+                mixtures[name], networks[name]["kind"], given, rates, seed=seed, device=device, progress=progress,
+                checkpoints=None if folder is None else folder / quote(name, safe=""),
+            )  # fmt: skip
+            reports.append(report)
     return Model(
         spec,
         learned,
@@ -98,28 +183,17 @@ def _warn_of_small_samples(simulation: ChannelSimulation) -> None:
             log.warning("channel %s: sample %s has %s", simulation.channel, sample, warning)
 
 
-def _provenance(workspace: Workspace, seed: int) -> dict[str, Any]:
+def _provenance(seed: int) -> dict[str, Any]:
     packages = ("neyman", "torch", "pyhf", "numpy", "uproot")
     return {
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "seed": seed,
-        "measurement": workspace.measurement,
         "versions": {package: version(package) for package in packages},
-        "files": workspace.provenance(),
     }
 
 
-def _checkpoints(
-    folder: Path, workspace: Workspace, options: dict[str, TrainingOptions], provenance: dict[str, Any]
-) -> Path:
+def _checkpoints(folder: Path, content: Mapping[str, Any]) -> Path:
     """Return the folder of checkpoints, emptied if they belong to another training."""
-    content = {
-        "document": workspace.document,
-        "files": provenance["files"],
-        "seed": provenance["seed"],
-        "versions": provenance["versions"],
-        "options": {name: dataclasses.asdict(o) for name, o in options.items()},
-    }
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     note = folder / "training.json"
     if folder.exists() and not folder.is_dir():
@@ -129,7 +203,7 @@ def _checkpoints(
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"fingerprint": fingerprint})
     if not note.exists() or note.read_text() != text:
-        for old in folder.glob("*.pt"):  # and nothing that is not ours
+        for old in folder.rglob("*.pt"):  # and nothing that is not ours
             old.unlink()
         with replacing(note) as stream:
             stream.write(text.encode())

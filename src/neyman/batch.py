@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, xlogy
 
-from neyman.channels import PaddedSummary
+from neyman.channels import MixtureChannel, PaddedSummary
 from neyman.drawing import Toys
 from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.inference.profile import Bounds, Profile, parameter_index
+from neyman.sets import SetChannel, SetSummaries
 
 if TYPE_CHECKING:
     from neyman.model import Model
@@ -128,8 +129,9 @@ class BatchNLL:
 
     def __init__(self, model: Model, toys: Toys) -> None:
         self._model, self._toys = model, toys
-        self._constant = gammaln(toys.main + 1.0).sum(axis=1)
-        self._blocks = {term.channel.name: _blocks(toys, term.channel.name) for term in model.terms}
+        self._counted = model.counted
+        self._constant = gammaln(toys.main[:, self._counted] + 1.0).sum(axis=1)
+        self._blocks = {term.channel.name: _blocks(toys, term.channel) for term in model.terms}
         self._places = {name: _places(blocks, len(toys)) for name, blocks in self._blocks.items()}
 
     def __call__(self, pars: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
@@ -156,8 +158,8 @@ class BatchNLL:
     def _evaluate(self, pars: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         """Return log L, its gradient, and what stands for minus its second derivatives."""
         rates, jacobian = self._model.batch_rates(pars)
-        main = self._toys.main[rows]
-        expected, slope = rates.sum(axis=1), jacobian.sum(axis=1)
+        main = self._toys.main[np.ix_(rows, self._counted)]
+        expected, slope = rates.sum(axis=1)[:, self._counted], jacobian.sum(axis=1)[:, self._counted]
         undefined = ((expected < 0) | ((expected == 0) & (main != 0))).any(axis=1)
         known = expected > 0
         inverse = np.divide(1.0, expected, out=np.zeros_like(expected), where=known)
@@ -193,9 +195,15 @@ class BatchNLL:
         return value, gradient, hessian
 
 
-def _blocks(toys: Toys, name: str) -> list[tuple[NDArray[np.intp], PaddedSummary]]:
-    """Return toys of about the same number of events side by side, and which they are; those without are left out."""
-    offsets, summary = toys.offsets[name], toys.model.learned[name].pool.summary
+def _blocks(
+    toys: Toys, channel: MixtureChannel | SetChannel
+) -> Sequence[tuple[NDArray[np.intp], PaddedSummary | SetSummaries]]:
+    """Return the summaries of toys, block by block, and which toys they are of."""
+    offsets, events = toys.offsets[channel.name], toys.events[channel.name]
+    if isinstance(channel, SetChannel):
+        features = toys.tables[channel.name][events]
+        return [(np.arange(len(toys)), SetSummaries(channel.encode_many(features, offsets)))]
+    # toys of about the same number of events side by side; those without are left out
     numbers = np.diff(offsets)
     order = np.argsort(numbers, kind="stable")
     order = order[numbers[order] > 0]
@@ -206,12 +214,14 @@ def _blocks(toys: Toys, name: str) -> list[tuple[NDArray[np.intp], PaddedSummary
         size = min(max(_BLOCK // largest, 1), _MOST)
         members = np.sort(order[-size:])
         order = order[:-size]
-        places = np.minimum(offsets[:-1][members, None] + np.arange(largest), len(toys.events[name]) - 1)
-        blocks.append((members, PaddedSummary.take(summary, toys.events[name][places], numbers[members])))
+        places = np.minimum(offsets[:-1][members, None] + np.arange(largest), len(events) - 1)
+        blocks.append((members, PaddedSummary.take(channel.pool.summary, events[places], numbers[members])))
     return blocks
 
 
-def _places(blocks: list[tuple[NDArray[np.intp], PaddedSummary]], n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _places(
+    blocks: Sequence[tuple[NDArray[np.intp], PaddedSummary | SetSummaries]], n: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the block of each toy, minus one for none, and its place there."""
     block_of, place = np.full(n, -1), np.zeros(n, dtype=np.intp)
     for number, (members, _) in enumerate(blocks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -177,9 +178,23 @@ class MixtureChannel:
             points = np.concatenate([pool.summary.slopes[index][:, own], pool.summary.curvatures[index][:, own]])
             self._normalisations[c] = LogNormalisation(points.T, pool.summary.weights[own])
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The nuisance parameter of each variation."""
+        return tuple(v.parameter for v in self.variations)
+
+    @property
+    def owns_number(self) -> bool:
+        """Whether the number of events is in the learned ratio: here it is in the model's Poisson term."""
+        return False
+
     def __repr__(self) -> str:
         shapes = f", shapes {', '.join(sorted({v.parameter for v in self.variations}))}" if self.variations else ""
         return f"MixtureChannel({self.name}: {', '.join(self.samples)} in {', '.join(self.features)}{shapes})"
+
+    def digest(self) -> bytes:
+        """Return what tells its networks from others."""
+        return hashlib.sha256(self.pool.summary.ratios.tobytes()).digest()
 
     def encode(self, events: Events, chunk: int = 262_144) -> MixtureSummary:
         """Return the summary of an ensemble: the only place where its events meet the networks.
@@ -221,6 +236,13 @@ class MixtureChannel:
         """Return ratios ``(C, N)``, slopes and curvatures ``(M, N)`` from calibrated logits."""
         slopes, curvatures = slopes_and_curvatures(sides, self.variations)
         return sample_ratios(log_ratios).T, slopes.T, curvatures.T
+
+    def select(self, features: NDArray[np.float32], index: NDArray[Any]) -> MixtureSummary:
+        """Return the summary of a toy whose events, of weight one each, are those of the pool at these positions."""
+        known = self.pool.summary
+        return MixtureSummary(
+            np.ones(len(index)), known.ratios[:, index], known.slopes[:, index], known.curvatures[:, index]
+        )
 
     def log_ratio(
         self, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]

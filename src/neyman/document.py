@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from neyman.exceptions import InvalidDocument
 from neyman.ntuples import EventSource
-from neyman.options import training_options
+from neyman.options import SET_KINDS, set_options, training_options
 from neyman.schema import hint, place
 
 __all__ = ["NETWORKS", "Channel", "Contents", "Sample", "check_edges", "resolve"]
@@ -26,7 +27,10 @@ Contents: TypeAlias = "EventSource | list[float]"
 """What HistFactory has a list for: the contents of the bins, or the events to fill them with."""
 
 
-NETWORKS: dict[str, Callable[[Mapping[str, Any]], object]] = {"mixture": training_options}
+NETWORKS: dict[str, Callable[[Mapping[str, Any]], object]] = {
+    "mixture": training_options,
+    **{kind: functools.partial(set_options, kind) for kind in SET_KINDS},
+}
 """The kinds of network; each value checks the options beside ``kind`` and raises InvalidDocument."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.channels import MixtureChannel, MixtureSummary
 from neyman.ensemble import Ensemble, Events
-from neyman.exceptions import InvalidParameter
+from neyman.exceptions import InvalidParameter, Unsupported
+from neyman.pool import choice, simulated_events
+from neyman.sets import SetChannel, SetSummary
+from neyman.simulation import simulate
+from neyman.simulator import Simulator
 
 if TYPE_CHECKING:
     from neyman.model import Model
 
-__all__ = ["Toys", "draw", "positions", "selected"]
+__all__ = ["Toys", "draw", "positions"]
 
 
 def __dir__() -> list[str]:
@@ -26,14 +29,15 @@ def __dir__() -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Toys:
-    """Pseudo-experiments, encoded: their events are events of the pool, whose values are known.
+    """Pseudo-experiments: their events are events of a table, that of a mixture's pool, whose values are known.
 
     Args:
-        model: the model whose pool they come from.
+        model: the model whose toys they are.
         main: counts and, for a learned channel, the number of events, shape ``(n, B)``.
         auxdata: shape ``(n, A)``.
-        events: by learned channel, the positions in its pool of the events of all toys end to end.
+        events: by learned channel, the positions in its table of the events of all toys end to end.
         offsets: by learned channel, where each toy begins in ``events``, shape ``(n + 1,)``.
+        tables: by learned channel, the features of the events: of the channel's pool, or of simulated datasets.
     """
 
     model: Model
@@ -41,6 +45,7 @@ class Toys:
     auxdata: NDArray[np.float64]
     events: Mapping[str, NDArray[np.int32]]
     offsets: Mapping[str, NDArray[np.int64]]
+    tables: Mapping[str, NDArray[np.float32]]
 
     def __len__(self) -> int:
         return len(self.main)
@@ -53,12 +58,12 @@ class Toys:
             numbers = np.diff(known)[rows]
             events[name] = self.events[name][positions(known[:-1][rows], numbers)]
             offsets[name] = np.concatenate([[0], np.cumsum(numbers)])
-        return Toys(self.model, self.main[rows], self.auxdata[rows], events, offsets)
+        return Toys(self.model, self.main[rows], self.auxdata[rows], events, offsets, self.tables)
 
-    def summaries(self, toy: int) -> dict[str, MixtureSummary]:
+    def summaries(self, toy: int) -> dict[str, MixtureSummary | SetSummary]:
         """Return the summary of every learned channel for one toy."""
         return {
-            name: selected(self.model.learned[name].pool.summary, self.events[name][begin:end])
+            name: self.model.learned[name].select(self.tables[name], self.events[name][begin:end])
             for name, (begin, end) in ((name, offset[toy : toy + 2]) for name, offset in self.offsets.items())
         }
 
@@ -66,8 +71,7 @@ class Toys:
         """Return one toy as an ensemble, its features being those of the pool."""
         events = {}
         for name, offset in self.offsets.items():
-            pool = self.model.learned[name].pool
-            events[name] = Events(pool.features[self.events[name][offset[toy] : offset[toy + 1]]])
+            events[name] = Events(self.tables[name][self.events[name][offset[toy] : offset[toy + 1]]])
         slices = self.model.config.channel_slices
         counts = {c: self.main[toy, slices[c]] for c in self.model.config.channels if c not in self.model.learned}
         return Ensemble(events, counts, self.auxdata[toy])
@@ -83,8 +87,9 @@ def draw(
     """Draw toys in this process.
 
     Simulation toys take simulated events of each sample, a Poisson number with the sample's rate, bent away from the
-    nominal point by the learned shape effect of the nuisance parameters and by nothing else. Model toys take events
-    from the learned density. Bin counts are Poisson, auxiliary data follow the constraint terms.
+    nominal point by the learned shape effect of the nuisance parameters and by nothing else; those of a simulator are
+    its datasets. Model toys take events from the learned density. Bin counts are Poisson, auxiliary data follow the
+    constraint terms.
 
     Args:
         pars: the parameters, shape ``(P,)``.
@@ -98,6 +103,7 @@ def draw(
 
     Raises:
         InvalidParameter: for parameters or a number of toys without meaning, or an unknown source.
+        Unsupported: for model toys of a dataset-wide network.
 
     Example:
         >>> import neyman
@@ -119,14 +125,15 @@ def draw(
                 f"channel {name}: a rate of {lowest:g} is expected at these parameters: no toys exist"
             )
     main = rng.poisson(expected, size=(n, expected.size)).astype(np.float64)
-    events, offsets = {}, {}
-    throw = _simulated if source == "simulation" else _learned
+    events, offsets, tables = {}, {}, {}
     for term in model.terms:
         name = term.channel.name
-        events[name], numbers = throw(term.channel, rates[term.samples, term.bin], pars[term.parameters], n, rng)
+        events[name], numbers, tables[name] = _thrown(
+            term.channel, rates[term.samples, term.bin], pars[term.parameters], n, rng, source
+        )
         offsets[name] = np.concatenate([[0], np.cumsum(numbers)])
         main[:, term.bin] = numbers
-    return Toys(model, main, model.constraints.draw(pars, rng, n), events, offsets)
+    return Toys(model, main, model.constraints.draw(pars, rng, n), events, offsets, tables)
 
 
 def positions(starts: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -141,38 +148,34 @@ def positions(starts: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[
     return runs + np.arange(len(runs))
 
 
-def selected(summary: MixtureSummary, index: NDArray[Any]) -> MixtureSummary:
-    """Return the summary of toy events, of weight one each, by their positions in the pool's summary."""
-    return MixtureSummary(
-        np.ones(len(index)), summary.ratios[:, index], summary.slopes[:, index], summary.curvatures[:, index]
-    )
-
-
-def _simulated(
-    channel: MixtureChannel,
+def _thrown(
+    channel: MixtureChannel | SetChannel,
     rates: NDArray[np.float64],
-    alphas: NDArray[np.float64],
+    pars: NDArray[np.float64],
     n: int,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Draw events of each sample from its own simulation; return them and their numbers, shape ``(n,)``."""
+    source: str,
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
+    """Draw the events of all toys; return their positions in a table, their numbers, shape ``(n,)``, and the table."""
+    origin = channel.simulation() if isinstance(channel, SetChannel) else channel
+    if isinstance(channel, SetChannel) and source == "model":
+        raise Unsupported(
+            f"channel {channel.name}: a {channel.kind} learns the ratio of datasets, not the density of their events: "
+            "use source='simulation'"
+        )
+    if isinstance(origin, Simulator):
+        datasets = simulate(origin, np.tile(pars, (n, 1)), int(rng.integers(2**63)), workers=1)
+        return np.arange(len(datasets.features), dtype=np.int32), datasets.numbers, datasets.features
+    if source == "model":
+        return *_learned(origin, rates, pars, n, rng), origin.pool.features
     if rates.min() < 0:
         worst = int(np.argmin(rates))
         raise InvalidParameter(
             f"channel {channel.name}: sample {channel.samples[worst]} has a rate of {rates[worst]:g}, and a negative "
             "number of events cannot be simulated: use source='model'"
         )
-    pool = channel.pool
-    unit = dataclasses.replace(pool.summary, ratios=np.ones_like(pool.summary.ratios))
-    bend = channel.densities(unit, alphas)
     numbers = rng.poisson(rates, size=(n, len(rates)))
-    label = np.repeat(np.tile(np.arange(len(rates)), n), numbers.ravel())
-    events = np.empty(len(label), dtype=np.int32)
-    for c in range(len(rates)):
-        own = np.flatnonzero(pool.samples == c)
-        weights = pool.summary.weights[own] * bend[c, own]
-        events[label == c] = own[_choice(weights, int(numbers[:, c].sum()), rng)]
-    return events, numbers.sum(axis=1)
+    return simulated_events(origin, numbers, pars, rng), numbers.sum(axis=1), origin.pool.features
 
 
 def _learned(
@@ -186,25 +189,7 @@ def _learned(
     summary = channel.pool.summary
     numbers = rng.poisson(rates.sum(), size=n)
     density = np.maximum(rates @ channel.densities(summary, alphas), 0.0)
-    return _choice(summary.weights * density, int(numbers.sum()), rng).astype(np.int32), numbers
-
-
-def _choice(weights: NDArray[np.float64], number: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Draw positions with a probability proportional to the weights."""
-    cumulative = np.cumsum(weights)
-    total = np.nextafter(cumulative[-1], 0.0)
-    uniform = rng.random(number)
-    # what searchsorted would find, five times faster: a table of where to begin, a power of two to be exact, and a
-    # step or two from there
-    table = 1 << len(weights).bit_length()
-    begin = np.searchsorted(cumulative, np.arange(table) / table * total, side="right")
-    chosen: NDArray[np.intp] = begin[(uniform * table).astype(np.intp)]
-    uniform *= total
-    behind = np.flatnonzero(cumulative[chosen] <= uniform)
-    while len(behind):
-        chosen[behind] += 1
-        behind = behind[cumulative[chosen[behind]] <= uniform[behind]]
-    return chosen
+    return choice(summary.weights * density, int(numbers.sum()), rng).astype(np.int32), numbers
 
 
 def _checked(pars: ArrayLike, model: Model, n: int, source: str) -> NDArray[np.float64]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,14 @@ from scipy.special import gammaln, xlogy
 from neyman import modelfile
 from neyman.channels import MixtureChannel, MixtureSummary
 from neyman.ensemble import Ensemble, Events
-from neyman.exceptions import InvalidDocument, InvalidEnsemble, Unsupported
+from neyman.exceptions import InvalidDocument, InvalidEnsemble, InvalidParameter, Unsupported
 from neyman.pdf import EnsemblePdf
-from neyman.pool import AsimovPool, draw_events
+from neyman.pool import AsimovPool, SetAsimov, asimov, draw_events
 from neyman.rates import BatchRates, Constraints, Rates
 from neyman.results import TrainingReport
+from neyman.sets import SetChannel, SetSummary
+from neyman.simulator import Simulator
+from neyman.summary import Summary
 from neyman.workspace import Workspace
 
 __all__ = ["LearnedTerm", "Model"]
@@ -29,6 +34,8 @@ __all__ = ["LearnedTerm", "Model"]
 def __dir__() -> list[str]:
     return __all__
 
+
+Summaries = Mapping[str, MixtureSummary | SetSummary]
 
 _DATASETS_KEPT = 4  # an asymptotic limit goes back and forth between the observed and the Asimov data
 
@@ -42,7 +49,8 @@ class Model(pyhf.Model):
         \prod_p c(a_p | \theta_p)
 
     A learned channel is one bin of the inner model, its content the sum of event weights; everything but the factors
-    :math:`r_k` is pyhf's. The data are one flat vector ``[main | events | aux]``, an event being a row
+    :math:`r_k` is pyhf's. Where :math:`r_k` is learned from a simulator, it has the number of events in it, and that bin
+    has no Poisson term. The data are one flat vector ``[main | events | aux]``, an event being a row
     ``[channel, x_1 .. x_D, w]``; :meth:`data` packs it and :meth:`ensemble` unpacks it.
 
     Args:
@@ -67,7 +75,7 @@ class Model(pyhf.Model):
     def __init__(
         self,
         spec: dict[str, Any],
-        learned: Mapping[str, MixtureChannel],
+        learned: Mapping[str, MixtureChannel | SetChannel],
         *,
         poi_name: str | None = None,
         observed: Ensemble | None = None,
@@ -77,6 +85,10 @@ class Model(pyhf.Model):
     ) -> None:
         self.learned = dict(learned)
         super().__init__(spec, poi_name=poi_name)
+        for channel in self.learned.values():
+            if channel.owns_number:
+                for name in channel.parameters:  # one number each, and so its name has no index
+                    self.config.param_set(name).is_scalar = True
         self.document = document or {}
         self.provenance = provenance or {}
         self.report = tuple(report)
@@ -85,8 +97,10 @@ class Model(pyhf.Model):
         self._constraints = Constraints(self)
         self._width = max((len(channel.features) for channel in self.learned.values()), default=0) + 2
         self._terms = [LearnedTerm(self, channel) for channel in self.learned.values()]
-        self._encoded: list[tuple[NDArray[np.float64], dict[str, MixtureSummary]]] = []
-        self._asimov_pools: dict[str, AsimovPool] = {}
+        uncounted = [term.bin for term in self._terms if term.channel.owns_number]
+        self._counted = np.setdiff1d(np.arange(self.config.nmaindata), uncounted)
+        self._encoded: list[tuple[NDArray[np.float64], Summaries]] = []
+        self._asimov_pools: dict[str, AsimovPool | SetAsimov] = {}
 
     def __repr__(self) -> str:
         binned = [name for name in self.config.channels if name not in self.learned]
@@ -133,6 +147,11 @@ class Model(pyhf.Model):
     def terms(self) -> Sequence[LearnedTerm]:
         """The learned channels with the positions of their bins, samples and parameters."""
         return self._terms
+
+    @property
+    def counted(self) -> NDArray[np.intp]:
+        """The bins that have a Poisson term: all but those of channels learned from a simulator."""
+        return self._counted
 
     # -- data
 
@@ -195,8 +214,24 @@ class Model(pyhf.Model):
             )
         return Ensemble(events, counts, aux)
 
-    def encode(self, ensemble: Ensemble) -> dict[str, MixtureSummary]:
-        """Return the summary of every learned channel: what :meth:`logpdf` keeps of an ensemble."""
+    def encode(self, ensemble: Ensemble) -> Summary:
+        """Return the summary of an ensemble: what fits need of it, to be kept, saved and added.
+
+        Raises:
+            InvalidEnsemble: as :meth:`data`.
+        """
+        main, _, aux = self._split(self.data(ensemble))
+        return Summary(main, aux, self._encode(ensemble), self.fingerprint)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What tells this model from others: a hash of its specification and networks."""
+        digest = hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode())
+        for channel in self.learned.values():
+            digest.update(channel.digest())
+        return digest.hexdigest()
+
+    def _encode(self, ensemble: Ensemble) -> Summaries:
         return {name: channel.encode(ensemble.events[name]) for name, channel in self.learned.items()}
 
     def read_data(self, path: str | Path) -> NDArray[np.float64]:
@@ -261,12 +296,12 @@ class Model(pyhf.Model):
 
     # -- likelihood
 
-    def evaluate(self, pars: ArrayLike, data: ArrayLike) -> tuple[float, NDArray[np.float64]]:
+    def evaluate(self, pars: ArrayLike, data: ArrayLike | Summary) -> tuple[float, NDArray[np.float64]]:
         """Return the log-likelihood and its exact gradient.
 
         Args:
             pars: the parameters, shape ``(P,)``.
-            data: the data vector.
+            data: the data vector, or the summary of a dataset.
 
         Returns:
             ``log L``, minus infinity where it is not defined, and its derivatives, shape ``(P,)``.
@@ -275,12 +310,16 @@ class Model(pyhf.Model):
             pyhf.exceptions.InvalidPdfParameters: if there are more or fewer parameters.
             pyhf.exceptions.InvalidPdfData: if the data vector does not fit the model.
         """
+        if isinstance(data, Summary):
+            if data.model != self.fingerprint:
+                raise InvalidPdfData("the summary was made by another model: encode the dataset with this one")
+            return self.evaluate_encoded(pars, data.main, data.auxdata, data.channels)
         pars, data = self._checked(pars, data)
         main, _, aux = self._split(data)
         return self.evaluate_encoded(pars, main, aux, self._summaries(data))
 
     def evaluate_encoded(
-        self, pars: ArrayLike, main: ArrayLike, auxdata: ArrayLike, summaries: Mapping[str, MixtureSummary]
+        self, pars: ArrayLike, main: ArrayLike, auxdata: ArrayLike, summaries: Summaries
     ) -> tuple[float, NDArray[np.float64]]:
         """Return what :meth:`evaluate` does, of an ensemble whose events are encoded already.
 
@@ -318,7 +357,7 @@ class Model(pyhf.Model):
             )
         return pars, np.asarray(data, dtype=np.float64)
 
-    def _summaries(self, data: NDArray[np.float64]) -> dict[str, MixtureSummary]:
+    def _summaries(self, data: NDArray[np.float64]) -> Summaries:
         """Return the encoded events of the data; the last few datasets are remembered by value."""
         if not self.learned:
             return {}
@@ -327,23 +366,23 @@ class Model(pyhf.Model):
                 if position:
                     self._encoded.insert(0, self._encoded.pop(position))
                 return summaries
-        summaries = self.encode(self.ensemble(data))
+        summaries = self._encode(self.ensemble(data))
         self._encoded = [(data.copy(), summaries), *self._encoded[: _DATASETS_KEPT - 1]]
         return summaries
 
     def _evaluate_main(
-        self, pars: NDArray[np.float64], main: NDArray[np.float64], summaries: Mapping[str, MixtureSummary]
+        self, pars: NDArray[np.float64], main: NDArray[np.float64], summaries: Summaries
     ) -> tuple[float, NDArray[np.float64]]:
         rates, jacobian = self._rates(pars)
-        expected = rates.sum(axis=0)
-        if expected.min() > 0:
+        expected, main, counted = rates.sum(axis=0)[self._counted], main[self._counted], self._counted
+        if np.all(expected > 0):
             pulls = main / expected - 1.0
         elif np.any(expected < 0) or np.any((expected == 0) & (main != 0)):
             return -np.inf, np.zeros(len(pars))
         else:
             pulls = np.divide(main, expected, out=np.zeros_like(main), where=expected > 0) - 1.0
         value = float((xlogy(main, expected) - expected - gammaln(main + 1.0)).sum())
-        gradient = pulls @ jacobian.sum(axis=0)
+        gradient = pulls @ jacobian.sum(axis=0)[counted]
         for term in self._terms:
             ratio, by_rate, by_alpha = term.channel.log_ratio(
                 summaries[term.channel.name], rates[term.samples, term.bin], pars[term.parameters]
@@ -369,7 +408,7 @@ class Model(pyhf.Model):
         for term in self._terms:
             name = term.channel.name
             if name not in self._asimov_pools:
-                self._asimov_pools[name] = AsimovPool(term.channel)
+                self._asimov_pools[name] = asimov(term.channel)
             events[name] = self._asimov_pools[name].weighted(rates[term.samples, term.bin], pars[term.parameters])
         expected = rates.sum(axis=0)
         counts = {c: expected[self.config.channel_slices[c]] for c in self.config.channels if c not in self.learned}
@@ -389,7 +428,7 @@ class Model(pyhf.Model):
         return EnsemblePdf(self, pars) if self.learned else super().make_pdf(pars)
 
     def draw(self, pars: ArrayLike, rng: np.random.Generator) -> Ensemble:
-        """Draw one model toy: events of the learned density, counts and auxiliary data.
+        """Draw one toy: events of the learned density or of the simulator, counts and auxiliary data.
 
         Args:
             pars: the parameters, shape ``(P,)``.
@@ -438,25 +477,50 @@ class Model(pyhf.Model):
         modelfile.save(Path(path), **self._parts())
 
     @classmethod
-    def load(cls, path: str | Path) -> Model:
+    def load(cls, path: str | Path, simulator: Simulator | None = None) -> Model:
         """Read a model file; no code in it is ever run.
+
+        Args:
+            path: the file.
+            simulator: the simulator that the model was trained on, where it was: toys and Asimov datasets need it, and
+                a file cannot hold it.
 
         Raises:
             InvalidModelFile: if it is missing, truncated, corrupt, from a newer format, or not a model file.
+            InvalidParameter: if the simulator is not like the one it was trained on.
         """
-        return modelfile.load(Path(path), cls)
+        model = modelfile.load(Path(path), cls)
+        return model if simulator is None else model.with_simulator(simulator)
+
+    def with_simulator(self, simulator: Simulator) -> Model:
+        """Return the model with a simulator at hand, for toys and Asimov datasets.
+
+        Raises:
+            InvalidParameter: if the simulator is not like the one the model was trained on.
+        """
+        channel = self.learned.get(simulator.channel)
+        if not isinstance(channel, SetChannel) or not channel.owns_number:
+            raise InvalidParameter(f"the model has no channel {simulator.channel!r} that was learned from a simulator")
+        for what, mine, theirs in (
+            ("parameters", channel.parameters, simulator.names),
+            ("features", channel.features, simulator.features),
+        ):
+            if tuple(mine) != tuple(theirs):
+                raise InvalidParameter(
+                    f"the simulator has the {what} {', '.join(theirs)}, but the model was trained with {', '.join(mine)}"
+                )
+        parts = self._parts()
+        return type(self)(**{**parts, "learned": {**self.learned, channel.name: channel.with_source(simulator)}})
 
 
 class LearnedTerm:
     """Where the rates and nuisance parameters of a learned channel stand in the inner model."""
 
-    def __init__(self, model: Model, channel: MixtureChannel) -> None:
+    def __init__(self, model: Model, channel: MixtureChannel | SetChannel) -> None:
         self.channel = channel
         self.bin = model.config.channel_slices[channel.name].start
-        self.samples = np.array([model.config.samples.index(sample) for sample in channel.samples])
-        self.parameters = np.array(
-            [model.config.par_slice(v.parameter).start for v in channel.variations], dtype=np.intp
-        )
+        self.samples = np.array([model.config.samples.index(sample) for sample in channel.samples], dtype=np.intp)
+        self.parameters = np.array([model.config.par_slice(name).start for name in channel.parameters], dtype=np.intp)
 
 
 def _check_finite(events: Events, channel: str) -> None:

@@ -23,9 +23,14 @@ from neyman.channels import MixtureChannel, MixtureSummary, Pool
 from neyman.ensemble import Ensemble, Events
 from neyman.exceptions import InvalidModelFile
 from neyman.files import replacing
+from neyman.networks.deepset import DeepSet
+from neyman.networks.heads import BilinearHead, EventHead, GaussianHead, Head, ParameterFeatures, SummaryFeatures
 from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
+from neyman.networks.transformer import SetTransformer
+from neyman.options import SET_KINDS
 from neyman.results import TrainingReport, from_json
+from neyman.sets import SetChannel
 
 __all__ = ["FORMAT", "load", "save"]
 
@@ -55,7 +60,7 @@ def save(
     path: Path,
     *,
     spec: dict[str, Any],
-    learned: Mapping[str, MixtureChannel],
+    learned: Mapping[str, MixtureChannel | SetChannel],
     poi_name: str | None,
     observed: Ensemble | None,
     document: dict[str, Any],
@@ -123,8 +128,94 @@ def load(path: Path, build: Callable[..., T]) -> T:
         raise InvalidModelFile(f"{path}: not a model file, or a corrupt one ({reason})") from error
 
 
-def _pack(channel: MixtureChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _pack(
+    channel: MixtureChannel | SetChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]
+) -> dict[str, Any]:
     """Put the channel's tensors and arrays where they belong and return the rest as JSON."""
+    return (_pack_set if isinstance(channel, SetChannel) else _pack_mixture)(channel, weights, arrays)  # type: ignore[operator]
+
+
+def _unpack(
+    entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dict[str, Any]
+) -> MixtureChannel | SetChannel:
+    if entry["kind"] in SET_KINDS:
+        return _unpack_set(entry, weights, arrays)
+    if entry["kind"] != MixtureChannel.kind:
+        raise InvalidModelFile(f"channel {entry['name']}: unknown kind of network '{entry['kind']}': upgrade neyman")
+    return _unpack_mixture(entry, weights, arrays)
+
+
+def _pack_set(
+    channel: SetChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]
+) -> dict[str, Any]:
+    encoder, head = channel.encoder, channel.head
+    for name, module in (("encoder", encoder), ("head", head)):
+        for key, value in module.state_dict().items():
+            weights[f"{channel.name}/{name}/{key}"] = value.contiguous()
+    arrays[f"{channel.name}/low"], arrays[f"{channel.name}/high"] = channel.low, channel.high
+    if isinstance(encoder, DeepSet):
+        shape: dict[str, Any] = {"hidden": encoder.hidden, "width": encoder.width}
+    else:
+        shape = {
+            "width": encoder.width,
+            "points": encoder.points,
+            "heads": encoder.heads,
+            "blocks": len(encoder.blocks),
+        }
+    of_head: dict[str, Any] = {"kind": type(head).__name__}
+    if isinstance(head, EventHead):
+        of_head["counts"] = head.rate is not None
+    elif isinstance(head, BilinearHead):
+        of_head |= {"rank": head.rank, "hidden": head.hidden}
+    else:
+        of_head["hidden"] = head.hidden
+    source = channel.source if isinstance(channel.source, MixtureChannel) else None
+    return {
+        "name": channel.name,
+        "kind": channel.kind,
+        "features": channel.features,
+        "parameters": channel.parameters,
+        "numbers": channel.numbers,
+        "encoder": shape,
+        "head": of_head,
+        "source": None if source is None else _pack_mixture(source, weights, arrays),
+    }
+
+
+def _unpack_set(entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dict[str, Any]) -> SetChannel:
+    name = entry["name"]
+    low, high = (arrays[f"{name}/{key}"].astype(np.float64) for key in ("low", "high"))
+
+    def state(part: str) -> dict[str, torch.Tensor]:
+        prefix = f"{name}/{part}/"
+        return {k.removeprefix(prefix): value for k, value in weights.items() if k.startswith(prefix)}
+
+    of_encoder, of_head = state("encoder"), state("head")
+    scaler = FeatureScaler(of_encoder["scaler.centre"], of_encoder["scaler.scale"])
+    with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
+        encoder = (SetTransformer if entry["kind"] == "transformer" else DeepSet)(scaler, **entry["encoder"])
+        head = _head(dict(entry["head"]), torch.from_numpy(low), torch.from_numpy(high), encoder.size)
+    for module, values in ((encoder, of_encoder), (head, of_head)):
+        module.load_state_dict(values)
+        module.eval().requires_grad_(False)
+    source = None if entry["source"] is None else _unpack_mixture(entry["source"], weights, arrays)
+    return SetChannel(
+        name, entry["kind"], entry["features"], low, high, encoder, head, tuple(entry["numbers"]), source,
+        entry["parameters"],
+    )  # fmt: skip
+
+
+def _head(shape: dict[str, Any], low: torch.Tensor, high: torch.Tensor, size: int) -> Head:
+    kind, parameters = shape.pop("kind"), ParameterFeatures(low, high)
+    if kind == EventHead.__name__:
+        return EventHead(parameters, size, **shape)
+    features = SummaryFeatures(torch.zeros(2, size))
+    return {head.__name__: head for head in (BilinearHead, GaussianHead)}[kind](parameters, features, **shape)
+
+
+def _pack_mixture(
+    channel: MixtureChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]
+) -> dict[str, Any]:
     networks = {
         "samples": channel.sample_classifier,
         **{f"variations {c}": network for c, network in channel.variation_classifiers.items()},
@@ -161,10 +252,8 @@ def _pack(channel: MixtureChannel, weights: dict[str, torch.Tensor], arrays: dic
     }
 
 
-def _unpack(entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dict[str, Any]) -> MixtureChannel:
+def _unpack_mixture(entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dict[str, Any]) -> MixtureChannel:
     name = entry["name"]
-    if entry["kind"] != MixtureChannel.kind:
-        raise InvalidModelFile(f"channel {name}: unknown kind of network '{entry['kind']}': upgrade neyman")
     networks = {}
     for key, shape in entry["networks"].items():
         prefix = f"{name}/{key}/"

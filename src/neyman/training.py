@@ -329,6 +329,7 @@ def robust_scaler(features: Tensor) -> FeatureScaler:
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Write the state of a training, completely or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
         torch.save(state, stream)
 

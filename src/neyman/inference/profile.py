@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from neyman.backends import TwiceNLL, inverse, minuit
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
+from neyman.summary import Summary
 
 __all__ = ["Bounds", "Profile", "Start", "crossing", "parameter_index"]
 
@@ -326,7 +327,9 @@ def _finite(value: Any, what: str) -> float:
     return number
 
 
-def _checked_data(data: Any) -> Array:
+def _checked_data(data: Any) -> Any:
+    if isinstance(data, Summary):
+        return data
     try:
         vector = np.asarray(data, dtype=np.float64)
     except (TypeError, ValueError) as error:

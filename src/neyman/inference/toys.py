@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from neyman.exceptions import InvalidParameter
 from neyman.inference.profile import Bounds, Profile, parameter_index
 from neyman.inference.throws import Store, checked_number, throw_all
 from neyman.results import ToysResult
+from neyman.sets import SetChannel
+from neyman.simulator import Simulator
 
 __all__ = ["batches", "toys"]
 
@@ -58,7 +59,7 @@ def toys(
         n: how many.
         seed: the source of all randomness; the toys do not depend on the executor.
         source: ``"simulation"``, simulated events of each sample bent by nothing but the learned shape effect of the
-            nuisance parameters, or ``"model"``, events from the learned density.
+            nuisance parameters or datasets of the simulator, or ``"model"``, events from the learned density.
         fit: whether to fit them, beginning at ``pars``.
         executor: any :class:`concurrent.futures.Executor`; ``None`` is this process.
         bounds: bounds of the fits, all of them or by name.
@@ -92,7 +93,7 @@ def toys(
         str(number): _Task(point, size, one, source, fit, tuple(profile.bounds), held)
         for number, (size, one) in enumerate(zip(sizes, seeds, strict=True))
     }
-    store = Store(checkpoint, [_digest(model), point, n, seed, source, fit, profile.bounds, held, sizes[0]])
+    store = Store(checkpoint, [model.fingerprint, point, n, seed, source, fit, profile.bounds, held, sizes[0]])
     throw_all(_thrown, model, tasks, store, executor, progress=progress)
     n_bins, n_aux, n_parameters = model.config.nmaindata, model.config.nauxdata, model.config.npars
     rows = np.concatenate([store[name] for name in tasks])
@@ -176,7 +177,10 @@ def _plan(
 def _warn_of_few_events(pars: Array, model: Any) -> None:
     rates = model.rates(pars)[0]
     for term in model.terms:
-        pool = term.channel.pool
+        origin = term.channel.simulation() if isinstance(term.channel, SetChannel) else term.channel
+        if isinstance(origin, Simulator):
+            continue  # which makes new events for every toy
+        pool = origin.pool
         for c, (sample, expected) in enumerate(zip(term.channel.samples, rates[term.samples, term.bin], strict=True)):
             effective = 1.0 / float((pool.summary.weights[pool.samples == c] ** 2).sum())
             if expected > _OFTEN * effective:
@@ -185,11 +189,3 @@ def _warn_of_few_events(pars: Array, model: Any) -> None:
                     f"{effective:.0f} simulated ones: toys are alike, and intervals too short; simulate more",
                     stacklevel=3,
                 )
-
-
-def _digest(model: Any) -> str:
-    """Return what tells one model from another."""
-    digest = hashlib.sha256(repr(model.spec).encode())
-    for term in model.terms:
-        digest.update(term.channel.pool.summary.ratios.tobytes())
-    return digest.hexdigest()
