@@ -62,7 +62,8 @@ _STEP = WIDTH / 5
 _MASSES = np.linspace(LOW, HIGH, round((HIGH - LOW) / _STEP) + 1)
 _FRACTIONS = np.linspace(0.0, 1.0, 41)  # where an interval's ends are looked for before they are found exactly
 _FACTORS = 20  # densities multiplied before a logarithm is taken: of at most 3e6 relative to background
-_KEPT = 3  # maxima in m that are polished
+_KEPT = 3  # maxima in m that are polished with s held, where the grid has their order almost right
+_KEPT_FREE = 6  # and with s free, where the grid in s blurs it
 
 
 def sample(pars: ArrayLike, rng: np.random.Generator) -> Array:
@@ -173,7 +174,7 @@ class _Likelihood:
 
     def profiled(self, s: Array) -> tuple[Array, Array]:
         """Return the best m at every s, and the value there, each of shape ``(S,)``."""
-        starts = _highest(self.on_grid(s))
+        starts = _highest(self.on_grid(s), _KEPT)
         fractions = np.broadcast_to(s[:, None], starts.shape)
 
         def slope(m: Array) -> tuple[Array, Array]:
@@ -188,7 +189,9 @@ class _Likelihood:
     @functools.cached_property
     def best(self) -> tuple[Array, float]:
         """The best fit (s, m), shape ``(2,)``, and the value there."""
-        starts = _highest(self.on_grid(_FRACTIONS).max(axis=0)[None])[0]
+        values = self.on_grid(_FRACTIONS)
+        starts = _highest(values.max(axis=0)[None], _KEPT_FREE)[0]
+        nearby = _FRACTIONS[values.argmax(axis=0)[np.searchsorted(_MASSES, starts)]]
 
         def fraction(m: Array) -> Array:
             excess = _ratios(self.x, m[..., None]) - 1.0
@@ -197,7 +200,7 @@ class _Likelihood:
                 pull = excess / np.maximum(1.0 + s[..., None] * excess, 1e-100)
                 return pull.sum(axis=-1), -(pull**2).sum(axis=-1)
 
-            return _top(slope, np.zeros_like(m), np.ones_like(m))
+            return _top(slope, np.zeros_like(m), np.ones_like(m), nearby)
 
         def slope(m: Array) -> tuple[Array, Array]:
             s = fraction(m)
@@ -253,11 +256,11 @@ def _centres(datasets: Sequence[ArrayLike], aux: ArrayLike | None) -> Array:
     return np.broadcast_to(np.asarray(CENTRE if aux is None else np.ravel(aux), dtype=np.float64), (len(datasets),))
 
 
-def _highest(values: Array) -> Array:
-    """Return the m of the highest maxima on the grid, shape ``(S, K)``, of values of shape ``(S, M)``."""
+def _highest(values: Array, kept: int) -> Array:
+    """Return the m of the highest maxima on the grid, shape ``(S, kept)``, of values of shape ``(S, M)``."""
     padded = np.pad(values, ((0, 0), (1, 1)), constant_values=-np.inf)
     is_maximum = (values >= padded[:, :-2]) & (values >= padded[:, 2:])
-    return _MASSES[np.argsort(np.where(is_maximum, values, -np.inf), axis=1)[:, -_KEPT:]]
+    return _MASSES[np.argsort(np.where(is_maximum, values, -np.inf), axis=1)[:, -kept:]]
 
 
 def _bracket(m: Array) -> tuple[Array, Array]:
@@ -273,17 +276,18 @@ def _peaks(values: Array) -> Array:
     return np.maximum(peaks.max(axis=1), values.max(axis=1))
 
 
-def _top(slope: Callable[[Array], tuple[Array, Array]], low: Array, high: Array) -> Array:
+def _top(slope: Callable[[Array], tuple[Array, Array]], low: Array, high: Array, start: Array | None = None) -> Array:
     """Return where functions with one maximum between two ends have it: Newton's method kept in brackets.
 
     Args:
         slope: gives first and second derivatives, of the shape of its argument.
         low: the lower ends.
         high: the upper ends, of the same shape.
+        start: where to begin; default is the middle.
     """
     falling, rising = slope(low)[0] <= 0.0, slope(high)[0] >= 0.0
     a, b = low, high
-    x = 0.5 * (a + b)
+    x = 0.5 * (a + b) if start is None else start
     for _ in range(60):
         first, second = slope(x)
         a, b = np.where(first > 0.0, x, a), np.where(first > 0.0, b, x)
