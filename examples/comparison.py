@@ -41,6 +41,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 LEVEL = 0.6827  # of the set with -2 log of the ratio below one, asymptotically
+IMPROVED = 1e-3  # in -2 log L: a point deeper below the minimum than this has found a better one
 NETWORKS = ("deepset", "transformer", "event")
 
 
@@ -334,23 +335,28 @@ def _fit_from(
     """Do the same, each minimisation from the best points of a grid."""
     name, index = model.config.poi_name, model.config.poi_index
     low, high = model.config.suggested_bounds()[index]
+    grid = {key: values for key, values in starts.items() if key != name}
     best, minimum = deepest(model, data, starts, {})
-    known: dict[float, float] = {}
+    known: dict[float, tuple[Array, float]] = {}
 
     def t(value: float) -> float:
         if value not in known:
-            grid = {key: values for key, values in starts.items() if key != name}
-            known[value] = max(deepest(model, data, grid, {name: value})[1] - minimum, 0.0)
-        return known[value]
+            known[value] = deepest(model, data, grid, {name: value})
+        return max(known[value][1] - minimum, 0.0)
 
-    guess = 0.1 * (high - low)
-    ends = [
-        float(best[index])
-        if best[index] == bound
-        else crossing(lambda v: t(v) ** 0.5, 1.0, float(best[index]), float(best[index]) + reach, bound)
-        for reach, bound in ((-guess, low), (guess, high))
-    ]
-    return float(best[index]), t(truth), ends[0], ends[1]
+    while True:
+        at = float(best[index])
+        guess = 0.1 * (high - low)
+        ends = [
+            at if at == bound else crossing(lambda v: t(v) ** 0.5, 1.0, at, at + reach, bound)
+            for reach, bound in ((-guess, low), (guess, high))
+        ]
+        numbers = at, t(truth), ends[0], ends[1]
+        pars, value = min(known.values(), key=lambda found: found[1])
+        if value > minimum - IMPROVED:
+            return numbers
+        # a better maximum was found on the way
+        best, minimum = min((pars, value), Profile(data, model, init=pars.tolist()).best, key=lambda found: found[1])
 
 
 def deepest(
