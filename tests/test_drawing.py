@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import neyman
-from neyman.drawing import Toys, _choice, draw
+from neyman.drawing import Toys, draw
 from neyman.exceptions import InvalidParameter
+from neyman.pool import choice
 from neyman.rates import Rates
 
 N = 400
@@ -147,7 +148,7 @@ def test_arguments_without_meaning_are_refused(model: neyman.Model, change: dict
 )
 def test_events_are_drawn_with_a_frequency_proportional_to_their_weights(weights: np.ndarray) -> None:
     weights, n = np.asarray(weights), 200_000
-    numbers = np.bincount(_choice(weights, n, np.random.default_rng(0)), minlength=len(weights))
+    numbers = np.bincount(choice(weights, n, np.random.default_rng(0)), minlength=len(weights))
     expected = n * weights / weights.sum()
     assert len(numbers) == len(weights)
     assert np.all(numbers[weights == 0] == 0)

@@ -147,7 +147,7 @@ def _train_workspace(
         "files": provenance["files"],
         "seed": seed,
         "versions": provenance["versions"],
-        "options": {name: dataclasses.asdict(o) for name, o in {**options, **of_sets}.items()},
+        "options": [{name: dataclasses.asdict(o) for name, o in every.items()} for every in (options, of_sets)],
     }
     folder = None if checkpoint is None else _checkpoints(Path(checkpoint), content)
     mixtures: dict[str, MixtureChannel] = {}

@@ -185,7 +185,7 @@ class BatchNLL:
                 if begin == end:
                     continue
                 members = order[begin:end]
-                summary = block if end - begin == len(block) else block[place[rows[members]]]
+                summary: Any = block if end - begin == len(block) else block[place[rows[members]]]
                 ratio, local, information = term.channel.log_ratio_batch(summary, own[members], alphas[members])
                 to_pars = by_local[members]
                 value[members] += ratio

@@ -1,4 +1,4 @@
-"""Training of dataset-wide networks: contrastive over the parameters, first end to end, then a head on its summaries."""
+"""Training of dataset-wide networks: contrastive over the parameters, end to end, then a head on the summaries."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def propose(low: NDArray[np.float64], high: NDArray[np.float64], n: int, seed: i
     rng = np.random.default_rng(seed)
     groups, p = math.ceil(n / GROUP), len(low)
     unit = rng.random((groups, GROUP, p))
-    spread = np.exp(rng.uniform(*np.log(_SPREADS), (groups, 1, 1)))
+    spread = np.exp(rng.uniform(math.log(_SPREADS[0]), math.log(_SPREADS[1]), (groups, 1, 1)))
     near = rng.random((groups, 1, p)) + spread * rng.normal(size=(groups, GROUP, p))
     near = np.abs(near) % 2  # reflected at the bounds, which keeps the distribution uniform
     near = np.where(near > 1, 2 - near, near)
@@ -188,9 +188,10 @@ class _Training:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.set_state(self.start)
             head: Head = self._events() if self.kind == "event" else self._sets()
-        modules = [module.cpu().eval().requires_grad_(False) for module in (self.encoder, head)]
-        low, high = np.quantile(self.numbers.cpu().numpy(), [0.0, 1.0])
-        return TrainedSet(modules[0], modules[1], (float(low), float(high)), self.history)
+        for module in (self.encoder, head):
+            module.cpu().eval().requires_grad_(False)
+        low, high = float(self.numbers.min()), float(self.numbers.max())
+        return TrainedSet(self.encoder, head, (low, high), self.history)
 
     def _parameters(self) -> ParameterFeatures:
         return ParameterFeatures(self.low, self.high).to(self.device)
@@ -217,7 +218,9 @@ class _Training:
             if head.rate is not None:
                 log_rate = head.log_rate(self.theta[rows])[:, 0]
                 # minus the log-likelihood of a Poisson number, in units of what a count can fluctuate
-                total = total + ((log_rate.exp() - numbers * log_rate) / self.numbers.float().mean().clamp(min=1)).mean()
+                total = (
+                    total + ((log_rate.exp() - numbers * log_rate) / self.numbers.float().mean().clamp(min=1)).mean()
+                )
             return total
 
         self._loop("events", [self.encoder, head], loss, self.options.steps, self.options.learning_rate)
@@ -254,7 +257,7 @@ class _Training:
             kept: Tensor = read_checkpoint(file, self.device)["summaries"]
             return kept
         with torch.no_grad():
-            parts = torch.arange(self.groups * GROUP, device=self.device).split(64 * GROUP)
+            parts = torch.split(torch.arange(self.groups * GROUP, device=self.device), 64 * GROUP)
             summaries = torch.cat([self._encoded(rows) for rows in parts])
         if file is not None:
             save_checkpoint({"summaries": summaries}, file)
@@ -273,7 +276,7 @@ class _Training:
         steps, rate = self.options.head_steps, self.options.learning_rate
         self._loop("posterior", [gaussian], posterior, max(steps // 3, 1), rate, batches=4)
         with torch.no_grad():
-            widths = torch.cat([gaussian.widths(part) for part in summaries.split(4096)])
+            widths = torch.cat([gaussian.widths(part) for part in torch.split(summaries, 4096)])
 
         def of_groups(groups: Tensor, generator: torch.Generator) -> Tensor:
             chosen = _members(groups)
@@ -293,7 +296,7 @@ class _Training:
         with torch.no_grad():
             for head in (bilinear, gaussian):
                 generator = torch.Generator().manual_seed(self.seed)
-                parts = torch.arange(self.held_out, device=self.device).split(64)
+                parts = torch.split(torch.arange(self.held_out, device=self.device), 64)
                 losses[head] = float(np.mean([of_candidates(head)(part, generator).item() for part in parts]))
         chosen = min(losses, key=lambda head: losses[head])
         for head, stage in ((bilinear, "bilinear head"), (gaussian, "gaussian head")):
@@ -302,7 +305,7 @@ class _Training:
         return chosen
 
     def _candidates(self, theta: Tensor, widths: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the true parameters and candidates that are distributed like them given a common centre, ``(n, m, P)``.
+        """Return the true parameters and candidates distributed like them given a common centre, ``(n, m, P)``.
 
         The scale depends on the dataset alone, and the reflected normal distribution is symmetric: so no candidate is
         distinguished from the true one but by the dataset.
@@ -411,7 +414,7 @@ class _LoopState:
         self.step, self.since = self.step + 1, self.since + 1
         decay = min(0.999, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+            torch._foreach_lerp_(self.average, self.parameters, 1 - decay)  # type: ignore[arg-type]
         self.running += value.item()
         return self.running
 
@@ -423,7 +426,7 @@ class _LoopState:
             module.eval()
         with torch.no_grad():
             generator = torch.Generator().manual_seed(0)  # always the same candidates
-            parts = held_out.split(32)
+            parts = torch.split(held_out, 32)
             self.validation.append(float(np.mean([loss(part, generator).item() for part in parts])))
         self.training.append(self.running / max(self.since, 1))
         self.running, self.since = 0.0, 0

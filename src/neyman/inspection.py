@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyhf
 
+from neyman.channels import MixtureChannel
 from neyman.diagnostics import effective_events, size_warning
 from neyman.ensemble import Ensemble
 from neyman.rates import constraints
+from neyman.sets import SetChannel
 
 if TYPE_CHECKING:
     from neyman.model import Model
@@ -59,10 +61,12 @@ def of_model(model: Model) -> dict[str, Any]:
     learned = {}
     for name, channel in model.learned.items():
         events, shapes = {}, {}
-        for c, sample in enumerate(channel.samples):
-            own = channel.pool.samples == c
-            events[sample] = (int(own.sum()), effective_events(channel.pool.summary.weights[own]))
-            shapes[sample] = [v.parameter for v in channel.variations if v.sample == c]
+        mixture = channel.source if isinstance(channel, SetChannel) else channel
+        if isinstance(mixture, MixtureChannel):
+            for c, sample in enumerate(mixture.samples):
+                own = mixture.pool.samples == c
+                events[sample] = (int(own.sum()), effective_events(mixture.pool.summary.weights[own]))
+                shapes[sample] = [v.parameter for v in mixture.variations if v.sample == c]
         learned[name] = {"features": list(channel.features), "events": events, "shapes": shapes}
     found = _describe(model, learned, model.observed_ensemble)
     return {**found, "provenance": model.provenance, "training": [report.to_dict() for report in model.report]}
@@ -82,7 +86,7 @@ def _describe(model: pyhf.Model, learned: Mapping[str, Mapping[str, Any]], obser
             entry["modifiers"] = [
                 f"{m['name']} ({m['type']}{' and shape' if m['name'] in shapes else ''})" for m in sample["modifiers"]
             ]
-            if here:
+            if here and sample["name"] in here["events"]:
                 entry["simulated"], effective = here["events"][sample["name"]]
                 entry["effective"] = effective
                 if warning := size_warning(expected, effective):
@@ -123,7 +127,7 @@ def text(found: Mapping[str, Any]) -> str:
         lines += ["", f"channel {channel['name']}: {kind}"]
         rows = [("sample", "yield", *(("simulated",) if learned else ()), "modifiers")]
         for sample in channel["samples"]:
-            simulated = (f"{sample['simulated']}",) if learned else ()
+            simulated = (f"{sample.get('simulated', '')}",) if learned else ()
             rows.append((sample["name"], f"{sample['yield']:.5g}", *simulated, ", ".join(sample["modifiers"])))
         if channel["observed"] is not None:
             rows.append(("observed", f"{channel['observed']:.5g}", *(("",) if learned else ()), ""))

@@ -49,7 +49,7 @@ class Model(pyhf.Model):
         \prod_p c(a_p | \theta_p)
 
     A learned channel is one bin of the inner model, its content the sum of event weights; everything but the factors
-    :math:`r_k` is pyhf's. Where :math:`r_k` is learned from a simulator, it has the number of events in it, and that bin
+    :math:`r_k` is pyhf's. Where :math:`r_k` is learned from a simulator, it has the number of events in it, and the bin
     has no Poisson term. The data are one flat vector ``[main | events | aux]``, an event being a row
     ``[channel, x_1 .. x_D, w]``; :meth:`data` packs it and :meth:`ensemble` unpacks it.
 
@@ -384,8 +384,9 @@ class Model(pyhf.Model):
         value = float((xlogy(main, expected) - expected - gammaln(main + 1.0)).sum())
         gradient = pulls @ jacobian.sum(axis=0)[counted]
         for term in self._terms:
+            summary: Any = summaries[term.channel.name]
             ratio, by_rate, by_alpha = term.channel.log_ratio(
-                summaries[term.channel.name], rates[term.samples, term.bin], pars[term.parameters]
+                summary, rates[term.samples, term.bin], pars[term.parameters]
             )
             value += ratio
             gradient += by_rate @ jacobian[term.samples, term.bin]
@@ -507,7 +508,7 @@ class Model(pyhf.Model):
         ):
             if tuple(mine) != tuple(theirs):
                 raise InvalidParameter(
-                    f"the simulator has the {what} {', '.join(theirs)}, but the model was trained with {', '.join(mine)}"
+                    f"the simulator has the {what} {', '.join(theirs)}, but that of the training {', '.join(mine)}"
                 )
         parts = self._parts()
         return type(self)(**{**parts, "learned": {**self.learned, channel.name: channel.with_source(simulator)}})

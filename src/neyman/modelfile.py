@@ -132,7 +132,9 @@ def _pack(
     channel: MixtureChannel | SetChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]
 ) -> dict[str, Any]:
     """Put the channel's tensors and arrays where they belong and return the rest as JSON."""
-    return (_pack_set if isinstance(channel, SetChannel) else _pack_mixture)(channel, weights, arrays)  # type: ignore[operator]
+    if isinstance(channel, SetChannel):
+        return _pack_set(channel, weights, arrays)
+    return _pack_mixture(channel, weights, arrays)
 
 
 def _unpack(
@@ -145,9 +147,7 @@ def _unpack(
     return _unpack_mixture(entry, weights, arrays)
 
 
-def _pack_set(
-    channel: SetChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]
-) -> dict[str, Any]:
+def _pack_set(channel: SetChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     encoder, head = channel.encoder, channel.head
     for name, module in (("encoder", encoder), ("head", head)):
         for key, value in module.state_dict().items():

@@ -128,7 +128,7 @@ def _checked(kind: str, network: Mapping[str, Any], default: TrainingOptions | S
         if key not in defaults:
             near = difflib.get_close_matches(key, defaults, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"the options are {', '.join(defaults)}"
-            raise InvalidDocument(f"{key} is not an option of the kind {kind}: {hint}")
+            raise InvalidDocument(f"{key} is not an option of a {kind}: {hint}")
         if key == "hidden":
             valid = isinstance(value, list | tuple) and all(type(n) is int and n > 0 for n in value)
             given[key] = tuple(value) if valid else value

@@ -199,7 +199,7 @@ def bent_events(
     for c in range(numbers.shape[1]):
         own, pending = np.flatnonzero(pool.samples == c), np.flatnonzero(label == c)
         weights, varied = pool.summary.weights[own], [m for m, v in enumerate(channel.variations) if v.sample == c]
-        slopes, curvatures = (rows[np.ix_(varied, own)] for rows in (pool.summary.slopes, pool.summary.curvatures))
+        slopes, curvatures = (rows[varied][:, own] for rows in (pool.summary.slopes, pool.summary.curvatures))
         few = choice(weights, min(_BOUNDING, len(own)), rng)
         top = np.concatenate(
             [(a @ slopes[:, few] + v @ curvatures[:, few]).max(axis=1) for a, v in _parts(alphas, curve, varied)]
@@ -208,7 +208,8 @@ def bent_events(
             drawn = choice(weights, len(pending), rng)
             events[pending] = own[drawn]
             row = toy[pending]
-            exponent = (alphas[row][:, varied] * slopes[:, drawn].T + curve[row][:, varied] * curvatures[:, drawn].T).sum(1)
+            exponent = np.einsum("em,me->e", alphas[row][:, varied], slopes[:, drawn])
+            exponent += np.einsum("em,me->e", curve[row][:, varied], curvatures[:, drawn])
             pending = pending[np.log(rng.random(len(pending))) > exponent - top[row]]
             if not len(pending):
                 break

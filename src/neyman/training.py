@@ -319,7 +319,7 @@ class _State:
 
 
 def robust_scaler(features: Tensor) -> FeatureScaler:
-    """Return a scaler that centres on the median and scales by the central 68 %, or the standard deviation where that is zero."""
+    """Return a scaler: centred on the median, scaled by the central 68 % or, if zero, the standard deviation."""
     sample = features[:: max(len(features) // 100_000, 1)].double()
     low, centre, high = torch.quantile(sample, torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), dim=0)
     scale = (high - low) / 2

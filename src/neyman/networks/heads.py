@@ -150,7 +150,7 @@ class LinearHead(nn.Module):
     def data(self, summaries: Tensor) -> Tensor:
         """Return what the score needs of datasets, shape ``(..., R)``."""
         features = (summary_values(summaries.flatten(0, -2)) - self.centre) / self.scale
-        rest = self.rest(features).unflatten(0, summaries.shape[:-1])
+        rest = self.rest(features).view(*summaries.shape[:-1], -1)
         return torch.cat([summaries, torch.ones_like(summaries[..., :1]), rest], dim=-1)
 
     def candidates(self, theta: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class LinearHead(nn.Module):
 
 
 class EventHead(nn.Module):
-    r"""The likelihood of independent events, :math:`\sum_i w_i \log r(x_i, \theta)`, with :math:`\log r = a \cdot \phi`.
+    r"""The likelihood of independent events, :math:`\sum_i w_i \log r(x_i, \theta)` with :math:`\log r = a \cdot \phi`.
 
     Where the number of events is the network's own, it is a Poisson number of the learned rate:
     :math:`+ \sum_i w_i \log\lambda(\theta) - \lambda(\theta)`.
@@ -223,7 +223,7 @@ class BilinearHead(nn.Module):
         """Return what the score needs of datasets, shape ``(..., R)``."""
         w = self.summaries(summaries.flatten(0, -2))
         values = torch.cat([self.m(w), w, torch.ones_like(w[:, :1])], dim=1)
-        return values.unflatten(0, summaries.shape[:-1])
+        return values.view(*summaries.shape[:-1], -1)
 
     def candidates(self, theta: Tensor) -> Tensor:
         """Return what the score needs of parameters, shape ``(..., R)``."""
@@ -249,6 +249,9 @@ class GaussianHead(nn.Module):
         summaries: the features of a summary.
         hidden: width of the hidden layers.
     """
+
+    basis: Tensor
+    unit: Tensor
 
     def __init__(self, parameters: ParameterFeatures, summaries: SummaryFeatures, hidden: int = 64) -> None:
         super().__init__()
@@ -282,7 +285,8 @@ class GaussianHead(nn.Module):
         """Return the standard deviations of the Gaussian in units of the ranges, shape ``(n, P)``."""
         root = self._moments(self.summaries(summaries))[2]
         inverse = torch.linalg.solve_triangular(root, self.unit.expand_as(root), upper=False)
-        return (inverse * inverse).sum(2).sqrt()
+        widths: Tensor = (inverse * inverse).sum(2).sqrt()
+        return widths
 
     def score(self, summaries: Tensor, theta: Tensor) -> Tensor:
         """Return the scores ``(n, m)`` of summaries ``(n, K)`` with their candidates ``(n, m, P)``."""
@@ -292,8 +296,8 @@ class GaussianHead(nn.Module):
         seen = torch.cat(
             [w[:, None].expand(-1, theta.shape[1], -1), self.parameters_(theta), z / (1 + z.abs() / _FAR)], dim=2
         )
-        return -0.5 * (z * z).sum(2) + 3 * self.rest(seen)[:, :, 0]
+        score: Tensor = -0.5 * (z * z).sum(2) + 3 * self.rest(seen)[:, :, 0]
+        return score
 
 
 Head = EventHead | BilinearHead | GaussianHead
-
