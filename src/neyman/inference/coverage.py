@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from neyman.drawing import draw
 from neyman.exceptions import InvalidParameter, Unsupported
+from neyman.inference.observed import poi_profile
 from neyman.inference.profile import Bounds, Profile, parameter_index
 from neyman.inference.statistics import asymptotic_critical, checked, is_bounded
 from neyman.inference.throws import (
+    TIE,
     Settings,
     Store,
     Throw,
@@ -45,7 +47,6 @@ _FIRST = 100  # toys that calibrate one toy, doubled until its decision is certa
 _CERTAIN = 3.0  # standard deviations
 _SHARED = 10  # where the calibration of one toy serves all, it may take this many times more of its own
 _SIGNIFICANT = 3.0  # one-sided standard deviations, shared among the truths, between a verdict and chance
-_TIE = 1e-3  # as in the construction
 
 
 def coverage(
@@ -114,7 +115,7 @@ def coverage(
         raise Unsupported("calibration='quantile' (learned critical values) is not there yet: use calibration='toys'")
     if calibration not in ("toys", "asymptotics"):
         raise InvalidParameter(f"calibration is {calibration!r}: it must be 'toys' or 'asymptotics'")
-    profile = _fits(model, bounds, fixed)
+    profile = poi_profile([], model, None, bounds, fixed, bounded=False)  # for what the fits begin with
     held = {name: float(value) for name, value in (fixed or {}).items()}
     poi, name = int(model.config.poi_index), model.config.poi_name
     points = _truths(truths, model, profile, test_stat)
@@ -160,7 +161,7 @@ def _trial(model: Any, trial: _Trial) -> Array:
     toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=settings.source)
     values, pars = fitted(model, toys, throw.pars, throw.value, settings)
     if trial.critical is not None:
-        return np.where(np.isnan(values), np.nan, (values <= trial.critical + _TIE).astype(np.float64))
+        return np.where(np.isnan(values), np.nan, (values <= trial.critical + TIE).astype(np.float64))
     decisions = np.full(throw.n, np.nan)
     for i in np.flatnonzero(~np.isnan(values)):
         decisions[i] = _accepted(model, trial, pars[i], float(values[i]), seed_of(throw.seed, i))
@@ -169,14 +170,14 @@ def _trial(model: Any, trial: _Trial) -> Array:
 
 def _accepted(model: Any, trial: _Trial, pars: Array, observed: float, seed: int) -> bool:
     """Whether a toy accepts the truth: throw toys at its own conditional best fit until that is certain."""
-    if observed <= _TIE:
+    if observed <= TIE:
         return True
     above = total = 0
     size = min(_FIRST, trial.n_calibration)
     for round_ in range(64):
         throw = Throw(pars, trial.throw.value, size, seed_of(seed, round_), trial.throw.settings)
         values = counts_of([statistics(model, throw)])
-        above, total = above + int((values >= observed - _TIE).sum()), total + values.size
+        above, total = above + int((values >= observed - TIE).sum()), total + values.size
         distance = above / total - (1.0 - trial.level)
         if abs(distance) > _CERTAIN * math.sqrt(trial.level * (1.0 - trial.level) / total):
             break
@@ -264,16 +265,6 @@ def _result(
         test_stat=test_stat,
         calibration=calibration,
     )
-
-
-def _fits(model: Any, bounds: Bounds | None, fixed: Mapping[str, float] | None) -> Profile:
-    """Return the bounds, starting values and fixed parameters of the fits, with whatever data."""
-    if model.config.poi_index is None:
-        raise InvalidParameter("the model has no parameter of interest: name one as the measurement's poi")
-    profile = Profile([], model, None, bounds, fixed)
-    if profile.fixed[model.config.poi_index]:
-        raise InvalidParameter(f"{model.config.poi_name} is fixed and is the parameter of interest: free it")
-    return profile
 
 
 def _truths(truths: Any, model: Any, profile: Profile, test_stat: str) -> Array:

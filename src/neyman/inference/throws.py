@@ -24,6 +24,7 @@ from neyman.inference.statistics import is_bounded, statistic
 
 __all__ = [
     "BATCH",
+    "TIE",
     "Settings",
     "Store",
     "Throw",
@@ -44,6 +45,8 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
+# two fits of the same data agree to this: toys that tie with the data, as equal counts do, must count as such
+TIE = 1e-3
 BATCH = 500  # toys of a task: what is lost with a worker, and what a worker is busy with for about a second
 _WORTH_A_WARNING = 0.01  # of the toys without a valid fit
 
