@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from neyman.inference.coverage import coverage
     from neyman.inference.fit import fit, scan
     from neyman.inference.limits import limit
+    from neyman.inference.quantile import CriticalValues, critical_values
     from neyman.inference.toys import toys
     from neyman.model import Model
     from neyman.results import CoverageResult, FitResult, IntervalResult, LimitResult, ScanResult, ToysResult
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # each name is imported when it is first used: torch and pyhf take seconds, and `neyman --help` needs neither
 _HOMES = {
     "CoverageResult": "results",
+    "CriticalValues": "inference.quantile",
     "Ensemble": "ensemble",
     "Events": "ensemble",
     "FitResult": "results",
@@ -31,6 +33,7 @@ _HOMES = {
     "ToysResult": "results",
     "Workspace": "workspace",
     "coverage": "inference.coverage",
+    "critical_values": "inference.quantile",
     "fit": "inference.fit",
     "interval": "inference.construction",
     "limit": "inference.limits",
@@ -42,6 +45,7 @@ _HOMES = {
 
 __all__ = [
     "CoverageResult",
+    "CriticalValues",
     "Ensemble",
     "Events",
     "FitResult",
@@ -52,6 +56,7 @@ __all__ = [
     "ToysResult",
     "Workspace",
     "coverage",
+    "critical_values",
     "fit",
     "interval",
     "limit",

@@ -10,10 +10,11 @@ import numpy as np
 
 from neyman.inference.ends import Point
 from neyman.inference.observed import Array, Observed
+from neyman.inference.quantile import CriticalValues
 from neyman.inference.statistics import asymptotic_critical, asymptotic_pvalue
 from neyman.inference.throws import BATCH, TIE, Settings, Store, Throw, counts_of, seed_of, statistics, throw_all
 
-__all__ = ["Asymptotics", "OnToys", "batches_of"]
+__all__ = ["Asymptotics", "Learned", "OnToys", "batches_of"]
 
 
 def __dir__() -> list[str]:
@@ -39,6 +40,29 @@ class Asymptotics:
             excess = p - (1.0 - self._level)
             points.append(Point(value, t, critical, 0.0, p, 0.0, 0, excess > 0.0, excess))
         return points
+
+
+class Learned:
+    """Tested values by learned critical values."""
+
+    def __init__(self, observed: Observed, critical: CriticalValues, level: float, nuisance: str) -> None:
+        self._observed, self._critical, self._level, self._nuisance = observed, critical, level, nuisance
+        self._toys = int(np.isfinite(critical.held_out).sum())
+
+    def __call__(self, values: Sequence[float]) -> list[Point]:
+        """Return what is observed and expected at those values."""
+        if not len(values):
+            return []
+        statistics_ = np.array([self._observed.statistic(value) for value in values])
+        pars = np.array([self._observed.at(value) for value in values])
+        p, p_error = self._critical.p_values(statistics_, pars, self._nuisance)
+        critical, critical_error = self._critical.critical(self._level, pars, self._nuisance)
+        excess = p - (1.0 - self._level)
+        columns = (statistics_, critical, critical_error, p, p_error, excess)
+        return [
+            Point(value, t, c, c_error, one, error, self._toys, distance > 0.0, distance)
+            for value, t, c, c_error, one, error, distance in zip(values, *(x.tolist() for x in columns), strict=True)
+        ]
 
 
 class OnToys:

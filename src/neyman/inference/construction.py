@@ -11,11 +11,12 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from neyman.exceptions import InvalidParameter, Unsupported
-from neyman.inference.calibrations import Asymptotics, OnToys, batches_of
+from neyman.exceptions import InvalidParameter
+from neyman.inference.calibrations import Asymptotics, Learned, OnToys, batches_of
 from neyman.inference.ends import Point, extended, intervals_of, refined, settled, without_chance
 from neyman.inference.observed import Observed
 from neyman.inference.profile import Bounds, Start, crossing
+from neyman.inference.quantile import CriticalValues, complaint, critical_values
 from neyman.inference.statistics import asymptotic_pvalue, checked
 from neyman.inference.throws import (
     BATCH,
@@ -40,7 +41,8 @@ Array = NDArray[np.float64]
 
 _POINTS = 13  # of the first grid
 _REACH = 1.5  # of the first grid, in units of the asymptotic interval
-_PRECISION = {"toys": 0.005, "asymptotics": 1e-5}  # of an interval's ends, relative to the length
+_TOYS = {"toys": 4000, "quantile": 20_000, "asymptotics": 1}  # by default
+_PRECISION = {"toys": 0.005, "quantile": 1e-4, "asymptotics": 1e-5}  # of an interval's ends, relative to the length
 _SETTLED = 0.01  # how well the ends are to be known on toys, relative to the length
 
 
@@ -52,8 +54,10 @@ def interval(
     calibration: str = "toys",
     *,
     seed: int = 0,
-    n_toys: int = 4000,
+    n_toys: int | None = None,
     poi_values: Any = None,
+    critical: CriticalValues | None = None,
+    nuisance: str = "profile",
     executor: Any = None,
     source: str = "simulation",
     init: Start | None = None,
@@ -70,17 +74,27 @@ def interval(
     arXiv:physics/9711021, one- or two-sided by itself. The grid of tested values refines itself about the ends. A
     tested value takes toys until it is certain on which side it is, ``n_toys`` at most.
 
+    The errors of the ends were compared with the exact ends of a counting experiment with a background of 3 (90 %,
+    0 to 10 events, 4000 toys, 30 seeds; 480 ends): their pulls have a root mean square of 0.97, 5 % are beyond 2 and
+    1 % beyond 3; the worst end, where the p-value stays within half an error of the threshold over 0.4 events, has 1.6.
+
     Args:
         data: the flat data vector, as from ``model.data(ensemble)``, shape ``(N,)``.
         model: the model.
         level: the confidence level.
         test_stat: ``"tmu_tilde"``, ``"tmu"`` (the best fit may be negative, where the POI's bounds allow it),
             ``"qmu"`` and ``"qmu_tilde"`` for upper limits, or ``"q0"`` for lower ones.
-        calibration: where the critical values come from: ``"toys"`` or ``"asymptotics"``.
+        calibration: where the critical values come from: ``"toys"``, ``"asymptotics"``, or ``"quantile"`` for learned
+            ones, :func:`neyman.critical_values`.
         seed: fixes the toys; their number and the executor do not change them.
-        n_toys: how many toys a tested value takes at most.
+        n_toys: how many toys a tested value takes at most, 4000 by default; with ``"quantile"`` how many critical
+            values are learned from, 20,000 by default.
         poi_values: the values to begin with, shape ``(n,)``; the interval is sought between the lowest and the highest.
             Default is a grid about the asymptotic interval, which grows as needed within the POI's bounds.
+        critical: with ``"quantile"``, critical values learned before, for these or any data. By default they are
+            learned for these data.
+        nuisance: with ``"quantile"``, ``"profile"``, or ``"worst"`` for the largest p-value over all nuisance
+            parameters that the critical values were learned for.
         executor: any :class:`concurrent.futures.Executor`; default is this process.
         source: ``"simulation"`` for toys of simulated events, ``"model"`` for toys of the learned density.
         init: starting values, as for :func:`neyman.fit`.
@@ -91,7 +105,6 @@ def interval(
 
     Raises:
         InvalidParameter: for an argument that cannot be, or a model without a POI.
-        Unsupported: for a calibration that does not exist.
         FailedFit: if a minimisation does not converge, or no toy has a valid fit.
 
     Example:
@@ -107,19 +120,30 @@ def interval(
         90 % confidence interval on mu (tmu_tilde, asymptotics): [0, 6.63], best fit 2
     """
     level, test_stat = checked_level(level), checked(test_stat)
-    n_toys = checked_number(n_toys, "the number of toys")
-    if calibration == "quantile":
-        raise Unsupported("calibration='quantile' (learned critical values) is not there yet: use calibration='toys'")
     if calibration not in _PRECISION:
-        raise InvalidParameter(f"calibration is {calibration!r}: it must be 'toys' or 'asymptotics'")
+        raise InvalidParameter(f"calibration is {calibration!r}: it must be 'toys', 'quantile' or 'asymptotics'")
+    n_toys = checked_number(_TOYS[calibration] if n_toys is None else n_toys, "the number of toys")
+    if nuisance not in ("profile", "worst"):
+        raise InvalidParameter(f"nuisance is {nuisance!r}: it must be 'profile' or 'worst'")
+    if calibration != "quantile" and (critical is not None or nuisance != "profile"):
+        raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")
     observed = Observed(data, model, test_stat, init, bounds, fixed)
-    grid, limits = _first_grid(observed, level, poi_values)
-    calibrated: OnToys | Asymptotics
+    settings = observed.settings(source)
+    if calibration == "quantile":
+        if critical is None:
+            critical = critical_values(
+                model, test_stat, data=data, n_toys=n_toys, seed=seed, executor=executor, source=source, init=init,
+                bounds=bounds, fixed=fixed, level=level, checkpoint=checkpoint, progress=progress,
+            )  # fmt: skip
+        critical.belongs_to(model, settings)
+    grid, limits = _first_grid(observed, level, poi_values, critical)
+    calibrated: OnToys | Asymptotics | Learned
     if calibration == "toys":
-        settings = observed.settings(source)
         label = [observed.label(), level, test_stat, seed, source, BATCH]
         store = Store(checkpoint, label)
         calibrated = OnToys(observed, settings, level, seed, n_toys, executor, store, progress)
+    elif critical is not None:
+        calibrated = Learned(observed, critical, level, nuisance)
     else:
         calibrated = Asymptotics(observed, level)
     points = calibrated(grid)
@@ -129,7 +153,7 @@ def interval(
     if calibration == "toys":
         points = settled(calibrated, points, _SETTLED)
     points = without_chance(points)
-    return _result(observed, points, level, calibration, limits)
+    return _result(observed, points, level, calibration, _doubts(observed, points, level, critical))
 
 
 def distribution(
@@ -196,15 +220,25 @@ def _checked_grid(values: Any, observed: Observed) -> Array:
     return grid
 
 
-def _first_grid(observed: Observed, level: float, poi_values: Any) -> tuple[list[float], tuple[float, float]]:
+def _first_grid(
+    observed: Observed, level: float, poi_values: Any, critical: CriticalValues | None
+) -> tuple[list[float], tuple[float, float]]:
     """Return the values to begin with and the range that the interval may reach to."""
+    low, high = observed.bounds
+    best = observed.best
+    if critical is not None:
+        low, high = critical.box[critical.poi].tolist()
+        if not low - 1e-6 * (high - low) <= best <= high + 1e-6 * (high - low):
+            raise InvalidParameter(
+                f"the best fit is {observed.name} = {best:g}, outside ({low:g}, {high:g}), where critical values were "
+                "learned: learn them there"
+            )
+        best = float(np.clip(best, low, high))
     if poi_values is not None:
         grid = _checked_grid(poi_values, observed)
         if grid.size < 2:
             raise InvalidParameter(f"an interval takes at least two tested values of {observed.name}")
         return grid.tolist(), (float(grid[0]), float(grid[-1]))
-    low, high = observed.bounds
-    best = observed.best
     target = math.sqrt(scipy.stats.chi2.ppf(level, 1))
     sigma = math.sqrt(max(float(observed.profile.covariance[observed.poi, observed.poi]), 0.0)) or 0.1 * (high - low)
     ends = []
@@ -219,29 +253,37 @@ def _first_grid(observed: Observed, level: float, poi_values: Any) -> tuple[list
     return np.unique([*grid, best, *extra]).tolist(), (low, high)
 
 
-def _result(
-    observed: Observed, points: list[Point], level: float, calibration: str, limits: tuple[float, float]
-) -> IntervalResult:
+def _doubts(observed: Observed, points: list[Point], level: float, critical: CriticalValues | None) -> str:
+    """Return why learned critical values may be wrong here."""
+    if critical is None:
+        return ""
+    doubts = [complaint(critical.check(level))]
+    inside = [observed.at(point.value) for point in points if point.accepted]
+    if inside and critical.outside(inside).any():
+        doubts.append("nuisance parameters fit outside the range in which critical values were learned")
+    return "; ".join(filter(None, doubts))
+
+
+def _result(observed: Observed, points: list[Point], level: float, calibration: str, doubts: str) -> IntervalResult:
     intervals, errors = intervals_of(points, common=calibration == "quantile")
-    cut = ""
-    message = ""
+    low, high = observed.bounds
+    first, last = points[0], points[-1]
+    messages = [doubts] if doubts else []
     if not intervals:
         closest = max(points, key=lambda point: point.distance)
-        message = (
-            f"no tested value from {points[0].value:g} to {points[-1].value:g} is accepted: the largest p-value is "
+        messages.append(
+            f"no tested value from {first.value:g} to {last.value:g} is accepted: the largest p-value is "
             f"{closest.p_value:.3g}, at {closest.value:g}"
         )
-    else:
-        low, high = observed.bounds
-        ends = []
-        if points[0].accepted and points[0].value > low:
-            ends.append(f"below {points[0].value:g}")
-        if points[-1].accepted and points[-1].value < high:
-            ends.append(f"above {points[-1].value:g}")
-        if points[-1].accepted and points[-1].value >= high and observed.test_stat != "q0":
-            ends.append(f"above its bound {high:g}")
-        if ends:
-            message = cut = f"the interval may go on {' and '.join(ends)}, where nothing was tested"
+    ends = []
+    if first.accepted and first.value > low:
+        ends.append(f"below {first.value:g}")
+    if last.accepted and last.value < high:
+        ends.append(f"above {last.value:g}")
+    if last.accepted and last.value >= high and observed.test_stat != "q0":
+        ends.append(f"above its bound {high:g}")
+    if ends:
+        messages.append(f"the interval may go on {' and '.join(ends)}, where nothing was tested")
     return IntervalResult(
         name=observed.name,
         level=level,
@@ -257,6 +299,6 @@ def _result(
         calibration=calibration,
         test_stat=observed.test_stat,
         bestfit=observed.best,
-        valid=bool(intervals) and not cut,
-        message=message,
+        valid=not messages,
+        message="; ".join(messages),
     )

@@ -51,7 +51,9 @@ def poi_profile(
     poi = int(model.config.poi_index)
     profile = Profile(data, model, init, bounds, fixed)
     if profile.fixed[poi]:
-        raise InvalidParameter(f"{model.config.poi_name} is fixed and is the parameter of interest: leave it out of fixed")
+        raise InvalidParameter(
+            f"{model.config.poi_name} is fixed and is the parameter of interest: leave it out of fixed"
+        )
     if bounded:
         low, high = profile.bounds[poi]
         profile.bounds[poi] = low, high = max(low, 0.0), max(high, 1e-3)

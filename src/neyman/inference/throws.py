@@ -7,7 +7,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,9 @@ __all__ = [
     "checked_number",
     "checked_source",
     "counts_of",
+    "digest",
     "fitted",
+    "grouped",
     "seed_of",
     "statistics",
     "throw_all",
@@ -103,6 +105,19 @@ def statistics(model: Any, throw: Throw) -> Array:
     settings = throw.settings
     toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=settings.source)
     return fitted(model, toys, throw.pars, throw.value, settings)[0]
+
+
+def grouped(model: Any, throws: Sequence[Throw]) -> Array:
+    """Return the test statistic of many small batches, each thrown and tested elsewhere, shape ``(len(throws), n)``.
+
+    A batch thrown where the model has no toys, for a rate is negative there, gets nan.
+    """
+    values = np.full((len(throws), max(throw.n for throw in throws)), np.nan)
+    for row, throw in zip(values, throws, strict=True):
+        rates = model.rates(throw.pars)[0]
+        if (rates if throw.settings.source == "simulation" else rates.sum(axis=0)).min() >= 0.0:
+            row[: throw.n] = statistics(model, throw)
+    return values
 
 
 def fitted(model: Any, toys: Any, pars: Array, value: float, settings: Settings) -> tuple[Array, Array]:
@@ -209,6 +224,14 @@ def counts_of(batches: Iterable[Array]) -> Array:
             f"{joined.size - good.size} of {joined.size} toys have no valid fit and are left out", stacklevel=2
         )
     return np.asarray(good)
+
+
+def digest(model: Any) -> str:
+    """Return what tells one model from another."""
+    content = hashlib.sha256(repr(model.spec).encode())
+    for term in model.terms:
+        content.update(term.channel.pool.summary.ratios.tobytes())
+    return content.hexdigest()
 
 
 def checked_number(n: Any, what: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from neyman.batch import fit_batch
 from neyman.drawing import Toys, draw
 from neyman.exceptions import InvalidParameter
 from neyman.inference.profile import Bounds, Profile, parameter_index
-from neyman.inference.throws import Store, checked_number, throw_all
+from neyman.inference.throws import Store, checked_number, digest, throw_all
 from neyman.results import ToysResult
 
 __all__ = ["batches", "toys"]
@@ -92,7 +91,7 @@ def toys(
         str(number): _Task(point, size, one, source, fit, tuple(profile.bounds), held)
         for number, (size, one) in enumerate(zip(sizes, seeds, strict=True))
     }
-    store = Store(checkpoint, [_digest(model), point, n, seed, source, fit, profile.bounds, held, sizes[0]])
+    store = Store(checkpoint, [digest(model), point, n, seed, source, fit, profile.bounds, held, sizes[0]])
     throw_all(_thrown, model, tasks, store, executor, progress=progress)
     n_bins, n_aux, n_parameters = model.config.nmaindata, model.config.nauxdata, model.config.npars
     rows = np.concatenate([store[name] for name in tasks])
@@ -185,11 +184,3 @@ def _warn_of_few_events(pars: Array, model: Any) -> None:
                     f"{effective:.0f} simulated ones: toys are alike, and intervals too short; simulate more",
                     stacklevel=3,
                 )
-
-
-def _digest(model: Any) -> str:
-    """Return what tells one model from another."""
-    digest = hashlib.sha256(repr(model.spec).encode())
-    for term in model.terms:
-        digest.update(term.channel.pool.summary.ratios.tobytes())
-    return digest.hexdigest()
