@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 import neyman
-from neyman.exceptions import InvalidParameter, NeymanError, Unsupported
+from neyman.exceptions import InvalidParameter, NeymanError
 from neyman.inference.construction import distribution
 from neyman.inference.statistics import statistic
 from neyman.results import IntervalResult, from_json
@@ -263,8 +263,8 @@ def test_the_distribution_of_a_statistic_is_that_of_the_counts() -> None:
         ({"n_toys": 0}, InvalidParameter, "at least 1"),
         ({"n_toys": 10.5}, InvalidParameter, "whole number"),
         ({"test_stat": "qtilde"}, InvalidParameter, "one of tmu"),
-        ({"calibration": "wilks"}, InvalidParameter, "'toys' or 'asymptotics'"),
-        ({"calibration": "quantile"}, Unsupported, "use calibration='toys'"),
+        ({"calibration": "wilks"}, InvalidParameter, "'toys', 'quantile' or 'asymptotics'"),
+        ({"nuisance": "worst"}, InvalidParameter, "for calibration='quantile'"),
         ({"source": "data"}, InvalidParameter, "'simulation' or 'model'"),
         ({"poi_values": [0.0, 31.0]}, InvalidParameter, r"at 31, outside its bounds \(0, 30\)"),
         ({"poi_values": [-1.0, 3.0]}, InvalidParameter, "at -1, outside"),

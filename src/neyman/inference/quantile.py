@@ -292,7 +292,7 @@ class CriticalValues:
         )
         lines = [title]
         for level in _LEVELS:
-            if (1.0 - level) * self._toys >= _FEWEST:
+            if self._toys >= _fewest(level):
                 result = self.check(level)
                 i = int(np.argmin(result.coverage - result.error))
                 verdict = "passed" if result.passed else "failed"
@@ -307,10 +307,10 @@ class CriticalValues:
 
     def _checked_level(self, level: float) -> float:
         level = checked_level(level)
-        if (1.0 - level) * self._toys < _FEWEST:
+        if self._toys < _fewest(level):
             raise InvalidParameter(
                 f"the critical values were learned from {self._toys} toys: a level of {level:g} takes "
-                f"{math.ceil(_FEWEST / (1.0 - level))} at least"
+                f"{_fewest(level)} at least"
             )
         return level
 
@@ -391,7 +391,10 @@ def critical_values(
 
     The toys are thrown in groups of 25 at one point, and what is regressed is, for each toy, the fraction of the others
     of its group that are not below it. Equal counts so count as they must: at the statistics that occur, not between
-    them. The p-value is smooth in the parameters: where the true one jumps, with few counts, its mean is learned.
+    them. The learned p-value is smooth in the parameters: where the true one jumps, with few counts, the jumps are
+    smeared. For a counting experiment with a background of 3 and a signal up to 20 (20,000 toys, eight seeds) intervals
+    at 90 % cover 91.2 to 91.6 % on average, as they should, but 86.4 to 88.1 % in the worst place, and their ends (0 to 10
+    events, six seeds) are up to 0.24 off on average, with pulls of 1.4; ``calibration="toys"`` has neither.
 
     Args:
         model: the model.
@@ -433,10 +436,10 @@ def critical_values(
     """
     test_stat, level = checked(test_stat), checked_level(level)
     n_toys = checked_number(n_toys, "the number of toys")
-    if n_toys * (1.0 - level) < _FEWEST or n_toys < _GROUP * _FOLDS:
+    fewest = max(_fewest(level), _GROUP * _FOLDS)
+    if n_toys < fewest:
         raise InvalidParameter(
-            f"{n_toys} toys are too few to learn critical values at a level of {level:g}: "
-            f"take {max(math.ceil(_FEWEST / (1.0 - level)), _GROUP * _FOLDS)} at least"
+            f"{n_toys} toys are too few to learn critical values at a level of {level:g}: take {fewest} at least"
         )
     held = {name: float(value) for name, value in (fixed or {}).items()}
     free = poi_profile([], model, init, bounds, fixed, bounded=is_bounded(test_stat))
@@ -475,6 +478,11 @@ def critical_values(
         if message := complaint(result.check(checked_at)):
             warnings.warn(message, stacklevel=2)
     return result
+
+
+def _fewest(level: float) -> int:
+    """Return how many toys a level takes at least."""
+    return math.ceil(_FEWEST / (1.0 - level) - 1e-6)
 
 
 def complaint(check: CoverageResult) -> str:
