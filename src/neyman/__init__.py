@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from neyman.ensemble import Ensemble, Events
     from neyman.inference.construction import interval
     from neyman.inference.coverage import coverage
+    from neyman.inference.critical import CriticalValues
     from neyman.inference.fit import fit, scan
     from neyman.inference.limits import limit
-    from neyman.inference.quantile import CriticalValues, critical_values
+    from neyman.inference.quantile import critical_values
     from neyman.inference.toys import toys
     from neyman.model import Model
     from neyman.results import CoverageResult, FitResult, IntervalResult, LimitResult, ScanResult, ToysResult
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 # each name is imported when it is first used: torch and pyhf take seconds, and `neyman --help` needs neither
 _HOMES = {
     "CoverageResult": "results",
-    "CriticalValues": "inference.quantile",
+    "CriticalValues": "inference.critical",
     "Ensemble": "ensemble",
     "Events": "ensemble",
     "FitResult": "results",

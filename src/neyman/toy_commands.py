@@ -29,7 +29,7 @@ from neyman.console import (
 from neyman.exceptions import FailedFit, NeymanError
 
 if TYPE_CHECKING:  # what follows costs seconds to import
-    from neyman.inference.quantile import CriticalValues
+    from neyman.inference.critical import CriticalValues
     from neyman.model import Model
     from neyman.results import Result
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from neyman.inference.critical import CriticalValues
 from neyman.inference.ends import Point
 from neyman.inference.observed import Array, Observed
-from neyman.inference.quantile import CriticalValues
 from neyman.inference.statistics import asymptotic_critical, asymptotic_pvalue
 from neyman.inference.throws import BATCH, TIE, Settings, Store, Throw, counts_of, seed_of, statistics, throw_all
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
 from neyman.inference.calibrations import Asymptotics, Learned, OnToys, batches_of
+from neyman.inference.critical import CriticalValues, complaint
 from neyman.inference.ends import Point, extended, intervals_of, refined, settled, without_chance
 from neyman.inference.observed import Observed
 from neyman.inference.profile import Bounds, Start, crossing
-from neyman.inference.quantile import CriticalValues, complaint, critical_values
+from neyman.inference.quantile import critical_values
 from neyman.inference.statistics import asymptotic_pvalue, checked
 from neyman.inference.throws import (
     BATCH,
@@ -74,9 +75,9 @@ def interval(
     arXiv:physics/9711021, one- or two-sided by itself. The grid of tested values refines itself about the ends. A
     tested value takes toys until it is certain on which side it is, ``n_toys`` at most.
 
-    The errors of the ends were compared with the exact ends of a counting experiment with a background of 3 (90 %,
-    0 to 10 events, 4000 toys, 30 seeds; 480 ends): their pulls have a root mean square of 0.97, 5 % are beyond 2 and
-    1 % beyond 3; the worst end, where the p-value stays within half an error of the threshold over 0.4 events, has 1.6.
+    The errors of the ends are on the safe side: against the exact ends of a counting experiment with a background of 3
+    (90 %, 0 to 10 events, 4000 toys, 30 seeds; 480 ends) their pulls have a root mean square of 0.77, 1 % are beyond 2
+    and none beyond 3; the worst end, near which the p-value stays within half an error of the threshold, has 1.3.
 
     Args:
         data: the flat data vector, as from ``model.data(ensemble)``, shape ``(N,)``.

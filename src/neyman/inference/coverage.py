@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from neyman.drawing import draw
 from neyman.exceptions import InvalidParameter
 from neyman.inference.certificate import certificate
+from neyman.inference.critical import CriticalValues
 from neyman.inference.observed import poi_profile
 from neyman.inference.profile import Bounds, Profile, parameter_index
-from neyman.inference.quantile import CriticalValues, critical_values
+from neyman.inference.quantile import critical_values
 from neyman.inference.statistics import asymptotic_critical, checked, is_bounded
 from neyman.inference.throws import (
     TIE,

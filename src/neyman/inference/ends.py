@@ -24,6 +24,9 @@ Array = NDArray[np.float64]
 _EXTENSIONS = 30  # where the first grid turns out too short
 _BISECTIONS = 40
 _SETTLING = 6  # more tested values at most, for each end
+# of a p-value's say about where an end is: those that stay near the threshold for long are more likely on the wrong
+# side than their errors alone tell
+_WEIGHT = 0.5
 _CHANCE = 3.0  # standard deviations that one p-value at least of a gap or an island must be from the threshold
 
 
@@ -125,6 +128,9 @@ def without_chance(points: list[Point]) -> list[Point]:
         for i, point in enumerate(between):
             settled.append(dataclasses.replace(point, accepted=before if i < place else after))
         settled += runs[right]
+    inside = [point.value for point in points if point.accepted]
+    if inside and not any(point.accepted for point in settled):  # chance may explain all of it: keep it, in one piece
+        return [dataclasses.replace(point, accepted=inside[0] <= point.value <= inside[-1]) for point in points]
     return settled
 
 
@@ -180,9 +186,9 @@ def _end_by_chance(inside: list[Point], outside: list[Point]) -> tuple[float, fl
 
     The end lies between two neighbouring tested values. With it there, every p-value on the accepted side has to be
     above the threshold and every other one below it; each is so with the probability that its Monte Carlo error gives,
-    independently. The end is the mean of this distribution, flat between neighbours, and its error the standard
-    deviation. Where the p-value jumps, as for counts, that is the middle of the last bracket; where it hardly changes,
-    all tested values about the threshold have their say.
+    independently, of which the root is taken to be on the safe side. The end is the mean of this distribution, flat
+    between neighbours, and its error the standard deviation. Where the p-value jumps, as for counts, that is the middle
+    of the last bracket; where it hardly changes, all tested values about the threshold have their say.
 
     Args:
         inside: accepted values, going outwards.
@@ -201,7 +207,7 @@ def _places(points: list[Point]) -> tuple[Array, Array, Array]:
         np.array([getattr(point, name) for point in points]) for name in ("value", "distance", "p_error")
     )
     above = distances / np.maximum(sigmas, 1e-12)
-    log_inside, log_outside = scipy.stats.norm.logcdf(above), scipy.stats.norm.logcdf(-above)
+    log_inside, log_outside = (_WEIGHT * scipy.stats.norm.logcdf(z) for z in (above, -above))
     logs = np.cumsum(log_inside)[:-1] + np.cumsum(log_outside[::-1])[::-1][1:]
     widths = np.abs(np.diff(values))
     weights = widths * np.exp(logs - logs.max())
