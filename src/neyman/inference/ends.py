@@ -115,7 +115,7 @@ def without_chance(points: list[Point]) -> list[Point]:
         i in (0, len(runs) - 1) or any(abs(point.distance) >= _CHANCE * point.p_error for point in run)
         for i, run in enumerate(runs)
     ]
-    settled = list(runs[0]) if runs else []
+    joined = list(runs[0]) if runs else []
     for left, right in itertools.pairwise(np.flatnonzero(certain).tolist()):
         before, after = runs[left][0].accepted, runs[right][0].accepted
         between = [point for run in runs[left + 1 : right] for point in run]
@@ -126,12 +126,12 @@ def without_chance(points: list[Point]) -> list[Point]:
             best = int(np.argmax(weights if before else weights[::-1]))
             place = min(max(best + 1 - len(runs[left]), 0), len(between))
         for i, point in enumerate(between):
-            settled.append(dataclasses.replace(point, accepted=before if i < place else after))
-        settled += runs[right]
+            joined.append(dataclasses.replace(point, accepted=before if i < place else after))
+        joined += runs[right]
     inside = [point.value for point in points if point.accepted]
-    if inside and not any(point.accepted for point in settled):  # chance may explain all of it: keep it, in one piece
+    if inside and not any(point.accepted for point in joined):  # chance may explain all of it: keep it, in one piece
         return [dataclasses.replace(point, accepted=inside[0] <= point.value <= inside[-1]) for point in points]
-    return settled
+    return joined
 
 
 def settled(calibrated: Calibrated, points: list[Point], precision: float) -> list[Point]:

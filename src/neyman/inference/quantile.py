@@ -127,8 +127,8 @@ def critical_values(
         >>> model = neyman.Model({"channels": [{"name": "SR", "samples": samples}]}, {}, poi_name="mu")
         >>> learned = neyman.critical_values(model, poi_range=(0.0, 6.0), n_toys=5000)
         >>> values, errors = learned.critical(0.95, [[0.0], [5.0]])
-        >>> values.round(1)  # 2.7 at the boundary, 3.8 far from it: half of the toys have their best fit there
-        array([2.7, 3.8])
+        >>> abs(values - [2.71, 3.84]) < 3 * errors  # at the boundary, where half of the best fits are, and far from it
+        array([ True,  True])
     """
     test_stat, level = checked(test_stat), checked_level(level)
     n_toys = checked_number(n_toys, "the number of toys")
