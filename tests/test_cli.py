@@ -259,6 +259,26 @@ def test_interval_of_a_learned_channel(model: Path) -> None:
     assert json.loads(result.stdout)["toys"][0] > 0
 
 
+def test_learned_critical_values_are_kept_and_used_again(binned: Path, tmp_path: Path) -> None:
+    path = tmp_path / "critical.npz"
+    options = ("--calibration", "quantile", "--critical", path, "--level", "0.9")
+    first = run("interval", binned, *options, "--toys", "1000")
+    assert first.exit_code == 0
+    assert "critical values of tmu_tilde for mu from 0 to 10, learned from 1000 toys" in first.stderr
+    written = path.stat().st_mtime_ns
+    second = run("interval", binned, *options, "--nuisance", "worst")
+    assert second.exit_code == 0
+    assert path.stat().st_mtime_ns == written
+    (low, high), (lower, higher) = (json.loads(result.stdout)["intervals"][0] for result in (first, second))
+    assert lower <= low < high <= higher
+    coverage = run("coverage", binned, *options, "--toys", "200", "--values", "1")
+    assert json.loads(coverage.stdout)["calibration"] == "quantile"
+    assert "tmu_tilde, quantile" in coverage.stderr
+    refused = run("interval", binned, "--critical", path)
+    assert refused.exit_code == 2
+    assert "--critical takes --calibration quantile" in refused.stderr
+
+
 def test_an_empty_interval_is_written_and_ends_with_1(binned: Path) -> None:
     result = run("interval", binned, "--toys", "100", "--values", "8:10:3")
     assert json.loads(result.stdout)["intervals"] == []

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from neyman.ensemble import Ensemble, Events
     from neyman.inference.construction import interval
     from neyman.inference.coverage import coverage
+    from neyman.inference.critical import CriticalValues
     from neyman.inference.fit import fit, scan
     from neyman.inference.limits import limit
+    from neyman.inference.quantile import critical_values
     from neyman.inference.toys import toys
     from neyman.model import Model
     from neyman.results import CoverageResult, FitResult, IntervalResult, LimitResult, ScanResult, ToysResult
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 # each name is imported when it is first used: torch and pyhf take seconds, and `neyman --help` needs neither
 _HOMES = {
     "CoverageResult": "results",
+    "CriticalValues": "inference.critical",
     "Ensemble": "ensemble",
     "Events": "ensemble",
     "FitResult": "results",
@@ -35,6 +38,7 @@ _HOMES = {
     "ToysResult": "results",
     "Workspace": "workspace",
     "coverage": "inference.coverage",
+    "critical_values": "inference.quantile",
     "fit": "inference.fit",
     "interval": "inference.construction",
     "limit": "inference.limits",
@@ -46,6 +50,7 @@ _HOMES = {
 
 __all__ = [
     "CoverageResult",
+    "CriticalValues",
     "Ensemble",
     "Events",
     "FitResult",
@@ -58,6 +63,7 @@ __all__ = [
     "ToysResult",
     "Workspace",
     "coverage",
+    "critical_values",
     "fit",
     "interval",
     "limit",

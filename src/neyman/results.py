@@ -222,8 +222,8 @@ class IntervalResult(Result):
         critical_errors: Monte Carlo errors of the critical values, shape ``(n,)``.
         p_values: probabilities of a statistic at least as large as the observed one, shape ``(n,)``.
         p_errors: their Monte Carlo errors, shape ``(n,)``.
-        toys: how many toys each tested value took, shape ``(n,)``.
-        calibration: ``"toys"`` or ``"asymptotics"``.
+        toys: how many toys each tested value took, or its critical value was learned from, shape ``(n,)``.
+        calibration: ``"toys"``, ``"quantile"`` or ``"asymptotics"``.
         test_stat: the test statistic.
         bestfit: the best-fit value.
         valid: whether the interval is to be trusted: neither empty, nor cut off by the grid.
@@ -293,7 +293,7 @@ class CoverageResult(Result):
         tolerance: how far below the level the coverage may be.
         poi: the parameter of interest.
         test_stat: the test statistic.
-        calibration: ``"toys"`` or ``"asymptotics"``.
+        calibration: ``"toys"``, ``"quantile"`` or ``"asymptotics"``.
     """
 
     kind: ClassVar[str] = "coverage"

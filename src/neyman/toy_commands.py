@@ -29,6 +29,7 @@ from neyman.console import (
 from neyman.exceptions import FailedFit, NeymanError
 
 if TYPE_CHECKING:  # what follows costs seconds to import
+    from neyman.inference.critical import CriticalValues
     from neyman.model import Model
     from neyman.results import Result
 
@@ -40,7 +41,7 @@ def __dir__() -> list[str]:
 
 
 _STATISTICS = ("tmu_tilde", "tmu", "qmu_tilde", "qmu", "q0")
-_CALIBRATIONS = ("toys", "asymptotics")
+_CALIBRATIONS = ("toys", "quantile", "asymptotics")
 
 _workers = click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True,
@@ -65,6 +66,16 @@ _calibration = click.option(
     help="Where the critical values come from.",
 )  # fmt: skip
 
+_critical = click.option(
+    "--critical", metavar="FILE", type=FILE,
+    help="With --calibration quantile: critical values for any data, read from FILE if it exists, else learned and "
+    "kept there. Default is to learn them for these data.",
+)  # fmt: skip
+_nuisance = click.option(
+    "--nuisance", type=click.Choice(["profile", "worst"]), default="profile", show_default=True,
+    help="With --calibration quantile: nuisance parameters at their best fit, or where the p-value is largest.",
+)  # fmt: skip
+
 
 def _level(default: float, text: str) -> Callable[..., Any]:
     bounds = click.FloatRange(0, 1, min_open=True, max_open=True)
@@ -81,6 +92,24 @@ def _executor(workers: int) -> Iterator[concurrent.futures.Executor | None]:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
         yield executor
+
+
+def _critical_values(
+    model: Model, path: Path | None, calibration: str, test_stat: str, n_toys: int | None, **options: Any
+) -> CriticalValues | None:
+    """Return the critical values of a file, which are learned and kept there first if there is none."""
+    if path is None:
+        return None
+    import neyman
+
+    if calibration != "quantile":
+        raise click.UsageError("--critical takes --calibration quantile")
+    if path.exists():
+        return neyman.CriticalValues.load(path)
+    critical = neyman.critical_values(model, test_stat, n_toys=n_toys or 20_000, **options, progress=interactive())
+    critical.save(path)
+    click.echo(repr(critical), err=True)
+    return critical
 
 
 @click.command()
@@ -155,8 +184,11 @@ def upper_limit(
 @_construction_stat
 @_calibration
 @click.option("--values", type=Values(), help="Tested values to begin with: LOW:HIGH:POINTS or a list.")
-@click.option("--toys", "n_toys", metavar="N", type=click.IntRange(1), default=4000, show_default=True,
-              help="How many toys a tested value takes at most.")  # fmt: skip
+@click.option("--toys", "n_toys", metavar="N", type=click.IntRange(1),
+              help="How many toys a tested value takes at most (default 4000), or critical values are learned from "
+              "(default 20,000).")  # fmt: skip
+@_critical
+@_nuisance
 @fix_option
 @seed_option
 @_source
@@ -169,7 +201,9 @@ def interval(
     test_stat: str,
     calibration: str,
     values: list[float] | None,
-    n_toys: int,
+    n_toys: int | None,
+    critical: Path | None,
+    nuisance: str,
     fix: Sequence[tuple[str, float]],
     seed: int,
     source: str,
@@ -181,13 +215,19 @@ def interval(
     \b
     $ neyman interval analysis.neyman --level 0.95 --workers 4
     $ neyman interval analysis.neyman | neyman plot -o belt.pdf
+    $ neyman interval analysis.neyman --calibration quantile --critical critical.npz
     """
     import neyman
 
     with _executor(workers) as executor:
+        learned = _critical_values(
+            model, critical, calibration, test_stat, n_toys, seed=seed, executor=executor, source=source,
+            fixed=dict(fix), level=level, checkpoint=checkpoint,
+        )  # fmt: skip
         return neyman.interval(
-            data, model, level, test_stat, calibration, seed=seed, n_toys=n_toys, poi_values=values, executor=executor,
-            source=source, fixed=dict(fix), checkpoint=checkpoint, progress=interactive(),
+            data, model, level, test_stat, calibration, seed=seed, n_toys=n_toys, poi_values=values, critical=learned,
+            nuisance=nuisance, executor=executor, source=source, fixed=dict(fix), checkpoint=checkpoint,
+            progress=interactive(),
         )  # fmt: skip
 
 
@@ -203,6 +243,8 @@ def interval(
 @_calibration
 @click.option("--toys", "n_toys", metavar="N", type=click.IntRange(1), default=1000, show_default=True,
               help="How many toys are thrown at each truth.")  # fmt: skip
+@_critical
+@_nuisance
 @click.option("--tolerance", type=click.FloatRange(0, 1), default=0.0, show_default=True,
               help="How far below the level the coverage may be.")  # fmt: skip
 @fix_option
@@ -219,6 +261,8 @@ def coverage(
     test_stat: str,
     calibration: str,
     n_toys: int,
+    critical: Path | None,
+    nuisance: str,
     tolerance: float,
     fix: Sequence[tuple[str, float]],
     seed: int,
@@ -239,9 +283,14 @@ def coverage(
     if not points:
         raise click.UsageError("give the truths, by --truth or --values")
     with _executor(workers) as executor:
+        learned = _critical_values(
+            loaded, critical, calibration, test_stat, None, seed=seed, executor=executor, source=source,
+            fixed=dict(fix), level=level,
+        )  # fmt: skip
         result = neyman.coverage(
-            loaded, points, level, calibration, n_toys, seed, executor, test_stat=test_stat, source=source,
-            tolerance=tolerance, fixed=dict(fix), checkpoint=checkpoint, progress=interactive(),
+            loaded, points, level, calibration, n_toys, seed, executor, test_stat=test_stat, critical=learned,
+            nuisance=nuisance, source=source, tolerance=tolerance, fixed=dict(fix), checkpoint=checkpoint,
+            progress=interactive(),
         )  # fmt: skip
     emit(result.to_json(), output_file)
     click.echo(repr(result), err=True)

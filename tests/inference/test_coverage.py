@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 
 import neyman
-from neyman.exceptions import InvalidParameter, Unsupported
+from neyman.exceptions import InvalidParameter
 from neyman.inference.statistics import asymptotic_critical, statistic
 from neyman.results import CoverageResult, from_json
 
@@ -115,8 +115,8 @@ def test_a_coverage_prints_as_a_table_and_comes_back_from_json() -> None:
         ({"n_toys": 0}, InvalidParameter, "n_toys is 0"),
         ({"n_calibration": -1}, InvalidParameter, "n_calibration is -1"),
         ({"test_stat": "t"}, InvalidParameter, "one of tmu"),
-        ({"calibration": "wilks"}, InvalidParameter, "'toys' or 'asymptotics'"),
-        ({"calibration": "quantile"}, Unsupported, "use calibration='toys'"),
+        ({"calibration": "wilks"}, InvalidParameter, "'toys', 'quantile' or 'asymptotics'"),
+        ({"nuisance": "worst"}, InvalidParameter, "for calibration='quantile'"),
         ({"source": "data"}, InvalidParameter, "'simulation' or 'model'"),
         ({"fixed": {"mu": 1.0}}, InvalidParameter, "mu is fixed"),
     ],

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
 
 from neyman.drawing import draw
-from neyman.exceptions import InvalidParameter, Unsupported
+from neyman.exceptions import InvalidParameter
+from neyman.inference.certificate import certificate
+from neyman.inference.critical import CriticalValues
+from neyman.inference.observed import poi_profile
 from neyman.inference.profile import Bounds, Profile, parameter_index
+from neyman.inference.quantile import critical_values
 from neyman.inference.statistics import asymptotic_critical, checked, is_bounded
 from neyman.inference.throws import (
+    TIE,
     Settings,
     Store,
     Throw,
@@ -41,11 +47,10 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _BATCH = 100  # toys of a task
+_OUTSIDE = 0.01  # of the toys, for a warning
 _FIRST = 100  # toys that calibrate one toy, doubled until its decision is certain
 _CERTAIN = 3.0  # standard deviations
 _SHARED = 10  # where the calibration of one toy serves all, it may take this many times more of its own
-_SIGNIFICANT = 3.0  # one-sided standard deviations, shared among the truths, between a verdict and chance
-_TIE = 1e-3  # as in the construction
 
 
 def coverage(
@@ -59,6 +64,8 @@ def coverage(
     *,
     test_stat: str = "tmu_tilde",
     n_calibration: int = 2000,
+    critical: CriticalValues | None = None,
+    nuisance: str = "profile",
     source: str = "simulation",
     tolerance: float = 0.0,
     bounds: Bounds | None = None,
@@ -77,12 +84,16 @@ def coverage(
         truths: where to throw: parameters ``(T, P)`` in the model's order, or mappings by name, as
             ``[{"mu": 0.0, "norm": 1.1}]``, with the others where the model suggests.
         level: the confidence level.
-        calibration: ``"toys"`` or ``"asymptotics"`` (with the standard deviation from the truth's Asimov data).
+        calibration: ``"toys"``, ``"asymptotics"`` (with the standard deviation from the truth's Asimov data), or
+            ``"quantile"`` for learned critical values, which calibrate all toys at no cost.
         n_toys: how many toys are thrown at each truth.
         seed: fixes the toys; the executor does not change them.
         executor: any :class:`concurrent.futures.Executor`; default is this process.
         test_stat: the test statistic, as for :func:`neyman.interval`.
         n_calibration: how many toys calibrate one toy at most.
+        critical: with ``"quantile"``, critical values learned before. By default they are learned for the whole range
+            of the POI, by :func:`neyman.critical_values`.
+        nuisance: with ``"quantile"``, ``"profile"`` or ``"worst"``, as for :func:`neyman.interval`.
         source: ``"simulation"`` for toys of simulated events, ``"model"`` for toys of the learned density.
         tolerance: how far below the level the coverage may be.
         bounds: bounds, as for :func:`neyman.fit`.
@@ -96,7 +107,6 @@ def coverage(
 
     Raises:
         InvalidParameter: for an argument that cannot be, or a model without a POI.
-        Unsupported: for a calibration that does not exist.
         FailedFit: if no toy of a truth has a valid fit.
 
     Example:
@@ -110,11 +120,11 @@ def coverage(
     """
     level, test_stat = checked_level(level), checked(test_stat)
     n_toys, n_calibration = checked_number(n_toys, "n_toys"), checked_number(n_calibration, "n_calibration")
-    if calibration == "quantile":
-        raise Unsupported("calibration='quantile' (learned critical values) is not there yet: use calibration='toys'")
-    if calibration not in ("toys", "asymptotics"):
-        raise InvalidParameter(f"calibration is {calibration!r}: it must be 'toys' or 'asymptotics'")
-    profile = _fits(model, bounds, fixed)
+    if calibration not in ("toys", "quantile", "asymptotics"):
+        raise InvalidParameter(f"calibration is {calibration!r}: it must be 'toys', 'quantile' or 'asymptotics'")
+    if calibration != "quantile" and (critical is not None or nuisance != "profile"):
+        raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")
+    profile = poi_profile([], model, None, bounds, fixed, bounded=False)  # for what the fits begin with
     held = {name: float(value) for name, value in (fixed or {}).items()}
     poi, name = int(model.config.poi_index), model.config.poi_name
     points = _truths(truths, model, profile, test_stat)
@@ -122,6 +132,15 @@ def coverage(
     label = [profile.names, settings.bounds, held, points, level, calibration, n_toys, n_calibration]
     store = Store(checkpoint, [*label, seed, source, test_stat, model.config.suggested_init(), _BATCH])
 
+    if calibration == "quantile":
+        if critical is None:
+            critical = critical_values(
+                model, test_stat, seed=seed, executor=executor, source=source, bounds=bounds, fixed=fixed, level=level,
+                progress=progress,
+            )  # fmt: skip
+        settings = dataclasses.replace(settings, bounds=tuple(settings.bounds_of_best()))
+        critical.belongs_to(model, settings)
+        critical.p_values(np.zeros(len(points)), points)  # which says whether a truth is outside what was learned
     throws: dict[str, Any] = {}
     criticals: list[float | None] = [None] * len(points)
     alone = profile.fixed.sum() == profile.fixed.size - 1
@@ -129,19 +148,33 @@ def coverage(
         criticals = [_asymptotic(model, point, level, settings, profile) for point in points]
     elif alone:
         criticals = _shared(model, points, level, settings, n_toys, n_calibration, seed, store, executor, progress)
-    for i, (point, critical) in enumerate(zip(points, criticals, strict=True)):
+    learned = critical is not None
+    for i, (point, value) in enumerate(zip(points, criticals, strict=True)):
         for batch in range(math.ceil(n_toys / _BATCH)):
             throw = Throw(
                 point, float(point[poi]), min(_BATCH, n_toys - batch * _BATCH), seed_of(seed, i, batch), settings
             )
-            throws[f"truth {i} {batch}"] = _Trial(throw, level, critical, n_calibration)
-    throw_all(_trial, model, throws, store, executor, progress=progress)
+            throws[f"truth {i} {batch}"] = throw if learned else _Trial(throw, level, value, n_calibration)
+    throw_all(_fits if learned else _trial, model, throws, store, executor, progress=progress)
 
     covered, numbers = np.zeros(len(points), dtype=np.int64), np.zeros(len(points), dtype=np.int64)
     for i in range(len(points)):
-        decisions = counts_of(store[key] for key in throws if key.split()[1] == str(i))
+        batches = [store[key] for key in throws if key.split()[1] == str(i)]
+        if critical is not None:
+            batches = [_learned(np.concatenate(batches), critical, level, nuisance)]
+        decisions = counts_of(batches)
         covered[i], numbers[i] = int(decisions.sum()), decisions.size
-    return _result(model, points, level, covered, numbers, tolerance, test_stat, calibration)
+    return certificate(
+        covered,
+        numbers,
+        level,
+        tolerance,
+        names=tuple(profile.names),
+        truths=points,
+        poi=name,
+        test_stat=test_stat,
+        calibration=calibration,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,13 +187,35 @@ class _Trial:
     n_calibration: int
 
 
+def _fits(model: Any, throw: Throw) -> Array:
+    """Return a row for each toy: the test statistic, and its best fit at the tested value."""
+    toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=throw.settings.source)
+    values, pars = fitted(model, toys, throw.pars, throw.value, throw.settings)
+    return np.column_stack([values, pars])
+
+
+def _learned(fits: Array, critical: CriticalValues, level: float, nuisance: str) -> Array:
+    """Return for each toy one where learned critical values accept the truth, zero where not, nan without a fit."""
+    values, pars = fits[:, 0], fits[:, 1:]
+    valid = ~np.isnan(values)
+    far = int(critical.outside(pars[valid]).sum())
+    if far > _OUTSIDE * len(values):
+        warnings.warn(
+            f"{far} of {len(values)} toys have nuisance parameters outside the range in which critical values were "
+            "learned, and are taken at its edge",
+            stacklevel=3,
+        )
+    p, _ = critical.p_values(np.where(valid, values, 0.0), np.where(valid[:, None], pars, critical.box[:, 0]), nuisance)
+    return np.where(valid, (p > 1.0 - level).astype(np.float64), np.nan)
+
+
 def _trial(model: Any, trial: _Trial) -> Array:
     """Return for each toy one where its interval holds the truth, zero where not, nan without a valid fit."""
     throw, settings = trial.throw, trial.throw.settings
     toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=settings.source)
     values, pars = fitted(model, toys, throw.pars, throw.value, settings)
     if trial.critical is not None:
-        return np.where(np.isnan(values), np.nan, (values <= trial.critical + _TIE).astype(np.float64))
+        return np.where(np.isnan(values), np.nan, (values <= trial.critical + TIE).astype(np.float64))
     decisions = np.full(throw.n, np.nan)
     for i in np.flatnonzero(~np.isnan(values)):
         decisions[i] = _accepted(model, trial, pars[i], float(values[i]), seed_of(throw.seed, i))
@@ -169,14 +224,14 @@ def _trial(model: Any, trial: _Trial) -> Array:
 
 def _accepted(model: Any, trial: _Trial, pars: Array, observed: float, seed: int) -> bool:
     """Whether a toy accepts the truth: throw toys at its own conditional best fit until that is certain."""
-    if observed <= _TIE:
+    if observed <= TIE:
         return True
     above = total = 0
     size = min(_FIRST, trial.n_calibration)
     for round_ in range(64):
         throw = Throw(pars, trial.throw.value, size, seed_of(seed, round_), trial.throw.settings)
         values = counts_of([statistics(model, throw)])
-        above, total = above + int((values >= observed - _TIE).sum()), total + values.size
+        above, total = above + int((values >= observed - TIE).sum()), total + values.size
         distance = above / total - (1.0 - trial.level)
         if abs(distance) > _CERTAIN * math.sqrt(trial.level * (1.0 - trial.level) / total):
             break
@@ -228,52 +283,6 @@ def _asymptotic(model: Any, point: Array, level: float, settings: Settings, prof
         asimov = Profile(model.expected_data(without), model, start.tolist(), bounds, settings.fixed)
         root = math.sqrt(asimov.ratio({settings.poi: value}))
     return asymptotic_critical(settings.test_stat, level, root)
-
-
-def _result(
-    model: Any,
-    points: Array,
-    level: float,
-    covered: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    tolerance: float,
-    test_stat: str,
-    calibration: str,
-) -> CoverageResult:
-    fraction = covered / numbers
-    chance = scipy.stats.norm.sf(_SIGNIFICANT) / len(points)
-    under = scipy.stats.binom.cdf(covered, numbers, max(level - tolerance, 0.0)) < chance
-    over = scipy.stats.binom.sf(covered - 1, numbers, level) < chance
-    tail = scipy.stats.norm.sf(1.0)
-    low = np.where(covered > 0, scipy.stats.beta.ppf(tail, covered, numbers - covered + 1), 0.0)
-    high = np.where(covered < numbers, scipy.stats.beta.isf(tail, covered + 1, numbers - covered), 1.0)
-    return CoverageResult(
-        names=tuple(model.config.par_names),
-        truths=points,
-        level=level,
-        coverage=fraction,
-        error=np.sqrt(np.maximum(fraction * (1.0 - fraction), 1.0 / numbers) / numbers),
-        intervals=np.stack([low, high], axis=1),
-        covered=covered,
-        toys=numbers,
-        verdicts=tuple(
-            "undercovers" if u else "overcovers" if o else "covers" for u, o in zip(under, over, strict=True)
-        ),
-        tolerance=tolerance,
-        poi=model.config.poi_name,
-        test_stat=test_stat,
-        calibration=calibration,
-    )
-
-
-def _fits(model: Any, bounds: Bounds | None, fixed: Mapping[str, float] | None) -> Profile:
-    """Return the bounds, starting values and fixed parameters of the fits, with whatever data."""
-    if model.config.poi_index is None:
-        raise InvalidParameter("the model has no parameter of interest: name one as the measurement's poi")
-    profile = Profile([], model, None, bounds, fixed)
-    if profile.fixed[model.config.poi_index]:
-        raise InvalidParameter(f"{model.config.poi_name} is fixed and is the parameter of interest: free it")
-    return profile
 
 
 def _truths(truths: Any, model: Any, profile: Profile, test_stat: str) -> Array:

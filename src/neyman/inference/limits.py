@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyhf.infer.calculators import AsymptoticTestStatDistribution
 
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
+from neyman.inference.observed import poi_profile
 from neyman.inference.profile import Bounds, Profile, Start, crossing
 from neyman.inference.toylimits import ToyCls
 from neyman.results import ClsResult, LimitResult
@@ -207,13 +208,10 @@ class _Asymptotics:
             raise Unsupported(
                 f"test_stat {test_stat!r} sets no upper limit: use 'qtilde' or 'q', or pyhf.infer.hypotest for others"
             )
-        if model.config.poi_index is None:
-            raise InvalidParameter("the model has no parameter of interest: name one as the measurement's poi")
-        self.name: str = model.config.poi_name
-        self._poi = int(model.config.poi_index)
         self._fixed = fixed
         self._bounded = test_stat == "qtilde"
         self._data = self._profile(data, model, init, bounds)
+        self._poi, self.name = int(model.config.poi_index), str(model.config.poi_name)
         # as in pyhf: POI = 0, and the nuisance parameters as the data would have them there
         background, _ = self._data.at({self._poi: 0.0})
         start = background.copy()
@@ -265,21 +263,17 @@ class _Asymptotics:
 
     def _profile(self, data: Any, model: Any, init: Start | None, bounds: Any) -> Profile:
         """Return the profile likelihood in the POI, its range wide enough for the best fit to lie inside."""
-        profile = Profile(data, model, init, bounds, self._fixed)
-        if profile.fixed[self._poi]:
-            raise InvalidParameter(f"{self.name} is fixed and is the parameter of interest: leave it out of fixed")
+        profile = poi_profile(data, model, init, bounds, self._fixed, bounded=self._bounded)
+        poi = int(model.config.poi_index)
         for _ in range(_DOUBLINGS):
-            low, high = profile.bounds[self._poi]
-            if self._bounded:
-                low, high = max(low, 0.0), max(high, 1e-3)
-            profile.bounds[self._poi] = (low, high)
-            profile.start[self._poi] = np.clip(profile.start[self._poi], low, high)
-            if profile.best[0][self._poi] < high - 1e-3 * (high - low):
+            low, high = profile.bounds[poi]
+            if profile.best[0][poi] < high - 1e-3 * (high - low):
                 return profile
             wider = list(profile.bounds)
-            wider[self._poi] = (low, 2.0 * high)
-            profile = Profile(data, model, init, wider, self._fixed)
-        raise FailedFit(f"the best-fit {self.name} is beyond {high:g}: does the signal's rate grow with it?")
+            wider[poi] = (low, 2.0 * high)
+            profile = poi_profile(data, model, init, wider, self._fixed, bounded=self._bounded)
+        name = model.config.poi_name
+        raise FailedFit(f"the best-fit {name} is beyond {high:g}: does the signal's rate grow with it?")
 
 
 def _cls(statistic: float | Array, root_asimov: float) -> Array:

@@ -63,7 +63,7 @@ def statistic(test_stat: str, value: float, best: ArrayLike, minimum: ArrayLike,
     return np.where(best < value, 0.0, ratio) if test_stat == "q0" else ratio
 
 
-def asymptotic_pvalue(test_stat: str, observed: ArrayLike, root_asimov: float) -> Array:
+def asymptotic_pvalue(test_stat: str, observed: ArrayLike, root_asimov: ArrayLike) -> Array:
     """Return the probability of a value at least as large at the tested parameters, arXiv:1007.1727.
 
     Sections 3.3 (``tmu``), 3.4 (``tmu_tilde``), 3.5 (``q0``), 3.6 (``qmu``) and 3.7 (``qmu_tilde``).
@@ -71,7 +71,8 @@ def asymptotic_pvalue(test_stat: str, observed: ArrayLike, root_asimov: float) -
     Args:
         test_stat: the test statistic.
         observed: its values, shape ``(n,)``.
-        root_asimov: the tested value in standard deviations: the root of ``tmu`` in the Asimov dataset without signal.
+        root_asimov: the tested value in standard deviations: the root of ``tmu`` in the Asimov dataset without signal;
+            one, or one for each value.
 
     Example:
         >>> asymptotic_pvalue("tmu", [1.0, 4.0], 1.5).round(3)
@@ -79,10 +80,11 @@ def asymptotic_pvalue(test_stat: str, observed: ArrayLike, root_asimov: float) -
     """
     t = np.maximum(np.asarray(observed, dtype=np.float64), 0.0)
     tail = scipy.stats.norm.sf(np.sqrt(t))
-    beyond = t > root_asimov**2
-    far = np.zeros_like(t)
-    if 0.0 < root_asimov < np.inf:
-        far = scipy.stats.norm.sf((t + root_asimov**2) / (2.0 * root_asimov))
+    root = np.asarray(root_asimov, dtype=np.float64)
+    beyond = t > root**2
+    known = (root > 0.0) & (root < np.inf)
+    safe = np.where(known, root, 1.0)
+    far = np.where(known, scipy.stats.norm.sf((t + safe**2) / (2.0 * safe)), 0.0)
     if test_stat == "tmu":
         pvalue = 2.0 * tail
     elif test_stat == "tmu_tilde":

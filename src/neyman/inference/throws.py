@@ -7,7 +7,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from neyman.inference.statistics import is_bounded, statistic
 
 __all__ = [
     "BATCH",
+    "TIE",
     "Settings",
     "Store",
     "Throw",
@@ -32,6 +33,7 @@ __all__ = [
     "checked_source",
     "counts_of",
     "fitted",
+    "grouped",
     "seed_of",
     "statistics",
     "throw_all",
@@ -44,6 +46,8 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
+# two fits of the same data agree to this: toys that tie with the data, as equal counts do, must count as such
+TIE = 1e-3
 BATCH = 500  # toys of a task: what is lost with a worker, and what a worker is busy with for about a second
 _WORTH_A_WARNING = 0.01  # of the toys without a valid fit
 
@@ -100,6 +104,19 @@ def statistics(model: Any, throw: Throw) -> Array:
     settings = throw.settings
     toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=settings.source)
     return fitted(model, toys, throw.pars, throw.value, settings)[0]
+
+
+def grouped(model: Any, throws: Sequence[Throw]) -> Array:
+    """Return the test statistic of many small batches, each thrown and tested elsewhere, shape ``(len(throws), n)``.
+
+    A batch thrown where the model has no toys, for a rate is negative there, gets nan.
+    """
+    values = np.full((len(throws), max(throw.n for throw in throws)), np.nan)
+    for row, throw in zip(values, throws, strict=True):
+        rates = model.rates(throw.pars)[0]
+        if (rates if throw.settings.source == "simulation" else rates.sum(axis=0)).min() >= 0.0:
+            row[: throw.n] = statistics(model, throw)
+    return values
 
 
 def fitted(model: Any, toys: Any, pars: Array, value: float, settings: Settings) -> tuple[Array, Array]:

@@ -12,9 +12,9 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
-from neyman.inference.construction import Observed
+from neyman.inference.observed import Observed
 from neyman.inference.profile import Bounds, Start
-from neyman.inference.throws import BATCH, Store, Throw, checked_number, counts_of, seed_of, statistics, throw_all
+from neyman.inference.throws import BATCH, TIE, Store, Throw, checked_number, counts_of, seed_of, statistics, throw_all
 from neyman.results import ClsResult, LimitResult
 
 __all__ = ["ToyCls"]
@@ -32,7 +32,6 @@ _POINTS = 9  # of the first scan
 _ROUNDS = 3  # of tested values added at the crossings found so far
 _CLOSE = 0.03  # a crossing is not tested again this near, relative to its value, to a tested one
 _WIDENINGS = 6
-_TIE = 1e-3  # as in the construction
 
 
 class ToyCls:
@@ -166,8 +165,8 @@ class ToyCls:
 
 def _cls(values: Array, with_signal: Array, without: Array) -> Array:
     """Return CLs at values of the statistic, from its sorted values in toys of either hypothesis."""
-    p_with = 1.0 - np.searchsorted(with_signal, values - _TIE, side="left") / with_signal.size
-    p_without = 1.0 - np.searchsorted(without, values - _TIE, side="left") / without.size
+    p_with = 1.0 - np.searchsorted(with_signal, values - TIE, side="left") / with_signal.size
+    p_without = 1.0 - np.searchsorted(without, values - TIE, side="left") / without.size
     return np.asarray(np.divide(p_with, p_without, out=np.zeros_like(p_with), where=p_without > 0.0))
 
 
