@@ -20,9 +20,12 @@ from typing import Any
 import exact
 import numpy as np
 from make_ntuples import make_ntuples
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 import neyman
+from neyman import plot
 from neyman.batch import fit_batch
 from neyman.channels import MixtureChannel, Pool
 from neyman.drawing import draw
@@ -32,6 +35,8 @@ from neyman.inference.throws import Settings, Throw, seed_of, statistics
 HERE = Path(__file__).parent
 
 Array = NDArray[np.float64]
+
+LEVELS = (0.68, 0.95)
 
 
 def trained(folder: Path, events: int = 100_000, seed: int = 0) -> neyman.Model:
@@ -152,13 +157,21 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def certificates(model: Any, n_toys: int) -> list[neyman.CoverageResult]:
+    """Return the coverage of both calibrations at both levels."""
+    return [certified(model, level, how, n_toys) for level in LEVELS for how in ("toys", "asymptotics")]
+
+
 # -- a network that is bad on purpose
 
-FEW = 60  # simulated events of each sample that it is trained on
+POOL = 400_000  # simulated events of each sample that its toys are drawn from, and as many again for the datasets
+FEW = 60  # simulated events of each sample that it is trained on; the good one has 100,000
 TRUTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0)  # of mu, with nu = 1
 VALUES = np.unique(np.concatenate([np.arange(0, 10) / 10, np.arange(4, 16) / 4, np.arange(8, 25) / 2]))  # tested
+TOYS: dict[str, Any] = {"fmt": "o-", "color": "#0072B2"}
+FORMULAS: dict[str, Any] = {"fmt": "s--", "color": "#D55E00"}
+GOOD: dict[str, Any] = {"fmt": "D-", "color": "#009E73"}
 NUS = np.array([0.7, 0.85, 1.0, 1.15, 1.3])  # where the critical values are thrown
-LEVELS = (0.68, 0.95)
 
 
 def with_pool(model: neyman.Model, events: int, seed: int) -> neyman.Model:
@@ -210,10 +223,9 @@ def critical_values(model: neyman.Model, n_toys: int) -> Array:
     return out
 
 
-def accepted(t: Array, nu: Array, critical: Array) -> Array:
-    """Return how far each t, shape ``(values, n)``, is below its critical value at the conditional best fit of nu."""
-    limits = np.stack([np.interp(nu[i], NUS, critical[i]) for i in range(len(VALUES))])
-    return limits - t
+def limits(nu: Array, critical: Array) -> Array:
+    """Return the critical values at the conditional best fits of nu, both of shape ``(values, n)``."""
+    return np.stack([np.interp(nu[i], NUS, critical[i]) for i in range(len(VALUES))])
 
 
 def construct(model: neyman.Model, data: neyman.Model, n_toys: int, n_calibration: int) -> list[dict[str, Any]]:
@@ -232,13 +244,13 @@ def construct(model: neyman.Model, data: neyman.Model, n_toys: int, n_calibratio
         toys = draw(at(data, truth, 1.0), data, n_toys, seed=number)
         best = fit_batch(data, toys, init=at(data, truth, 1.0))
         there = [fit_batch(data, toys, init=best.pars, fixed={"mu": mu}) for mu in VALUES]
-        t = np.stack([fit.twice_nll - best.twice_nll for fit in there])
+        t = np.maximum([fit.twice_nll - best.twice_nll for fit in there], 0.0)
         nu = np.stack([fit.pars[:, nuisance] for fit in there])
         position = int(np.flatnonzero(truth == VALUES)[0])
         for k, level in enumerate(LEVELS):
-            below = accepted(t, nu, critical[k])
+            allowed = limits(nu, critical[k])
             asymptotic = neyman.coverage(data, [{"mu": truth, "nu": 1.0}], level, "asymptotics", n_toys, seed=number)
-            inside = (below[position] > -1e-3).mean()
+            inside = (t[position] <= allowed[position] + 1e-3).mean()
             rows.append(
                 {
                     "mu": truth,
@@ -247,7 +259,7 @@ def construct(model: neyman.Model, data: neyman.Model, n_toys: int, n_calibratio
                     "error": float(np.sqrt(inside * (1 - inside) / n_toys)),
                     "asymptotics": float(asymptotic.coverage[0]),
                     "error of asymptotics": float(asymptotic.error[0]),
-                    **width(below),
+                    **width(np.sqrt(allowed) - np.sqrt(t)),  # the root of t is almost straight
                     "datasets": n_toys,
                 }
             )
@@ -259,8 +271,8 @@ def width(below: Array) -> dict[str, float]:
     """Return the median length of where each column is positive, straight lines between the values, and its error."""
     first, second, step = below[:-1], below[1:], np.diff(VALUES)[:, None]
     low, high = np.minimum(first, second), np.maximum(first, second)
-    share = np.clip(np.divide(high, high - low, out=np.ones_like(high), where=low < 0), 0.0, 1.0)
-    lengths = (share * step * (high > 0)).sum(axis=0)
+    share = np.divide(high, high - low, out=(low >= 0).astype(np.float64), where=(low < 0) & (high > 0))
+    lengths = (share * step).sum(axis=0)
     rng = np.random.default_rng(0)
     resampled = np.median(lengths[rng.integers(lengths.size, size=(200, lengths.size))], axis=1)
     return {"width": float(np.median(lengths)), "error of width": float(resampled.std())}
@@ -271,11 +283,42 @@ def bad(n_toys: int, n_calibration: int) -> dict[str, list[dict[str, Any]]]:
     with tempfile.TemporaryDirectory() as folder:
         good = trained(Path(folder))
     with tempfile.TemporaryDirectory() as folder:
-        few = with_pool(trained(Path(folder), FEW), 100_000, seed=1)
+        few = with_pool(trained(Path(folder), FEW), POOL, seed=1)
     models = {"good": good, "bad": few}
-    return {
-        name: construct(model, with_pool(model, 200_000, 2), n_toys, n_calibration) for name, model in models.items()
-    }
+    return {name: construct(model, with_pool(model, POOL, 2), n_toys, n_calibration) for name, model in models.items()}
+
+
+def picture(rows: dict[str, list[dict[str, Any]]], path: Path, level: float = 0.68) -> None:
+    """Draw coverage and median width against mu, for the bad network and the good one."""
+    good, few = ([row for row in rows[name] if row["level"] == level] for name in ("good", "bad"))
+    mu = np.array([row["mu"] for row in good])
+    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    left.axhspan(100 * level - 1, 100 * level + 1, color="#DDDDDD", linewidth=0)
+    left.axhline(100 * level, color="#7F7F7F", linestyle="--", linewidth=1)
+    curves: tuple[tuple[Axes, list[dict[str, Any]], str, str, float, dict[str, Any]], ...] = (
+        (left, few, "toys", "error", 100, {**TOYS, "label": "bad network, calibrated on toys"}),
+        (
+            left,
+            few,
+            "asymptotics",
+            "error of asymptotics",
+            100,
+            {**FORMULAS, "label": "bad network, asymptotic formulas"},
+        ),
+        (right, few, "width", "error of width", 1, {**TOYS, "label": "bad network"}),
+        (right, good, "width", "error of width", 1, {**GOOD, "label": "good network"}),
+    )
+    for ax, points, key, error, factor, style in curves:
+        y, dy = (factor * np.array([row[name] for row in points]) for name in (key, error))
+        ax.errorbar(mu, y, yerr=dy, markersize=5.5, linewidth=1.6, capsize=0, **style)
+    left.set(ylabel=f"coverage of the {100 * level:.0f} % interval [%]", ylim=(0, 100))
+    right.set(ylabel=f"median width of the {100 * level:.0f} % interval, on toys", ylim=(0, None))
+    for ax in (left, right):
+        ax.set(xlabel=r"true $\mu$", xlim=(-0.3, max(TRUTHS) + 0.3))
+        ax.legend(frameon=False, loc="lower right")
+        ax.tick_params(which="both", direction="in", top=True, right=True)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -287,23 +330,47 @@ def main() -> None:
     comparing.add_argument("--toys", type=int, default=500, help="exact toys at every point and for each seed")
     comparing.add_argument("--events", type=int, default=100_000, help="simulated events of each sample")
     comparing.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
-    worse = commands.add_parser("bad", help="coverage and width with a network that was trained on 60 events a sample")
-    worse.add_argument("--toys", type=int, default=4000, help="exact datasets at each truth")
-    worse.add_argument("--calibration", type=int, default=2000, help="toys at each tested value and nu")
+    covering = commands.add_parser("coverage", help="coverage of the mixture's intervals at every point")
+    covering.add_argument("--toys", type=int, default=1000, help="toys at every point")
+    covering.add_argument("--output", type=Path, help="a file for the results, as JSON")
+    covering.add_argument("--figure", type=Path, help="a file for the picture")
+    worse = commands.add_parser("bad", help="a network that has seen 60 events a sample, with an honest pool")
+    worse.add_argument("--toys", type=int, default=3000, help="exact datasets at each truth")
+    worse.add_argument("--calibration", type=int, default=3000, help="toys at each tested mu and nu")
     worse.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
+    worse.add_argument("--figure", type=Path, help="a file for the picture")
     arguments = parser.parse_args()
-    if arguments.command == "bad":
-        rows = bad(arguments.toys, arguments.calibration)
-        if arguments.output:
-            arguments.output.write_text(json.dumps(rows, indent=1))
-    if arguments.command == "compare":
-        runs = []
-        for seed in range(arguments.seeds):
-            runs.append(measure(seed, arguments.events, arguments.toys))
-            print(f"seed {seed}: trained in {runs[-1]['training_seconds']:.0f} s", file=sys.stderr)
-        print(table(runs))
-        if arguments.output:
-            arguments.output.write_text(json.dumps(runs, indent=1))
+    {"compare": _compare, "coverage": _coverage, "bad": _bad}[arguments.command](arguments)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    runs = []
+    for seed in range(arguments.seeds):
+        runs.append(measure(seed, arguments.events, arguments.toys))
+        print(f"seed {seed}: trained in {runs[-1]['training_seconds']:.0f} s", file=sys.stderr)
+    print(table(runs))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(runs, indent=1))
+
+
+def _coverage(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        results = certificates(trained(Path(folder)), arguments.toys)
+    for result in results:
+        print(result)
+    if arguments.output:
+        arguments.output.write_text(json.dumps([result.to_dict() for result in results]))
+    if arguments.figure:
+        plot.coverage(results[:2]).savefig(arguments.figure, dpi=110)
+
+
+def _bad(arguments: argparse.Namespace) -> None:
+    rows = bad(arguments.toys, arguments.calibration)
+    print(json.dumps(rows, indent=1))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(rows, indent=1))
+    if arguments.figure:
+        picture(rows, arguments.figure)
 
 
 if __name__ == "__main__":
