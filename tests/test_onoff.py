@@ -152,7 +152,8 @@ class Exact:
 
 @pytest.fixture
 def run(exact: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    script("make_ntuples", monkeypatch)
+    for name in ("make_ntuples", "covering"):
+        script(name, monkeypatch)
     return script("run", monkeypatch)
 
 
@@ -171,11 +172,11 @@ def test_a_wrong_likelihood_is_found_out(exact, run):
     assert found["rms of t"] > 0.1
 
 
-def test_the_length_of_what_is_accepted_is_interpolated_between_the_tested_values(run, monkeypatch):
-    monkeypatch.setattr(run, "VALUES", np.array([0.0, 1.0, 3.0, 4.0]))
+def test_the_length_of_what_is_accepted_is_interpolated_between_the_tested_values(run):
     # accepted from 0.5 to 3.25 in one dataset, everywhere in the next, nowhere in the last
     below = np.array([[-1.0, 1.0, 1.0, -3.0], [1.0, 1.0, 1.0, 1.0], [-1.0, -1.0, -1.0, -1.0]]).T
-    assert [run.width(below[:, [i]])["width"] for i in range(3)] == pytest.approx([2.75, 4.0, 0.0])
+    widths = [sys.modules["covering"].width(np.array([0.0, 1.0, 3.0, 4.0]), below[:, [i]])["width"] for i in range(3)]
+    assert widths == pytest.approx([2.75, 4.0, 0.0])
 
 
 @pytest.fixture
@@ -194,10 +195,10 @@ def test_a_new_pool_is_encoded_like_data(few):
 
 
 @pytest.mark.slow
-def test_toys_make_a_bad_network_cover_where_asymptotic_formulas_do_not(run, few, monkeypatch):
-    monkeypatch.setattr(run, "TRUTHS", (0.0, 1.0))
-    monkeypatch.setattr(run, "VALUES", np.array([0.0, 0.5, 1.0, 2.0]))
-    rows = run.construct(few, run.with_pool(few, 20_000, seed=2), n_toys=1000, n_calibration=500)
+def test_toys_make_a_bad_network_cover_where_asymptotic_formulas_do_not(run, few):
+    truths, values = [(0.0, 1.0), (1.0, 1.0)], np.array([0.0, 0.5, 1.0, 2.0])
+    rows = run.construct(few, run.with_pool(few, 20_000, seed=2), truths, values, n_toys=1000, n_calibration=500)
+    assert len(rows) == 4
     for row in rows:
         # the 2000 toys behind a critical value are known to 1.0 % as the 1000 datasets are to 1.5 %
         assert row["toys"] == pytest.approx(row["level"], abs=4 * 0.018)

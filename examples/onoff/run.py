@@ -19,24 +19,17 @@ from typing import Any
 
 import exact
 import numpy as np
+from covering import LEVELS, construct, picture, with_pool
 from make_ntuples import make_ntuples
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 import neyman
 from neyman import plot
-from neyman.batch import fit_batch
-from neyman.channels import MixtureChannel, Pool
-from neyman.drawing import draw
 from neyman.inference.profile import Profile
-from neyman.inference.throws import Settings, Throw, seed_of, statistics
 
 HERE = Path(__file__).parent
 
 Array = NDArray[np.float64]
-
-LEVELS = (0.68, 0.95)
 
 
 def trained(folder: Path, events: int = 100_000, seed: int = 0) -> neyman.Model:
@@ -162,120 +155,20 @@ def certificates(model: Any, n_toys: int) -> list[neyman.CoverageResult]:
     return [certified(model, level, how, n_toys) for level in LEVELS for how in ("toys", "asymptotics")]
 
 
-# -- a network that is bad on purpose
+def on_other_events(model: neyman.Model, n_toys: int) -> list[dict[str, Any]]:
+    """Return the coverage at every point on datasets of events that are neither in the training nor in the pool."""
+    data = with_pool(model, POOL, seed=2)
+    return [
+        row
+        for point in exact.POINTS
+        for row in construct(model, data, [point], np.array([point[0]]), n_toys, n_toys // 4)
+    ]
 
+
+FEW = 60  # simulated events of each sample that the bad network is trained on; the good one has 100,000
 POOL = 400_000  # simulated events of each sample that its toys are drawn from, and as many again for the datasets
-FEW = 60  # simulated events of each sample that it is trained on; the good one has 100,000
-TRUTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0)  # of mu, with nu = 1
-VALUES = np.unique(np.concatenate([np.arange(0, 10) / 10, np.arange(4, 16) / 4, np.arange(8, 25) / 2]))  # tested
-TOYS: dict[str, Any] = {"fmt": "o-", "color": "#0072B2"}
-FORMULAS: dict[str, Any] = {"fmt": "s--", "color": "#D55E00"}
-GOOD: dict[str, Any] = {"fmt": "D-", "color": "#009E73"}
-NUS = np.array([0.7, 0.85, 1.0, 1.15, 1.3])  # where the critical values are thrown
-
-
-def with_pool(model: neyman.Model, events: int, seed: int) -> neyman.Model:
-    """Return the same networks with a new simulation for a pool, encoded just as data are.
-
-    A pool from the training has for each event the value of the one network that has not seen it, data have that of
-    all networks' mean. Where the networks are as different as bad ones are, the toys must be encoded like the data.
-    """
-    learned = model.learned["SR"]
-    rng = np.random.default_rng(seed)
-    draw_sample = {"signal": exact.draw_signal, "background": exact.draw_background}
-    x = np.concatenate([draw_sample[name](events, rng) for name in learned.samples]).astype(np.float32)
-    labels = np.repeat(np.arange(len(learned.samples)), events)
-    pool = Pool(x, labels, learned.encode(neyman.Events(x, np.full(len(x), 1.0 / events))))
-    channel = MixtureChannel(
-        learned.name,
-        learned.features,
-        learned.samples,
-        learned.yields,
-        learned.variations,
-        learned.sample_classifier,
-        learned.variation_classifiers,
-        learned.calibration,
-        pool,
-    )
-    return neyman.Model(model.spec, {"SR": channel}, poi_name=model.config.poi_name)
-
-
-def settings(model: neyman.Model) -> Settings:
-    """Return how toys are thrown and fitted: simulation toys, and the test statistic of the unified interval."""
-    bounds = tuple(tuple(pair) for pair in model.config.suggested_bounds())
-    return Settings(model.config.poi_index, "tmu_tilde", "simulation", bounds, {}, model.config.poi_name)
-
-
-def at(model: neyman.Model, mu: float, nu: float) -> Array:
-    """Return the parameters in the model's order."""
-    return np.array([{"mu": mu, "nu": nu}[name] for name in model.config.par_names])
-
-
-def critical_values(model: neyman.Model, n_toys: int) -> Array:
-    """Return the critical values on the grid of mu and nu, shape ``(levels, values, nus)``; more toys at the truths."""
-    how = settings(model)
-    out = np.empty((len(LEVELS), len(VALUES), len(NUS)))
-    for i, mu in enumerate(VALUES):
-        n = 4 * n_toys if mu in TRUTHS else n_toys
-        for j, nu in enumerate(NUS):
-            t = statistics(model, Throw(at(model, mu, nu), mu, n, seed_of(1, i, j), how))
-            out[:, i, j] = np.quantile(t, LEVELS, method="inverted_cdf")
-    return out
-
-
-def limits(nu: Array, critical: Array) -> Array:
-    """Return the critical values at the conditional best fits of nu, both of shape ``(values, n)``."""
-    return np.stack([np.interp(nu[i], NUS, critical[i]) for i in range(len(VALUES))])
-
-
-def construct(model: neyman.Model, data: neyman.Model, n_toys: int, n_calibration: int) -> list[dict[str, Any]]:
-    """Return the coverage of a model's intervals and their median widths at every truth.
-
-    Args:
-        model: whose pool the critical values are thrown from.
-        data: the same networks, with a pool of other events that the datasets to be covered are thrown from.
-        n_toys: such datasets at each truth.
-        n_calibration: toys at each point of the grid.
-    """
-    critical = critical_values(model, n_calibration)
-    nuisance = model.config.par_names.index("nu")
-    rows = []
-    for number, truth in enumerate(TRUTHS):
-        toys = draw(at(data, truth, 1.0), data, n_toys, seed=number)
-        best = fit_batch(data, toys, init=at(data, truth, 1.0))
-        there = [fit_batch(data, toys, init=best.pars, fixed={"mu": mu}) for mu in VALUES]
-        t = np.maximum([fit.twice_nll - best.twice_nll for fit in there], 0.0)
-        nu = np.stack([fit.pars[:, nuisance] for fit in there])
-        position = int(np.flatnonzero(truth == VALUES)[0])
-        for k, level in enumerate(LEVELS):
-            allowed = limits(nu, critical[k])
-            asymptotic = neyman.coverage(data, [{"mu": truth, "nu": 1.0}], level, "asymptotics", n_toys, seed=number)
-            inside = (t[position] <= allowed[position] + 1e-3).mean()
-            rows.append(
-                {
-                    "mu": truth,
-                    "level": level,
-                    "toys": float(inside),
-                    "error": float(np.sqrt(inside * (1 - inside) / n_toys)),
-                    "asymptotics": float(asymptotic.coverage[0]),
-                    "error of asymptotics": float(asymptotic.error[0]),
-                    **width(np.sqrt(allowed) - np.sqrt(t)),  # the root of t is almost straight
-                    "datasets": n_toys,
-                }
-            )
-            print(rows[-1], file=sys.stderr)
-    return rows
-
-
-def width(below: Array) -> dict[str, float]:
-    """Return the median length of where each column is positive, straight lines between the values, and its error."""
-    first, second, step = below[:-1], below[1:], np.diff(VALUES)[:, None]
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    share = np.divide(high, high - low, out=(low >= 0).astype(np.float64), where=(low < 0) & (high > 0))
-    lengths = (share * step).sum(axis=0)
-    rng = np.random.default_rng(0)
-    resampled = np.median(lengths[rng.integers(lengths.size, size=(200, lengths.size))], axis=1)
-    return {"width": float(np.median(lengths)), "error of width": float(resampled.std())}
+TRUTHS = tuple((mu, 1.0) for mu in (0.0, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0))
+VALUES = np.unique(np.concatenate([np.arange(0, 10) / 10, np.arange(4, 16) / 4, np.arange(8, 25) / 2]))
 
 
 def bad(n_toys: int, n_calibration: int) -> dict[str, list[dict[str, Any]]]:
@@ -284,41 +177,10 @@ def bad(n_toys: int, n_calibration: int) -> dict[str, list[dict[str, Any]]]:
         good = trained(Path(folder))
     with tempfile.TemporaryDirectory() as folder:
         few = with_pool(trained(Path(folder), FEW), POOL, seed=1)
-    models = {"good": good, "bad": few}
-    return {name: construct(model, with_pool(model, POOL, 2), n_toys, n_calibration) for name, model in models.items()}
-
-
-def picture(rows: dict[str, list[dict[str, Any]]], path: Path, level: float = 0.68) -> None:
-    """Draw coverage and median width against mu, for the bad network and the good one."""
-    good, few = ([row for row in rows[name] if row["level"] == level] for name in ("good", "bad"))
-    mu = np.array([row["mu"] for row in good])
-    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
-    left.axhspan(100 * level - 1, 100 * level + 1, color="#DDDDDD", linewidth=0)
-    left.axhline(100 * level, color="#7F7F7F", linestyle="--", linewidth=1)
-    curves: tuple[tuple[Axes, list[dict[str, Any]], str, str, float, dict[str, Any]], ...] = (
-        (left, few, "toys", "error", 100, {**TOYS, "label": "bad network, calibrated on toys"}),
-        (
-            left,
-            few,
-            "asymptotics",
-            "error of asymptotics",
-            100,
-            {**FORMULAS, "label": "bad network, asymptotic formulas"},
-        ),
-        (right, few, "width", "error of width", 1, {**TOYS, "label": "bad network"}),
-        (right, good, "width", "error of width", 1, {**GOOD, "label": "good network"}),
-    )
-    for ax, points, key, error, factor, style in curves:
-        y, dy = (factor * np.array([row[name] for row in points]) for name in (key, error))
-        ax.errorbar(mu, y, yerr=dy, markersize=5.5, linewidth=1.6, capsize=0, **style)
-    left.set(ylabel=f"coverage of the {100 * level:.0f} % interval [%]", ylim=(0, 100))
-    right.set(ylabel=f"median width of the {100 * level:.0f} % interval, on toys", ylim=(0, None))
-    for ax in (left, right):
-        ax.set(xlabel=r"true $\mu$", xlim=(-0.3, max(TRUTHS) + 0.3))
-        ax.legend(frameon=False, loc="lower right")
-        ax.tick_params(which="both", direction="in", top=True, right=True)
-    figure.savefig(path, dpi=110)
+    return {
+        name: construct(model, with_pool(model, POOL, seed=2), TRUTHS, VALUES, n_toys, n_calibration)
+        for name, model in (("good", good), ("bad", few))
+    }
 
 
 def main() -> None:
@@ -332,6 +194,7 @@ def main() -> None:
     comparing.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
     covering = commands.add_parser("coverage", help="coverage of the mixture's intervals at every point")
     covering.add_argument("--toys", type=int, default=1000, help="toys at every point")
+    covering.add_argument("--datasets", type=int, default=20_000, help="datasets of other events at every point")
     covering.add_argument("--output", type=Path, help="a file for the results, as JSON")
     covering.add_argument("--figure", type=Path, help="a file for the picture")
     worse = commands.add_parser("bad", help="a network that has seen 60 events a sample, with an honest pool")
@@ -355,11 +218,15 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _coverage(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        results = certificates(trained(Path(folder)), arguments.toys)
+        model = trained(Path(folder))
+    results = certificates(model, arguments.toys)
     for result in results:
         print(result)
+    rows = on_other_events(model, arguments.datasets)
+    print(json.dumps(rows, indent=1))
     if arguments.output:
-        arguments.output.write_text(json.dumps([result.to_dict() for result in results]))
+        content = {"certificates": [result.to_dict() for result in results], "on other events": rows}
+        arguments.output.write_text(json.dumps(content, indent=1))
     if arguments.figure:
         plot.coverage(results[:2]).savefig(arguments.figure, dpi=110)
 
