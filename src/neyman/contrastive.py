@@ -50,7 +50,8 @@ _NEAR = (0.5, 4.0)  # how far these are from the true parameters, in standard de
 _UNIFORM = 0.2  # of the datasets have candidates from the whole range
 _EVENTS = 4  # of a dataset in a batch, where events are taken one by one
 _EVALUATIONS = 20
-_PATIENCE = 8  # evaluations without improvement
+_PATIENCE = 6  # evaluations without improvement
+_LATE = 0.6  # of the steps: before, the learning rate is too large for the last digits to tell
 _SECONDS_KEPT = 20.0  # what an interruption may cost
 
 
@@ -347,7 +348,7 @@ class _Training:
         held_out = torch.arange(min(self.held_out, 128))
         every, saved = max(steps // _EVALUATIONS, 1), time.perf_counter()
         with tqdm(total=steps, initial=state.step, desc=label, disable=label is None, unit="step") as bar:
-            while state.step < steps and not state.stalled:
+            while state.step < steps and not (state.stalled and state.step > _LATE * steps):
                 value = state.advance(loss, steps, self.device)
                 if not math.isfinite(value):
                     raise FailedFit(

@@ -16,7 +16,7 @@ from neyman.exceptions import InvalidEvents, InvalidSimulation
 from neyman.options import SetOptions
 from neyman.pool import bent_events, simulated_events
 from neyman.results import TrainingReport
-from neyman.sets import SetChannel
+from neyman.sets import SetChannel, fractions_of, shares_of
 from neyman.simulation import Datasets, simulate
 from neyman.simulator import Simulator
 
@@ -94,8 +94,8 @@ def train_on_workspace(
 ) -> tuple[SetChannel, TrainingReport]:
     """Train a network on datasets drawn from the simulated events of a workspace's channel.
 
-    The datasets have the samples in the fractions that the rates have over the parameters' bounds, bent by the learned
-    shape effects, and a number of events that is independent of the parameters.
+    The datasets have the samples in the proportions that the rates have over the parameters' bounds, bent by the
+    learned shape effects, and a number of events that is independent of the parameters.
 
     Args:
         mixture: the channel's simulation, with its learned shape effects.
@@ -116,7 +116,6 @@ def train_on_workspace(
     rng = np.random.default_rng(seed)
     [term] = [term for term in model.terms if term.channel.name == mixture.name]
     low, high, expected = _ranges(mixture, term, model, rng)
-    first = len(mixture.samples) - 1
     if not len(low) or np.all(high - low <= 0):
         raise InvalidEvents(
             f"channel {mixture.name}: nothing of its events changes with the parameters, so that there is nothing for "
@@ -132,10 +131,6 @@ def train_on_workspace(
             mixture.name, int(expected[1]), options.datasets, most,
         )  # fmt: skip
     points = propose(low, high, options.datasets, seed)
-    # the last sample has the rest: a point whose fractions add up to more than one is moved back
-    fractions = points[:, :first]
-    excess = np.maximum(fractions.sum(axis=1, keepdims=True), 1.0)
-    points[:, :first] = fractions / excess
     numbers = np.exp(rng.uniform(np.log(fewest), np.log(most + 1), len(points))).astype(np.int64)
     datasets = _drawn(mixture, points, numbers, rng)
     label = mixture.name if progress else None
@@ -163,12 +158,12 @@ def _ranges(
     good = (rates >= 0).all(axis=1) & (total > 0)
     if not good.any():
         raise InvalidEvents(f"channel {mixture.name}: its rates are not positive anywhere within the bounds")
-    fractions = rates[good] / total[good, None]
+    shares = shares_of(rates[good])[0]
     alphas = bounds[term.parameters]
     order = list(dict.fromkeys(v.parameter for v in mixture.variations))
     first = [[v.parameter for v in mixture.variations].index(name) for name in order]
-    low = np.concatenate([fractions.min(axis=0)[:-1], alphas[first, 0] if first else []])
-    high = np.concatenate([fractions.max(axis=0)[:-1], alphas[first, 1] if first else []])
+    low = np.concatenate([shares.min(axis=0), alphas[first, 0] if first else []])
+    high = np.concatenate([shares.max(axis=0), alphas[first, 1] if first else []])
     return low, high, (float(total[good].min()), float(total[good].max()))
 
 
@@ -177,14 +172,14 @@ def _drawn(
 ) -> Datasets:
     """Draw labelled events at the samples' fractions, bent by the shape effects."""
     first = len(mixture.samples) - 1
-    fractions = np.concatenate([points[:, :first], 1.0 - points[:, :first].sum(axis=1, keepdims=True)], axis=1)
+    fractions = fractions_of(points[:, :first])
     order = list(dict.fromkeys(v.parameter for v in mixture.variations))
     column = [first + order.index(v.parameter) for v in mixture.variations]
-    shares = rng.multinomial(numbers, np.clip(fractions, 0, None) / np.clip(fractions, 0, None).sum(1, keepdims=True))
+    parts = rng.multinomial(numbers, fractions / fractions.sum(axis=1, keepdims=True))
     if mixture.variations:
-        index = bent_events(mixture, shares, points[:, column], rng)
+        index = bent_events(mixture, parts, points[:, column], rng)
     else:
-        index = simulated_events(mixture, shares, np.empty(0), rng)
+        index = simulated_events(mixture, parts, np.empty(0), rng)
     offsets = np.concatenate([[0], np.cumsum(numbers)])
     return Datasets(points, mixture.pool.features[index], offsets)
 

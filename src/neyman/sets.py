@@ -22,7 +22,7 @@ from neyman.networks.heads import Head
 from neyman.networks.transformer import SetTransformer
 from neyman.simulator import Simulator
 
-__all__ = ["SetChannel", "SetSummaries", "SetSummary"]
+__all__ = ["SetChannel", "SetSummaries", "SetSummary", "fractions_of", "shares_of"]
 
 
 def __dir__() -> list[str]:
@@ -75,8 +75,9 @@ class SetChannel:
     r"""A channel whose likelihood ratio one network learns for whole datasets, cardinality and all.
 
     :math:`\log r = s(S, \theta)`, with :math:`S` the sums that the encoder makes of the events. In a workspace the
-    network's parameters are the samples' fractions of the rate and the shape parameters: the ratio is conditional on
-    the rates. Of a simulator, they are its parameters, and the number of events is the network's own.
+    network's parameters are each sample's share of the rate of itself and those after it, and the shape parameters: the
+    ratio is conditional on the rates. Of a simulator, they are its parameters, and the number of events is the
+    network's own.
 
     Args:
         name: the channel.
@@ -126,8 +127,7 @@ class SetChannel:
     @property
     def names(self) -> list[str]:
         """What the network's parameters are."""
-        fractions = [f"fraction of {sample}" for sample in self.samples[:-1]]
-        return fractions + [self.parameters[k] for k in self._first]
+        return [f"share of {sample}" for sample in self.samples[:-1]] + [self.parameters[k] for k in self._first]
 
     def __repr__(self) -> str:
         return f"SetChannel({self.name}: {self.kind} of {', '.join(self.names)} in {', '.join(self.features)})"
@@ -255,24 +255,25 @@ class SetChannel:
             second derivatives without their negative parts, shape ``(n, C + M, C + M)``.
         """
         n, n_samples = rates.shape
-        total = rates.sum(axis=1)
-        nothing = (summaries.sums[:, -1] == 0) | (total <= 0) if n_samples else np.zeros(n, dtype=bool)
-        safe = np.where(nothing, 1.0, total)
-        fractions = rates / safe[:, None]
-        points = np.concatenate([fractions[:, : max(n_samples - 1, 0)], pars[:, self._first]], axis=1)
-        points[nothing] = 0.5 * (self.low + self.high)
+        nothing = (summaries.sums[:, -1] == 0) | (rates.sum(axis=1) <= 0) if n_samples else np.zeros(n, dtype=bool)
+        points, slope = self._points(rates, pars)
+        points[nothing], slope[nothing] = 0.5 * (self.low + self.high), 0.0
         self._check(points)
         value, gradient, hessian = self._scored(summaries.sums, points, curved)
-        # from the network's parameters to rates and parameters
-        slope = np.zeros((n, points.shape[1], n_samples + pars.shape[1]))
-        for c in range(n_samples - 1):
-            slope[:, c, :n_samples] = -fractions[:, c, None] / safe[:, None]
-            slope[:, c, c] += 1.0 / safe
-        first = max(n_samples - 1, 0)
-        slope[:, first + np.arange(len(self._first)), n_samples + self._first] = 1.0
-        value[nothing], slope[nothing] = 0.0, 0.0
+        value[nothing] = 0.0
         local = (gradient[:, None, :] @ slope)[:, 0]
         return value, local, slope.transpose(0, 2, 1) @ hessian @ slope
+
+    def _points(
+        self, rates: NDArray[np.float64], pars: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the network's parameters, shape ``(n, P)``, and their derivatives, shape ``(n, P, C + M)``."""
+        shares, by_rate = shares_of(rates)
+        first, n_samples = shares.shape[1], rates.shape[1]
+        slope = np.zeros((len(pars), first + len(self._first), n_samples + pars.shape[1]))
+        slope[:, :first, :n_samples] = by_rate
+        slope[:, first + np.arange(len(self._first)), n_samples + self._first] = 1.0
+        return np.concatenate([shares, pars[:, self._first]], axis=1), slope
 
     def _scored(
         self, sums: NDArray[np.float64], points: NDArray[np.float64], curved: bool
@@ -307,10 +308,9 @@ class SetChannel:
         self, events: Events, rates: NDArray[np.float64], pars: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the scores, shape ``(P,)``, and how the weight of each event changes them, shape ``(P, N)``."""
-        fractions = rates[:-1] / rates.sum() if len(rates) else np.empty(0)
-        point = np.concatenate([fractions, pars[self._first]])
-        self._check(point[None])
-        theta = torch.from_numpy(point).requires_grad_()
+        points, _ = self._points(rates[None], pars[None])
+        self._check(points)
+        theta = torch.from_numpy(points[0]).requires_grad_()
         weights = torch.from_numpy(events.weights.copy()).requires_grad_()
         with torch.enable_grad():
             dataset = torch.zeros(len(events), dtype=torch.int64)
@@ -319,6 +319,48 @@ class SetChannel:
             (score,) = torch.autograd.grad(value, theta, create_graph=True)
             rows = [torch.autograd.grad(one, weights, retain_graph=True)[0].numpy() for one in score]
         return score.detach().numpy(), np.stack(rows)
+
+
+def shares_of(rates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each sample's share of the rate of itself and those after it, but for the last one, whose share is one.
+
+    Unlike fractions of the total they are independent: any values from zero to one make a composition.
+
+    Args:
+        rates: shape ``(n, C)``.
+
+    Returns:
+        The shares, shape ``(n, C - 1)``, and their derivatives by the rates, shape ``(n, C - 1, C)``; a half and zero
+        where nothing is left.
+
+    Example:
+        >>> import numpy as np
+        >>> shares_of(np.array([[2.0, 3.0, 5.0]]))[0]
+        array([[0.2  , 0.375]])
+    """
+    n_samples = rates.shape[1]
+    left = np.cumsum(rates[:, ::-1], axis=1)[:, ::-1]
+    there = left > 0
+    safe = np.where(there, left, 1.0)
+    shares = np.where(there, rates / safe, 0.5)
+    after = np.arange(n_samples) >= np.arange(n_samples)[:, None]
+    slope = (np.eye(n_samples) - shares[:, :, None] * after) / safe[:, :, None] * there[:, :, None]
+    last = max(n_samples - 1, 0)
+    return shares[:, :last], slope[:, :last]
+
+
+def fractions_of(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the fractions of the total rate, shape ``(n, C)``, from the shares, shape ``(n, C - 1)``.
+
+    Example:
+        >>> import numpy as np
+        >>> fractions_of(np.array([[0.2, 0.375]]))
+        array([[0.2, 0.3, 0.5]])
+    """
+    ones = np.ones((len(shares), 1))
+    left = np.concatenate([ones, np.cumprod(1.0 - shares, axis=1)], axis=1)
+    fractions: NDArray[np.float64] = left * np.concatenate([shares, ones], axis=1)
+    return fractions
 
 
 def _positive(matrices: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
