@@ -136,7 +136,8 @@ def interval(
             ends = None if grid is None else (float(grid[0]), float(grid[-1]))
             critical = critical_values(
                 model, test_stat, data=data, poi_range=ends, n_toys=n_toys, seed=seed, executor=executor,
-                source=source, init=init, bounds=bounds, fixed=fixed, level=level, checkpoint=checkpoint, progress=progress,
+                source=source, init=init, bounds=bounds, fixed=fixed, level=level, checkpoint=checkpoint,
+                progress=progress,
             )  # fmt: skip
         critical.belongs_to(model, settings)
     first, limits = _first_grid(observed, level, poi_values, critical)
