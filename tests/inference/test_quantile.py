@@ -138,6 +138,14 @@ def test_learning_for_the_data_needs_no_range() -> None:
         assert abs(found - expected) <= 4 * error + 0.01
 
 
+def test_values_to_begin_with_say_where_to_learn() -> None:
+    model, data = uncorrelated()
+    result = neyman.interval(data, model, 0.9, calibration="quantile", n_toys=1000, poi_values=[2.5, 3.0, 6.0])
+    assert result.scan[[0, -1]].tolist() == [2.5, 6.0]
+    assert 3.0 < result.intervals[0][1] < 3.6
+    assert "below 2.5" in result.message
+
+
 @pytest.mark.parametrize("test_stat", ["tmu", "qmu", "qmu_tilde", "q0"])
 def test_other_statistics_are_learned_too(test_stat: str) -> None:
     model, data = uncorrelated()
@@ -268,3 +276,5 @@ def test_wrong_arguments_get_one_line(options: dict[str, Any], message: str) -> 
 def test_a_truth_beyond_what_was_learned_has_no_coverage(of_counts: neyman.CriticalValues) -> None:
     with pytest.raises(InvalidParameter, match=r"mu = 22 is outside \(0, 20\)"):
         neyman.coverage(counting(), [[22.0]], 0.9, "quantile", critical=of_counts)
+    with pytest.raises(InvalidParameter, match="'profile' or 'worst'"):
+        neyman.coverage(counting(), [[2.0]], 0.9, "quantile", critical=of_counts, nuisance="best")

@@ -132,12 +132,15 @@ def interval(
     settings = observed.settings(source)
     if calibration == "quantile":
         if critical is None:
+            grid = _checked_grid(poi_values, observed) if poi_values is not None else None
+            ends = None if grid is None else (float(grid[0]), float(grid[-1]))
             critical = critical_values(
-                model, test_stat, data=data, n_toys=n_toys, seed=seed, executor=executor, source=source, init=init,
-                bounds=bounds, fixed=fixed, level=level, checkpoint=checkpoint, progress=progress,
+                model, test_stat, data=data, poi_range=ends, n_toys=n_toys, seed=seed, executor=executor,
+                source=source, init=init, bounds=bounds, fixed=fixed, level=level, checkpoint=checkpoint,
+                progress=progress,
             )  # fmt: skip
         critical.belongs_to(model, settings)
-    grid, limits = _first_grid(observed, level, poi_values, critical)
+    first, limits = _first_grid(observed, level, poi_values, critical)
     calibrated: OnToys | Asymptotics | Learned
     if calibration == "toys":
         label = [observed.label(), level, test_stat, seed, source, BATCH]
@@ -147,7 +150,7 @@ def interval(
         calibrated = Learned(observed, critical, level, nuisance)
     else:
         calibrated = Asymptotics(observed, level)
-    points = calibrated(grid)
+    points = calibrated(first)
     if poi_values is None:
         points = extended(calibrated, points, limits)
     points = refined(calibrated, points, _PRECISION[calibration])
@@ -227,6 +230,11 @@ def _first_grid(
     """Return the values to begin with and the range that the interval may reach to."""
     low, high = observed.bounds
     best = observed.best
+    if poi_values is not None:
+        grid = _checked_grid(poi_values, observed)
+        if grid.size < 2:
+            raise InvalidParameter(f"an interval takes at least two tested values of {observed.name}")
+        return grid.tolist(), (float(grid[0]), float(grid[-1]))
     if critical is not None:
         low, high = critical.box[critical.poi].tolist()
         if not low - 1e-6 * (high - low) <= best <= high + 1e-6 * (high - low):
@@ -235,11 +243,6 @@ def _first_grid(
                 "learned: learn them there"
             )
         best = float(np.clip(best, low, high))
-    if poi_values is not None:
-        grid = _checked_grid(poi_values, observed)
-        if grid.size < 2:
-            raise InvalidParameter(f"an interval takes at least two tested values of {observed.name}")
-        return grid.tolist(), (float(grid[0]), float(grid[-1]))
     target = math.sqrt(scipy.stats.chi2.ppf(level, 1))
     sigma = math.sqrt(max(float(observed.profile.covariance[observed.poi, observed.poi]), 0.0)) or 0.1 * (high - low)
     ends = []

@@ -140,7 +140,7 @@ def coverage(
             )  # fmt: skip
         settings = dataclasses.replace(settings, bounds=tuple(settings.bounds_of_best()))
         critical.belongs_to(model, settings)
-        critical.p_values(np.zeros(len(points)), points)  # which says whether a truth is outside what was learned
+        critical.p_values(np.zeros(len(points)), points, nuisance)  # which says what is wrong with the truths
     throws: dict[str, Any] = {}
     criticals: list[float | None] = [None] * len(points)
     alone = profile.fixed.sum() == profile.fixed.size - 1
