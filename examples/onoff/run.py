@@ -136,14 +136,14 @@ def measure(seed: int, events: int, toys: int) -> dict[str, Any]:
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """Return the means over the trainings as text, with the range of the width ratio and the r.m.s. of the bias."""
-    lines = [" mu   nu   width ratio    smallest  largest   r.m.s. of t   bias    scatter   t <= 1 [%]  exact [%]"]
+    lines = [" mu   nu   width ratio        smallest  largest   r.m.s. of t   bias    scatter   t <= 1 [%]  exact [%]"]
     for rows in zip(*(run["points"] for run in runs), strict=True):
         mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         ratios = [row["width ratio"] for row in rows]
         error = mean["error of width ratio"] / np.sqrt(len(rows))
         bias = float(np.sqrt(np.mean([row["bias"] ** 2 for row in rows])))
         lines.append(
-            f"{mean['mu']:4.1f} {mean['nu']:4.1f}  {mean['width ratio']:.3f} ± {error:.3f}  {min(ratios):8.3f} "
+            f"{mean['mu']:4.1f} {mean['nu']:4.1f}  {mean['width ratio']:.4f} ± {error:.4f}  {min(ratios):8.3f} "
             f"{max(ratios):8.3f}  {mean['rms of t']:8.3f}     {bias:6.3f}  {mean['scatter']:7.3f}   "
             f"{100 * mean['coverage']:8.1f}   {100 * mean['exact coverage']:8.1f}"
         )
