@@ -67,7 +67,7 @@ def construct(
     n_toys: int,
     n_calibration: int,
 ) -> list[dict[str, Any]]:
-    """Return the coverage of a model's intervals and their median widths at every truth and level.
+    """Return the coverage of a model's intervals at every truth and level, and with several values their median widths.
 
     Args:
         model: whose pool the critical values are thrown from.
@@ -102,7 +102,8 @@ def construct(
                     "error": float(np.sqrt(inside * (1 - inside) / n_toys)),
                     "asymptotics": float(asymptotic.coverage[0]),
                     "error of asymptotics": float(asymptotic.error[0]),
-                    **width(values, np.sqrt(allowed) - np.sqrt(t)),  # the root of t is almost straight
+                    # the root of t is almost straight
+                    **(width(values, np.sqrt(allowed) - np.sqrt(t)) if len(values) > 1 else {}),
                     "datasets": n_toys,
                 }
             )

@@ -2,8 +2,9 @@
 
 ``python run.py compare`` trains on new ntuples for every seed, and fits exact toys with the learned and the exact
 likelihood. ``python run.py coverage`` measures how often the intervals from toys and by the asymptotic formulas hold
-the truth. ``python run.py bad`` does so for a network that was trained badly on purpose. :func:`compare` takes any
-model whose learned channel has the one feature.
+the truth. ``python run.py bad`` does so for a network that was trained badly on purpose, and
+``python run.py undertrained`` shows what toys need for that. :func:`compare` takes any model whose learned channel has
+the one feature.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import exact
 import numpy as np
+import yaml
 from covering import LEVELS, construct, picture, with_pool
 from make_ntuples import make_ntuples
 from numpy.typing import ArrayLike, NDArray
@@ -32,10 +34,12 @@ HERE = Path(__file__).parent
 Array = NDArray[np.float64]
 
 
-def trained(folder: Path, events: int = 100_000, seed: int = 0) -> neyman.Model:
-    """Write new ntuples and train the document's mixture on them."""
+def trained(folder: Path, events: int = 100_000, seed: int = 0, network: dict[str, Any] | None = None) -> neyman.Model:
+    """Write new ntuples and train the document's mixture on them, its network's options being those given."""
     make_ntuples(folder, events, seed)
-    (folder / "analysis.yaml").write_text((HERE / "analysis.yaml").read_text())
+    document = yaml.safe_load((HERE / "analysis.yaml").read_text())
+    document["channels"][0]["network"] = network or {}
+    (folder / "analysis.yaml").write_text(yaml.safe_dump(document))
     return neyman.train(neyman.Workspace.load(folder / "analysis.yaml"), seed=seed)
 
 
@@ -136,14 +140,14 @@ def measure(seed: int, events: int, toys: int) -> dict[str, Any]:
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """Return the means over the trainings as text, with the range of the width ratio and the r.m.s. of the bias."""
-    lines = [" mu   nu   width ratio    smallest  largest   r.m.s. of t   bias    scatter   t <= 1 [%]  exact [%]"]
+    lines = [" mu   nu   width ratio        smallest  largest   r.m.s. of t   bias    scatter   t <= 1 [%]  exact [%]"]
     for rows in zip(*(run["points"] for run in runs), strict=True):
         mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         ratios = [row["width ratio"] for row in rows]
         error = mean["error of width ratio"] / np.sqrt(len(rows))
         bias = float(np.sqrt(np.mean([row["bias"] ** 2 for row in rows])))
         lines.append(
-            f"{mean['mu']:4.1f} {mean['nu']:4.1f}  {mean['width ratio']:.3f} ± {error:.3f}  {min(ratios):8.3f} "
+            f"{mean['mu']:4.1f} {mean['nu']:4.1f}  {mean['width ratio']:.4f} ± {error:.4f}  {min(ratios):8.3f} "
             f"{max(ratios):8.3f}  {mean['rms of t']:8.3f}     {bias:6.3f}  {mean['scatter']:7.3f}   "
             f"{100 * mean['coverage']:8.1f}   {100 * mean['exact coverage']:8.1f}"
         )
@@ -183,6 +187,23 @@ def bad(n_toys: int, n_calibration: int) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def undertrained(n_toys: int) -> list[dict[str, Any]]:
+    """Measure networks with a single step of training, on toys from the pool of the training and from a new one."""
+    values = np.array([0.0, 1.0, 5.0])
+    truths = [(float(mu), 1.0) for mu in values]
+    rows = []
+    for folds in (5, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            network = {"hidden": [1], "epochs": 1, "minimum_steps": 1, "folds": folds}
+            model = trained(Path(folder), network=network)
+        data = with_pool(model, POOL // 2, seed=2)
+        for name, calibrated in (("of the training", model), ("new", with_pool(model, POOL // 2, seed=1))):
+            found = construct(calibrated, data, truths, values, n_toys, n_toys // 2)
+            kept = ("mu", "level", "toys", "error", "asymptotics", "datasets")  # three values make no width
+            rows += [{"folds": folds, "pool": name, **{key: row[key] for key in kept}} for row in found]
+    return rows
+
+
 def main() -> None:
     """Run a subcommand."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -202,8 +223,12 @@ def main() -> None:
     worse.add_argument("--calibration", type=int, default=3000, help="toys at each tested mu and nu")
     worse.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
     worse.add_argument("--figure", type=Path, help="a file for the picture")
+    single = commands.add_parser("undertrained", help="networks with a single step of training")
+    single.add_argument("--toys", type=int, default=2000, help="exact datasets at each truth")
     arguments = parser.parse_args()
-    {"compare": _compare, "coverage": _coverage, "bad": _bad}[arguments.command](arguments)
+    {"compare": _compare, "coverage": _coverage, "bad": _bad, "undertrained": _undertrained}[arguments.command](
+        arguments
+    )
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -238,6 +263,10 @@ def _bad(arguments: argparse.Namespace) -> None:
         arguments.output.write_text(json.dumps(rows, indent=1))
     if arguments.figure:
         picture(rows, arguments.figure)
+
+
+def _undertrained(arguments: argparse.Namespace) -> None:
+    print(json.dumps(undertrained(arguments.toys), indent=1))
 
 
 if __name__ == "__main__":
