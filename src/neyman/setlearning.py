@@ -15,12 +15,12 @@ from neyman.contrastive import TrainedSet, propose, train_set
 from neyman.exceptions import InvalidEvents, InvalidSimulation
 from neyman.options import SetOptions
 from neyman.pool import bent_events, simulated_events
-from neyman.results import TrainingReport
+from neyman.results import SetReport
 from neyman.sets import SetChannel
 from neyman.simulation import Datasets, simulate
 from neyman.simulator import Simulator
 
-__all__ = ["train_on_simulator", "train_on_workspace"]
+__all__ = ["admissible", "draw_datasets", "train_on_simulator", "train_on_workspace"]
 
 
 def __dir__() -> list[str]:
@@ -44,7 +44,7 @@ def train_on_simulator(
     checkpoints: Path | None = None,
     cache: Path | None = None,
     workers: int | None = None,
-) -> tuple[SetChannel, TrainingReport]:
+) -> tuple[SetChannel, SetReport]:
     """Simulate datasets over the parameters' bounds and train a network on them.
 
     Args:
@@ -91,7 +91,7 @@ def train_on_workspace(
     device: torch.device | None = None,
     progress: bool = False,
     checkpoints: Path | None = None,
-) -> tuple[SetChannel, TrainingReport]:
+) -> tuple[SetChannel, SetReport]:
     """Train a network on datasets drawn from the simulated events of a workspace's channel.
 
     The datasets have the samples in the fractions that the rates have over the parameters' bounds, bent by the learned
@@ -116,7 +116,6 @@ def train_on_workspace(
     rng = np.random.default_rng(seed)
     [term] = [term for term in model.terms if term.channel.name == mixture.name]
     low, high, expected = _ranges(mixture, term, model, rng)
-    first = len(mixture.samples) - 1
     if not len(low) or np.all(high - low <= 0):
         raise InvalidEvents(
             f"channel {mixture.name}: nothing of its events changes with the parameters, so that there is nothing for "
@@ -131,13 +130,9 @@ def train_on_workspace(
             " datasets, or kind: mixture",
             mixture.name, int(expected[1]), options.datasets, most,
         )  # fmt: skip
-    points = propose(low, high, options.datasets, seed)
-    # the last sample has the rest: a point whose fractions add up to more than one is moved back
-    fractions = points[:, :first]
-    excess = np.maximum(fractions.sum(axis=1, keepdims=True), 1.0)
-    points[:, :first] = fractions / excess
+    points = admissible(mixture, propose(low, high, options.datasets, seed))
     numbers = np.exp(rng.uniform(np.log(fewest), np.log(most + 1), len(points))).astype(np.int64)
-    datasets = _drawn(mixture, points, numbers, rng)
+    datasets = draw_datasets(mixture, points, numbers, rng)
     label = mixture.name if progress else None
     trained = train_set(
         kind, datasets, low, high, options, counts=False, seed=seed, device=device, progress=label,
@@ -172,10 +167,30 @@ def _ranges(
     return low, high, (float(total[good].min()), float(total[good].max()))
 
 
-def _drawn(
+def admissible(mixture: MixtureChannel, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points with those moved back whose fractions leave less than nothing to the last sample.
+
+    Args:
+        mixture: the channel.
+        points: fractions and shape parameters, shape ``(..., P)``.
+    """
+    first = len(mixture.samples) - 1
+    fractions = points[..., :first]
+    excess = np.maximum(fractions.sum(axis=-1, keepdims=True), 1.0)
+    return np.concatenate([fractions / excess, points[..., first:]], axis=-1)
+
+
+def draw_datasets(
     mixture: MixtureChannel, points: NDArray[np.float64], numbers: NDArray[np.int64], rng: np.random.Generator
 ) -> Datasets:
-    """Draw labelled events at the samples' fractions, bent by the shape effects."""
+    """Draw labelled events at the samples' fractions, bent by the shape effects.
+
+    Args:
+        mixture: the channel.
+        points: fractions and shape parameters of each dataset, shape ``(T, P)``.
+        numbers: its number of events, shape ``(T,)``.
+        rng: the source of randomness.
+    """
     first = len(mixture.samples) - 1
     fractions = np.concatenate([points[:, :first], 1.0 - points[:, :first].sum(axis=1, keepdims=True)], axis=1)
     order = list(dict.fromkeys(v.parameter for v in mixture.variations))
@@ -189,19 +204,5 @@ def _drawn(
     return Datasets(points, mixture.pool.features[index], offsets)
 
 
-def _report(channel: SetChannel, trained: TrainedSet) -> TrainingReport:
-    stages: list[dict[str, Any]] = []
-    for stage in trained.history:
-        stages.append(
-            {
-                "name": stage["name"],
-                "classes": [],
-                "train_loss": [stage["train_loss"]],
-                "validation_loss": [stage["validation_loss"]],
-                "best_epoch": [int(np.argmin(stage["validation_loss"]))],
-                "calibration": {},
-                "reweighting": [],
-                **{key: value for key, value in stage.items() if key in ("seconds", "held_out_loss", "kept")},
-            }
-        )
-    return TrainingReport(channel.name, channel.features, tuple(stages))
+def _report(channel: SetChannel, trained: TrainedSet) -> SetReport:
+    return SetReport(channel.name, channel.features, channel.kind, tuple(trained.history))
