@@ -22,7 +22,9 @@ from neyman.exceptions import InvalidDocument, InvalidParameter
 from neyman.files import replacing
 from neyman.learning import check_sizes, train_mixture
 from neyman.model import Model
-from neyman.options import SET_KINDS, set_options, training_options
+from neyman.options import SET_KINDS, SetOptions, set_options, training_options
+from neyman.results import SetReport, TrainingReport
+from neyman.setdiagnostics import DATASETS, examine
 from neyman.setlearning import train_on_simulator, train_on_workspace
 from neyman.sets import SetChannel
 from neyman.simulator import Simulator
@@ -37,6 +39,8 @@ def __dir__() -> list[str]:
 
 
 log = logging.getLogger(__name__)
+
+_PART = 3  # of the datasets of a training are as many as its diagnostics take, at most
 
 
 def train(
@@ -116,9 +120,11 @@ def _train_simulator(
         simulator, kind, options, seed=seed, device=device, progress=progress, checkpoints=folder,
         cache=None if cache is None else Path(cache), workers=workers,
     )  # fmt: skip
-    return Model(
+    model = Model(
         simulator.spec(), {channel.name: channel}, poi_name=simulator.poi, provenance=provenance, report=[report]
     )
+    _examine(model, {channel.name: options}, seed, workers)
+    return model
 
 
 def _train_workspace(
@@ -151,7 +157,7 @@ def _train_workspace(
     }
     folder = None if checkpoint is None else _checkpoints(Path(checkpoint), content)
     mixtures: dict[str, MixtureChannel] = {}
-    reports = []
+    reports: list[TrainingReport | SetReport] = []
     for name, simulation in simulations.items():
         mixtures[name], report = train_mixture(
             simulation, options[name], seed=seed, device=device, progress=progress, checkpoints=folder
@@ -161,12 +167,12 @@ def _train_workspace(
     if of_sets:
         rates = Model(spec, mixtures, poi_name=workspace.poi_name)
         for name, given in of_sets.items():
-            learned[name], report = train_on_workspace(
+            learned[name], set_report = train_on_workspace(
                 mixtures[name], networks[name]["kind"], given, rates, seed=seed, device=device, progress=progress,
                 checkpoints=None if folder is None else folder / quote(name, safe=""),
             )  # fmt: skip
-            reports.append(report)
-    return Model(
+            reports.append(set_report)
+    model = Model(
         spec,
         learned,
         poi_name=workspace.poi_name,
@@ -175,6 +181,22 @@ def _train_workspace(
         provenance=provenance,
         report=reports,
     )
+    _examine(model, of_sets, seed, None)
+    return model
+
+
+def _examine(model: Model, options: Mapping[str, SetOptions], seed: int, workers: int | None) -> None:
+    """Put what fresh datasets say of the dataset-wide channels into the model's reports."""
+    reports: list[TrainingReport | SetReport] = []
+    for report in model.report:
+        if isinstance(report, SetReport):
+            channel = model.learned[report.channel]
+            assert isinstance(channel, SetChannel)
+            # never more than a fraction of the training
+            datasets = min(DATASETS, options[report.channel].datasets // _PART)
+            report = examine(report, channel, model, seed=seed, datasets=datasets, workers=workers)
+        reports.append(report)
+    model.report = tuple(reports)
 
 
 def _warn_of_small_samples(simulation: ChannelSimulation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from neyman.channels import MixtureChannel
 from neyman.diagnostics import effective_events, size_warning
 from neyman.ensemble import Ensemble
 from neyman.rates import constraints
+from neyman.results import SetReport, from_json
 from neyman.sets import SetChannel
 
 if TYPE_CHECKING:
@@ -69,6 +71,11 @@ def of_model(model: Model) -> dict[str, Any]:
                 shapes[sample] = [v.parameter for v in mixture.variations if v.sample == c]
         learned[name] = {"features": list(channel.features), "events": events, "shapes": shapes}
     found = _describe(model, learned, model.observed_ensemble)
+    found["warnings"] += [
+        f"{report.channel}: {report.verdict}"
+        for report in model.report
+        if isinstance(report, SetReport) and not report.good
+    ]
     return {**found, "provenance": model.provenance, "training": [report.to_dict() for report in model.report]}
 
 
@@ -143,15 +150,9 @@ def text(found: Mapping[str, Any]) -> str:
     if "training" in found:
         lines += ["", *_provenance(found["provenance"])]
         for report in found["training"]:
-            lines += ["", *repr(_report(report)).splitlines()]
+            lines += ["", *repr(from_json(json.dumps(report))).splitlines()]
     lines += ["", *(f"warning: {warning}" for warning in found["warnings"])] if found["warnings"] else []
     return "\n".join(lines)
-
-
-def _report(fields: Mapping[str, Any]) -> Any:
-    from neyman.results import TrainingReport
-
-    return TrainingReport(fields["channel"], tuple(fields["features"]), tuple(fields["classifiers"]))
 
 
 def _provenance(provenance: Mapping[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from neyman.exceptions import InvalidDocument, InvalidEnsemble, InvalidParameter
 from neyman.pdf import EnsemblePdf
 from neyman.pool import AsimovPool, SetAsimov, asimov, draw_events
 from neyman.rates import BatchRates, Constraints, Rates
-from neyman.results import TrainingReport
+from neyman.results import SetReport, TrainingReport
 from neyman.sets import SetChannel, SetSummary
 from neyman.simulator import Simulator
 from neyman.summary import Summary
@@ -81,7 +81,7 @@ class Model(pyhf.Model):
         observed: Ensemble | None = None,
         document: dict[str, Any] | None = None,
         provenance: dict[str, Any] | None = None,
-        report: Sequence[TrainingReport] = (),
+        report: Sequence[TrainingReport | SetReport] = (),
     ) -> None:
         self.learned = dict(learned)
         super().__init__(spec, poi_name=poi_name)

@@ -29,7 +29,7 @@ from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
 from neyman.networks.transformer import SetTransformer
 from neyman.options import SET_KINDS
-from neyman.results import TrainingReport, from_json
+from neyman.results import SetReport, TrainingReport, from_json
 from neyman.sets import SetChannel
 
 __all__ = ["FORMAT", "load", "save"]
@@ -65,7 +65,7 @@ def save(
     observed: Ensemble | None,
     document: dict[str, Any],
     provenance: dict[str, Any],
-    report: Sequence[TrainingReport],
+    report: Sequence[TrainingReport | SetReport],
 ) -> None:
     """Write the parts of a model, completely or not at all; they are the arguments of ``neyman.Model``."""
     weights: dict[str, torch.Tensor] = {}
@@ -115,7 +115,7 @@ def load(path: Path, build: Callable[..., T]) -> T:
             observed=_unpack_ensemble(header["observed"], arrays),
             document=header["document"],
             provenance=header["provenance"],
-            report=[report for report in reports if isinstance(report, TrainingReport)],
+            report=[report for report in reports if isinstance(report, TrainingReport | SetReport)],
         )
     except FileNotFoundError as error:
         raise InvalidModelFile(f"{path}: no such model file; make one with 'neyman train'") from error

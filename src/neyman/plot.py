@@ -9,7 +9,7 @@
 ``teststatistic``      a test statistic in toys, and its asymptotic form
 ``pulls``              the parameters of a fit against their constraints
 ``correlations``       the correlation matrix of a fit
-``training``           loss, calibration and closure of one learned channel
+``training``           loss, calibration and closure of one learned channel, and its test statistic
 ``draw``               whichever of these the result asks for
 =====================  ==============================================
 
@@ -40,6 +40,7 @@ from neyman.results import (
     LimitResult,
     Result,
     ScanResult,
+    SetReport,
     StatisticResult,
     TrainingReport,
     rounded,
@@ -50,7 +51,6 @@ from neyman.style import (
     BLUE,
     COLOURS,
     GREY,
-    MARKERS,
     ORANGE,
     VERMILLION,
     NotebookFigure,
@@ -60,6 +60,7 @@ from neyman.style import (
     escaped,
     single,
 )
+from neyman.trainingplots import training
 
 __all__ = [
     "belt",
@@ -111,7 +112,7 @@ def draw(result: Result) -> Figure:
             return coverage(result)
         case StatisticResult():
             return teststatistic(result)
-        case TrainingReport():
+        case TrainingReport() | SetReport():
             return training(result)
     raise Unsupported(
         f"there is no figure for {type(result).__name__}: draw a fit, a scan, a limit, an interval, a coverage, "
@@ -312,121 +313,6 @@ def correlations(result: FitResult) -> Figure:
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="x-small", color=colour)
     figure.colorbar(image, ax=ax, label="correlation")
     return figure
-
-
-def training(report: TrainingReport) -> Figure:
-    """Draw how the networks of one channel were trained: loss per fold, calibration, and closure of each feature.
-
-    The closure panels show each feature of the reference sample, the same reweighted by the learned ratio, and the
-    simulation that this should reproduce, with the ratio of the last two below.
-
-    Args:
-        report: one learned channel's.
-    """
-    cells = [_by_class(c["reweighting"]) for c in report.classifiers]
-    rows = [len(by_class) for by_class in cells]
-    columns = max([1, *(len(row) for by_class in cells for row in by_class.values())])
-    heights = [2.7 + 2.6 * n for n in rows]
-    figure = NotebookFigure(figsize=(max(3.1 * columns, 7.0), sum(heights) + 0.3), layout="constrained")
-    figure.suptitle(f"training of channel {escaped(report.channel)}", fontsize="medium")
-    figure.get_layout_engine().set(hspace=0, h_pad=0.03)  # type: ignore[union-attr,call-arg]
-    parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for part, classifier, by_class in zip(parts, report.classifiers, cells, strict=True):
-        top, *below = part.subfigures(1 + len(by_class), 1, squeeze=False, height_ratios=[2.7, *[2.6] * len(by_class)])[
-            :, 0
-        ]
-        grid = top.add_gridspec(2, 2, height_ratios=(3, 1))
-        _loss(top.add_subplot(grid[:, 0]), classifier)
-        calibration = top.add_subplot(grid[0, 1])
-        _calibration(calibration, top.add_subplot(grid[1, 1], sharex=calibration), classifier)
-        for subfigure, row in zip(below, by_class.values(), strict=True):
-            axes = subfigure.subplots(2, columns, squeeze=False, sharex="col", height_ratios=(3, 1))
-            for ax in axes[:, len(row) :].flat:
-                ax.remove()
-            for k, cell in enumerate(row):
-                _closure(axes[0, k], axes[1, k], cell, first=k == 0)
-            handles, names = axes[0, 0].get_legend_handles_labels()
-            subfigure.legend(handles, names, loc="outside upper center", ncols=3, frameon=False, fontsize="small")
-    return figure
-
-
-def _by_class(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    by_class: dict[str, list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        by_class.setdefault(cell["class"], []).append(cell)
-    return by_class
-
-
-def _loss(ax: Axes, classifier: Mapping[str, Any]) -> None:
-    validation = [array(fold) for fold in classifier["validation_loss"]]
-    for fold in classifier["train_loss"]:
-        ax.plot(np.arange(1, len(fold) + 1), array(fold), color=ORANGE, linewidth=0.9)
-    for fold, best in zip(validation, classifier["best_epoch"], strict=True):
-        ax.plot(np.arange(1, len(fold) + 1), fold, color=BLUE, linewidth=1.3)
-        ax.plot(int(best) + 1, fold[int(best)], "o", color=VERMILLION, markersize=4, zorder=5)
-    handles = [
-        Line2D([], [], color=ORANGE, label="training"),
-        Line2D([], [], color=BLUE, label="validation"),
-        Line2D([], [], color=VERMILLION, marker="o", markersize=4, linestyle="none", label="kept"),
-    ]
-    losses = np.concatenate([*validation, *map(array, classifier["train_loss"])])
-    low, high = np.nanquantile(losses, (0.0, 0.95))  # the first epochs would hide all others
-    margin = 0.08 * (high - low) or 0.1
-    ax.set(xlabel="epoch", ylabel="loss per fold", ylim=(low - margin, high + margin))
-    ax.set_title(escaped(classifier["name"]), loc="left", fontsize="small")
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    add_legend(ax, handles=handles, loc="lower right", bbox_to_anchor=(1.02, 0.97), ncols=3, minor="y", columnspacing=1)
-
-
-def _calibration(ax: Axes, below: Axes, classifier: Mapping[str, Any]) -> None:
-    curves = classifier["calibration"]
-    ax.axline((0, 0), slope=1, color=GREY, linestyle=":", linewidth=1)
-    below.axhline(0, color=GREY, linestyle=":", linewidth=1)
-    reach, low, high = 0.01, 1.0, 0.0
-    for k, (name, curve) in enumerate(curves.items()):
-        predicted, observed, error = (array(curve[key]) for key in ("predicted", "observed", "error"))
-        style: dict[str, Any] = {"fmt": MARKERS[k % 7], "color": COLOURS[k % 7], "markersize": 3.5, "linewidth": 1}
-        ax.errorbar(predicted, observed, yerr=error, label=escaped(name), **style)
-        below.errorbar(predicted, observed - predicted, yerr=error, **style)
-        low, high = min(low, predicted.min(initial=1)), max(high, predicted.max(initial=0))
-        reach = max(reach, 1.2 * float(np.nanmax(np.abs(observed - predicted) + error, initial=0)))
-    limits = (max(low - 0.05, -0.02), min(high + 0.05, 1.02))
-    ax.set(ylabel="in simulation", xlim=limits, ylim=limits)
-    ax.tick_params(labelbottom=False)
-    below.set(xlabel="predicted probability", ylim=(-min(reach, 1), min(reach, 1)))
-    below.set_ylabel("difference", fontsize="small")
-    below.yaxis.set_major_locator(MaxNLocator(3))
-    add_legend(ax, loc="upper left", ncols=1 + len(curves) // 5)
-    add_ticks(below)
-
-
-def _closure(ax: Axes, below: Axes, cell: Mapping[str, Any], *, first: bool) -> None:
-    edges, reference, reweighted, target, error = (
-        array(cell[key]) for key in ("edges", "reference", "reweighted", "target", "error")
-    )
-    middle = (edges[:-1] + edges[1:]) / 2
-    ax.stairs(reference, edges, color=GREY, linestyle="--", label="reference")
-    ax.stairs(reweighted, edges, color=BLUE, linewidth=1.4, label="reweighted")
-    ax.errorbar(
-        middle, target, yerr=error, fmt="o", color="black", markersize=2.5, linewidth=1, label=escaped(cell["class"])
-    )
-    top = np.nanmax([reference, reweighted, target])
-    ax.set_ylim(min(0.0, float(np.nanmin([reweighted, target]))), 1.1 * top if top > 0 else None)
-    ax.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio, ratio_error = target / reweighted, error / np.abs(reweighted)
-    deviation = (np.abs(ratio - 1) + ratio_error)[np.isfinite(ratio + ratio_error)]
-    reach = float(np.clip(1.1 * np.quantile(np.append(deviation, 0.05), 0.8), 0.05, 1.0))
-    below.axhline(1, color=BLUE, linewidth=1.2)
-    below.errorbar(middle, ratio, yerr=ratio_error, fmt="o", color="black", markersize=2.5, linewidth=1)
-    below.set(xlabel=escaped(cell["feature"]), xlim=(edges[0], edges[-1]), ylim=(1 - reach, 1 + reach))
-    below.yaxis.set_major_locator(MaxNLocator(3))
-    below.xaxis.set_major_locator(MaxNLocator(5))
-    if first:
-        ax.set_ylabel("fraction")
-        below.set_ylabel("ratio")
-    add_ticks(ax)
-    add_ticks(below)
 
 
 def _errors(result: FitResult, indices: Sequence[int]) -> NDArray[np.float64]:

@@ -15,12 +15,12 @@ from neyman.contrastive import TrainedSet, propose, train_set
 from neyman.exceptions import InvalidEvents, InvalidSimulation
 from neyman.options import SetOptions
 from neyman.pool import bent_events, simulated_events
-from neyman.results import TrainingReport
+from neyman.results import SetReport
 from neyman.sets import SetChannel, fractions_of, shares_of
 from neyman.simulation import Datasets, simulate
 from neyman.simulator import Simulator
 
-__all__ = ["train_on_simulator", "train_on_workspace"]
+__all__ = ["draw_datasets", "train_on_simulator", "train_on_workspace"]
 
 
 def __dir__() -> list[str]:
@@ -44,7 +44,7 @@ def train_on_simulator(
     checkpoints: Path | None = None,
     cache: Path | None = None,
     workers: int | None = None,
-) -> tuple[SetChannel, TrainingReport]:
+) -> tuple[SetChannel, SetReport]:
     """Simulate datasets over the parameters' bounds and train a network on them.
 
     Args:
@@ -91,7 +91,7 @@ def train_on_workspace(
     device: torch.device | None = None,
     progress: bool = False,
     checkpoints: Path | None = None,
-) -> tuple[SetChannel, TrainingReport]:
+) -> tuple[SetChannel, SetReport]:
     """Train a network on datasets drawn from the simulated events of a workspace's channel.
 
     The datasets have the samples in the proportions that the rates have over the parameters' bounds, bent by the
@@ -132,7 +132,7 @@ def train_on_workspace(
         )  # fmt: skip
     points = propose(low, high, options.datasets, seed)
     numbers = np.exp(rng.uniform(np.log(fewest), np.log(most + 1), len(points))).astype(np.int64)
-    datasets = _drawn(mixture, points, numbers, rng)
+    datasets = draw_datasets(mixture, points, numbers, rng)
     label = mixture.name if progress else None
     trained = train_set(
         kind, datasets, low, high, options, counts=False, seed=seed, device=device, progress=label,
@@ -167,10 +167,17 @@ def _ranges(
     return low, high, (float(total[good].min()), float(total[good].max()))
 
 
-def _drawn(
+def draw_datasets(
     mixture: MixtureChannel, points: NDArray[np.float64], numbers: NDArray[np.int64], rng: np.random.Generator
 ) -> Datasets:
-    """Draw labelled events at the samples' fractions, bent by the shape effects."""
+    """Draw labelled events at the samples' shares, bent by the shape effects.
+
+    Args:
+        mixture: the channel.
+        points: shares and shape parameters of each dataset, shape ``(T, P)``.
+        numbers: its number of events, shape ``(T,)``.
+        rng: the source of randomness.
+    """
     first = len(mixture.samples) - 1
     fractions = fractions_of(points[:, :first])
     order = list(dict.fromkeys(v.parameter for v in mixture.variations))
@@ -184,19 +191,5 @@ def _drawn(
     return Datasets(points, mixture.pool.features[index], offsets)
 
 
-def _report(channel: SetChannel, trained: TrainedSet) -> TrainingReport:
-    stages: list[dict[str, Any]] = []
-    for stage in trained.history:
-        stages.append(
-            {
-                "name": stage["name"],
-                "classes": [],
-                "train_loss": [stage["train_loss"]],
-                "validation_loss": [stage["validation_loss"]],
-                "best_epoch": [int(np.argmin(stage["validation_loss"]))],
-                "calibration": {},
-                "reweighting": [],
-                **{key: value for key, value in stage.items() if key in ("seconds", "held_out_loss", "kept")},
-            }
-        )
-    return TrainingReport(channel.name, channel.features, tuple(stages))
+def _report(channel: SetChannel, trained: TrainedSet) -> SetReport:
+    return SetReport(channel.name, channel.features, channel.kind, tuple(trained.history))

@@ -275,6 +275,26 @@ class SetChannel:
         slope[:, first + np.arange(len(self._first)), n_samples + self._first] = 1.0
         return np.concatenate([shares, pars[:, self._first]], axis=1), slope
 
+    def scores(self, sums: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the scores of datasets, each with candidates of its own, shape ``(n, m)``.
+
+        Args:
+            sums: of the datasets, shape ``(n, K)``.
+            points: the network's parameters, shape ``(n, m, P)``.
+        """
+        with torch.inference_mode():
+            found: NDArray[np.float64] = self._head.score(torch.from_numpy(sums), torch.from_numpy(points)).numpy()
+        return found
+
+    def information(self, sums: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return minus the second derivatives of the scores without their negative parts, shape ``(n, P, P)``.
+
+        Args:
+            sums: of the datasets, shape ``(n, K)``.
+            points: the network's parameters, shape ``(n, P)``.
+        """
+        return self._scored(sums, points, curved=True)[2]
+
     def _scored(
         self, sums: NDArray[np.float64], points: NDArray[np.float64], curved: bool
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

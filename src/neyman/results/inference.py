@@ -1,20 +1,17 @@
-"""Results: frozen values that print as a table, go to JSON and back, and can be plotted."""
+"""Results of inference: fits, scans, limits, intervals, coverage, toys."""
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import html
-import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neyman.exceptions import InvalidParameter, NeymanError
+from neyman.exceptions import InvalidParameter
+from neyman.results.base import Result, html_table, rounded
 
 __all__ = [
     "ClsResult",
@@ -22,34 +19,14 @@ __all__ = [
     "FitResult",
     "IntervalResult",
     "LimitResult",
-    "Result",
     "ScanResult",
     "StatisticResult",
     "ToysResult",
-    "TrainingReport",
-    "from_json",
-    "rounded",
 ]
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What every result can do; ``kind`` tags its JSON."""
-
-    kind: ClassVar[str] = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON types, with the result's ``kind``."""
-        fields = {f.name: _jsonable(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        return {"result": self.kind, **fields}
-
-    def to_json(self, indent: int | None = 2) -> str:
-        """Return the result as a JSON text that :func:`from_json` reads back; numbers that are not finite are null."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +90,7 @@ class FitResult(Result):
 
     def _repr_html_(self) -> str:
         caption = f"fit: {self.message} -2 log L = {self.twice_nll:.4f}"
-        return _html_table(caption, ("parameter", "best fit", "uncertainty", "MINOS"), self.rows())
+        return html_table(caption, ("parameter", "best fit", "uncertainty", "MINOS"), self.rows())
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +180,7 @@ class LimitResult(Result):
     def _repr_html_(self) -> str:
         caption = f"{100 * (1 - self.level):.4g} % CLs upper limit on {self.name}"
         header = ("observed", *(f"expected {n:+d} sigma" if n else "expected" for n in range(-2, 3)))
-        return _html_table(caption, header, [[f"{x:.4g}" for x in (self.observed, *self.expected)]])
+        return html_table(caption, header, [[f"{x:.4g}" for x in (self.observed, *self.expected)]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +250,7 @@ class IntervalResult(Result):
 
     def _repr_html_(self) -> str:
         caption = f"{100 * self.level:.4g} % confidence interval on {self.name} ({self.test_stat}, {self.calibration})"
-        return _html_table(f"{caption} {self.message}".strip(), ("low", "high"), self.rows())
+        return html_table(f"{caption} {self.message}".strip(), ("low", "high"), self.rows())
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,7 +320,7 @@ class CoverageResult(Result):
         return "\n".join([self._title(), *lines])
 
     def _repr_html_(self) -> str:
-        return _html_table(self._title(), (*self.names, "coverage [%]", "error", "toys", "verdict"), self.rows())
+        return html_table(self._title(), (*self.names, "coverage [%]", "error", "toys", "verdict"), self.rows())
 
     def _title(self) -> str:
         return (
@@ -386,49 +363,6 @@ class StatisticResult(Result):
             f"{self.p_value:.4g} +/- {error:.2g} from {len(self.statistic)} toys, {self.asymptotic_p_value:.4g} by the "
             "asymptotic formula"
         )
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingReport(Result):
-    """How the networks of one learned channel were trained, and how well they reproduce the simulation.
-
-    Args:
-        channel: the learned channel.
-        features: its features, as expressions.
-        classifiers: for each classifier its ``name``, ``classes``, ``train_loss`` and ``validation_loss`` of shape
-            ``(folds, epochs)`` (the folds may differ in length), ``best_epoch`` of each fold, counted from 0,
-            ``calibration`` ``{class: {"predicted", "observed", "error"}}``, ``seconds``, and ``reweighting``: for
-            each class and feature ``feature``, ``class``, the bin ``edges``, and the contents ``reference`` (before),
-            ``reweighted`` (by the learned ratio), ``target`` (the simulation to reproduce) and the ``error`` of the
-            difference between the last two.
-    """
-
-    kind: ClassVar[str] = "training"
-    channel: str
-    features: tuple[str, ...]
-    classifiers: tuple[dict[str, Any], ...]
-
-    def rows(self) -> list[tuple[str, str, str, str, str, str]]:
-        """Return name, classes, folds, epochs, validation loss and closure of each classifier."""
-        rows = []
-        for c in self.classifiers:
-            best = [min((x for x in fold if x is not None), default=math.nan) for fold in c["validation_loss"]]
-            loss = f"{np.mean(best):.4f}" if best else ""
-            epochs = ", ".join(f"{int(epoch) + 1}" for epoch in c["best_epoch"])
-            rows.append((c["name"], ", ".join(c["classes"]), str(len(best)), epochs, loss, _closure(c)))
-        return rows
-
-    def __repr__(self) -> str:
-        lines = [f"training of {self.channel} ({', '.join(self.features)})"]
-        for name, classes, folds, epochs, loss, closure in self.rows():
-            lines.append(f"  {name}: {classes}")
-            lines.append(f"    {folds} folds, best epochs {epochs}, validation loss {loss}")
-            lines.append(f"    closure, chi2/bins: {closure}")
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        header = ("classifier", "classes", "folds", "best epochs", "validation loss", "closure")
-        return _html_table(f"training of {self.channel} ({', '.join(self.features)})", header, self.rows())
 
 
 @dataclass(frozen=True, eq=False)
@@ -492,109 +426,4 @@ class ToysResult(Result):
         return f"{len(self)} toys from the {self.source}{fits}"
 
     def _repr_html_(self) -> str:
-        return _html_table(f"{len(self)} toys from the {self.source}", ("", "true", "mean", "spread"), self.rows())
-
-
-_KINDS: dict[str, type[Result]] = {
-    cls.kind: cls
-    for cls in (
-        FitResult,
-        ScanResult,
-        ClsResult,
-        LimitResult,
-        IntervalResult,
-        CoverageResult,
-        StatisticResult,
-        ToysResult,
-        TrainingReport,
-    )
-}
-
-
-def from_json(text: str) -> Result:
-    """Return the result that :meth:`Result.to_json` wrote.
-
-    Args:
-        text: the JSON text.
-
-    Raises:
-        NeymanError: if the text is not JSON, or not one of our results.
-    """
-    try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise NeymanError(f"not a result: no valid JSON ({error})") from error
-    cls = _KINDS.get(fields.pop("result", "")) if isinstance(fields, dict) else None
-    if cls is None:
-        raise NeymanError(f"not a result: expected the JSON of one of {', '.join(_KINDS)}")
-    fields.pop("passed", None)  # which a coverage says of itself
-    try:
-        return cls(**{key: _restored(value) for key, value in fields.items()})
-    except (TypeError, ValueError) as error:
-        raise NeymanError(f"not a result: the JSON of a {cls.kind} with other fields ({error})") from error
-
-
-def _closure(classifier: dict[str, Any]) -> str:
-    """Return chi-squared per bin of each class, over all features, of reweighted against target."""
-    total: dict[str, list[float]] = {}
-    for cell in classifier["reweighting"]:
-        reweighted, target, error = (np.asarray(cell[k], dtype=float) for k in ("reweighted", "target", "error"))
-        used = error > 0
-        chi2, bins = total.setdefault(cell["class"], [0.0, 0.0])
-        chi2 += float(np.sum(((reweighted - target)[used] / error[used]) ** 2))
-        total[cell["class"]] = [chi2, bins + float(used.sum())]
-    return ", ".join(f"{name} {chi2:.0f}/{bins:.0f}" for name, (chi2, bins) in total.items())
-
-
-def _html_table(caption: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    def line(tag: str, cells: Iterable[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "".join(line("td", row) for row in rows)
-    return f"<table><caption>{html.escape(caption)}</caption>{line('th', header)}{body}</table>"
-
-
-def rounded(value: float, uncertainty: float) -> tuple[str, str]:
-    """Return both as texts, rounded to two significant digits of the uncertainty.
-
-    Example:
-        >>> rounded(1.23456, 0.3141)
-        ('1.23', '0.31')
-    """
-    if not (math.isfinite(value) and math.isfinite(uncertainty) and uncertainty > 0):
-        return f"{value:.5g}", f"{uncertainty:.3g}"
-    digits = max(0, 1 - math.floor(math.log10(uncertainty)))
-    if digits > 8 or abs(value) + uncertainty > 1e7:
-        return f"{value:.6g}", f"{uncertainty:.2g}"
-    return f"{value:.{digits}f}", f"{uncertainty:.{digits}f}"
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return _jsonable(value.tolist())
-    if isinstance(value, tuple | list):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # JSON has no nan
-    return value
-
-
-def _restored(value: Any) -> Any:
-    """Turn JSON lists back into arrays of numbers or tuples of anything else, null into nan."""
-    if value is None:
-        return math.nan
-    if isinstance(value, dict):
-        return {
-            key: tuple(math.nan if x is None else x for x in item) if isinstance(item, list) else item
-            for key, item in value.items()
-        }
-    if not isinstance(value, list):
-        return value
-    if any(isinstance(item, dict) for item in value) or all(isinstance(item, str) for item in value):
-        return tuple(value)
-    try:
-        return np.asarray(value, dtype=np.float64)
-    except ValueError:  # two axes of different length
-        return tuple(np.asarray(item, dtype=np.float64) for item in value)
+        return html_table(f"{len(self)} toys from the {self.source}", ("", "true", "mean", "spread"), self.rows())

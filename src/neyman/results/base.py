@@ -1,0 +1,91 @@
+"""What all results have in common: JSON and back, numbers and tables as text."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+__all__ = ["Result", "html_table", "restored", "rounded"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What every result can do; ``kind`` tags its JSON."""
+
+    kind: ClassVar[str] = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON types, with the result's ``kind``."""
+        fields = {f.name: _jsonable(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {"result": self.kind, **fields}
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """Return the result as a JSON text that :func:`from_json` reads back; numbers that are not finite are null."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+
+def html_table(caption: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table for notebooks."""
+
+    def line(tag: str, cells: Iterable[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line("td", row) for row in rows)
+    return f"<table><caption>{html.escape(caption)}</caption>{line('th', header)}{body}</table>"
+
+
+def rounded(value: float, uncertainty: float) -> tuple[str, str]:
+    """Return both as texts, rounded to two significant digits of the uncertainty.
+
+    Example:
+        >>> rounded(1.23456, 0.3141)
+        ('1.23', '0.31')
+    """
+    if not (math.isfinite(value) and math.isfinite(uncertainty) and uncertainty > 0):
+        return f"{value:.5g}", f"{uncertainty:.3g}"
+    digits = max(0, 1 - math.floor(math.log10(uncertainty)))
+    if digits > 8 or abs(value) + uncertainty > 1e7:
+        return f"{value:.6g}", f"{uncertainty:.2g}"
+    return f"{value:.{digits}f}", f"{uncertainty:.{digits}f}"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return _jsonable(value.tolist())
+    if isinstance(value, tuple | list):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no nan
+    return value
+
+
+def restored(value: Any) -> Any:
+    """Turn JSON lists back into arrays of numbers or tuples of anything else, null into nan."""
+    if value is None:
+        return math.nan
+    if isinstance(value, dict):
+        return {
+            key: tuple(math.nan if x is None else x for x in item) if isinstance(item, list) else item
+            for key, item in value.items()
+        }
+    if not isinstance(value, list):
+        return value
+    if any(isinstance(item, dict) for item in value) or all(isinstance(item, str) for item in value):
+        return tuple(value)
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except ValueError:  # two axes of different length
+        return tuple(np.asarray(item, dtype=np.float64) for item in value)

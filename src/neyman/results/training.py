@@ -1,0 +1,183 @@
+"""Reports of trainings: how the networks of a learned channel were trained, and what fresh simulation says of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neyman.results.base import Result, html_table, rounded
+
+__all__ = ["SetReport", "TrainingReport", "chi_squared"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingReport(Result):
+    """How the networks of one learned channel were trained, and how well they reproduce the simulation.
+
+    Args:
+        channel: the learned channel.
+        features: its features, as expressions.
+        classifiers: for each classifier its ``name``, ``classes``, ``train_loss`` and ``validation_loss`` of shape
+            ``(folds, epochs)`` (the folds may differ in length), ``best_epoch`` of each fold, counted from 0,
+            ``calibration`` ``{class: {"predicted", "observed", "error"}}``, ``seconds``, and ``reweighting``: for
+            each class and feature ``feature``, ``class``, the bin ``edges``, and the contents ``reference`` (before),
+            ``reweighted`` (by the learned ratio), ``target`` (the simulation to reproduce) and the ``error`` of the
+            difference between the last two.
+    """
+
+    kind: ClassVar[str] = "training"
+    channel: str
+    features: tuple[str, ...]
+    classifiers: tuple[dict[str, Any], ...]
+
+    def rows(self) -> list[tuple[str, str, str, str, str, str]]:
+        """Return name, classes, folds, epochs, validation loss and closure of each classifier."""
+        rows = []
+        for c in self.classifiers:
+            best = [min((x for x in fold if x is not None), default=math.nan) for fold in c["validation_loss"]]
+            loss = f"{np.mean(best):.4f}" if best else ""
+            epochs = ", ".join(f"{int(epoch) + 1}" for epoch in c["best_epoch"])
+            rows.append((c["name"], ", ".join(c["classes"]), str(len(best)), epochs, loss, _closure(c)))
+        return rows
+
+    def __repr__(self) -> str:
+        lines = [f"training of {self.channel} ({', '.join(self.features)})"]
+        for name, classes, folds, epochs, loss, closure in self.rows():
+            lines.append(f"  {name}: {classes}")
+            lines.append(f"    {folds} folds, best epochs {epochs}, validation loss {loss}")
+            lines.append(f"    closure, chi2/bins: {closure}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        header = ("classifier", "classes", "folds", "best epochs", "validation loss", "closure")
+        return html_table(f"training of {self.channel} ({', '.join(self.features)})", header, self.rows())
+
+
+@dataclass(frozen=True, eq=False)
+class SetReport(Result):
+    r"""How a dataset-wide network was trained, and what datasets that it has not seen say of it.
+
+    Args:
+        channel: the learned channel.
+        features: its features.
+        network: ``"event"``, ``"deepset"`` or ``"transformer"``.
+        stages: for each stage of the training its ``name``, ``train_loss``, ``validation_loss`` and ``seconds``, and of
+            a head its ``held_out_loss`` and whether it was ``kept``.
+        axis: the parameter of the network that ``calibration`` is sliced by.
+        curve: of datasets with candidate parameters, the ``predicted`` probability of being the true ones, the
+            ``observed`` fraction that are, and its ``error``.
+        calibration: the same, everywhere and in slices of ``axis`` from ``low`` to ``high``, of ``datasets`` datasets:
+            the ``slope`` of the true log-ratio against the learned one, one if it is right and below one if intervals
+            are too narrow, and the ``bias`` of the learned parameter in its standard deviations; each with its
+            ``..._error``.
+        closure: for each pair of points ``here`` and ``there``: datasets from here, reweighted by the learned ratio,
+            should be those from there, and the other way round. How many ``datasets``, the smaller ``effective``
+            number after reweighting, the ``offset``, the logarithm of the mean weight, which should be zero, ``shifts``
+            of the means of summary statistics in standard deviations, each with its ``..._error``, and ``cells`` with
+            the distributions of these statistics, as ``reweighting`` in :class:`TrainingReport`.
+        poi: the parameter of interest, empty if there is none.
+        truths: of datasets thrown over the parameters' bounds, the true parameter of interest (``truth``), its
+            ``bestfit``, the ``statistic`` :math:`t` at the truth, and their ``number`` of events.
+        regions: slices of ``name`` (the parameter of interest, or ``"events"``) from ``low`` to ``high``, with the
+            number of ``toys``, the fractions ``below_68`` and ``below_95`` of :math:`t` below the points of a
+            chi-square distribution with one degree of freedom, its ``mean``, and mean and width of the pull, the
+            signed root of :math:`t`, as ``pull`` and ``pull_width``; each with its ``..._error``.
+        verdict: whether and where the network, and asymptotic intervals made with it, can be trusted, in one line.
+        good: whether nothing is to be warned of.
+    """
+
+    kind: ClassVar[str] = "set training"
+    channel: str
+    features: tuple[str, ...]
+    network: str
+    stages: tuple[dict[str, Any], ...]
+    axis: str = ""
+    curve: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    calibration: tuple[dict[str, Any], ...] = ()
+    closure: tuple[dict[str, Any], ...] = ()
+    poi: str = ""
+    truths: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    regions: tuple[dict[str, Any], ...] = ()
+    verdict: str = ""
+    good: bool = True
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return what was examined, where, and what was found, line by line."""
+        rows: list[tuple[str, ...]] = []
+        for stage in self.stages:
+            losses = [loss for loss in stage["validation_loss"] if loss is not None]
+            kept = {True: ", kept", False: ", not kept"}.get(stage.get("kept"), "")  # type: ignore[arg-type]
+            found = f"validation loss {min(losses, default=math.nan):.4f} in {stage['seconds']:.0f} s{kept}"
+            rows.append(("stage", stage["name"], found))
+        for one in self.calibration:
+            where = _range(self.axis, one) if math.isfinite(_number(one["low"])) else "everywhere"
+            rows.append(("calibration", where, f"slope {_pair(one, 'slope')}, bias {_pair(one, 'bias')} sigma"))
+        for pair in self.closure:
+            chi2, bins = chi_squared(pair["cells"])
+            shift = max(map(abs, pair["shifts"]), default=0.0)
+            found = f"chi2/bins {chi2:.0f}/{bins}, largest shift {shift:.2f}, offset {_pair(pair, 'offset')}, "
+            found += f"{pair['effective']:.0f} effective of {pair['datasets'] // 2:.0f} datasets"
+            rows.append(("closure", f"{pair['here']} and {pair['there']}", found))
+        for one in self.regions:
+            found = f"{_percent(one, 'below_68')} % and {_percent(one, 'below_95')} % below the 68 % and 95 % points, "
+            found += f"mean {_pair(one, 'mean')}; pull {_pair(one, 'pull')}, width {_pair(one, 'pull_width')}"
+            rows.append(("t at the truth", _range(one["name"], one), found))
+        return rows
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        first, second = (max((len(row[k]) for row in rows), default=0) for k in (0, 1))
+        lines = [f"  {what:<{first}}  {where:<{second}}  {found}" for what, where, found in rows]
+        lines += [f"  {self.verdict}"] if self.verdict else []
+        return "\n".join([self._title(), *lines])
+
+    def _repr_html_(self) -> str:
+        caption = f"{self._title()}: {self.verdict}" if self.verdict else self._title()
+        return html_table(caption, ("", "where", "found"), self.rows())
+
+    def _title(self) -> str:
+        return f"training of {self.channel} ({self.network}; {', '.join(self.features)})"
+
+
+def chi_squared(cells: Any) -> tuple[float, int]:
+    """Return chi-squared and the number of bins of histograms, reweighted against target."""
+    chi2, bins = 0.0, 0
+    for cell in cells:
+        reweighted, target, error = (np.asarray(cell[k], dtype=float) for k in ("reweighted", "target", "error"))
+        used = error > 0
+        chi2 += float(np.sum(((reweighted - target)[used] / error[used]) ** 2))
+        bins += int(used.sum())
+    return chi2, bins
+
+
+def _closure(classifier: Mapping[str, Any]) -> str:
+    """Return chi-squared per bin of each class, over all features, of reweighted against target."""
+    cells: dict[str, list[Any]] = {}
+    for cell in classifier["reweighting"]:
+        cells.setdefault(cell["class"], []).append(cell)
+    totals = {name: chi_squared(own) for name, own in cells.items()}
+    return ", ".join(f"{name} {chi2:.0f}/{bins}" for name, (chi2, bins) in totals.items())
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _range(name: str, one: Mapping[str, Any]) -> str:
+    return f"{name} {_number(one['low']):.3g} to {_number(one['high']):.3g}"
+
+
+def _pair(one: Mapping[str, Any], key: str) -> str:
+    return " +/- ".join(rounded(_number(one[key]), _number(one[f"{key}_error"])))
+
+
+def _percent(one: Mapping[str, Any], key: str) -> str:
+    return " +/- ".join(rounded(100 * _number(one[key]), 100 * _number(one[f"{key}_error"])))
