@@ -335,6 +335,9 @@ def training(report: TrainingReport) -> Figure:
         top, *below = part.subfigures(1 + len(by_class), 1, squeeze=False, height_ratios=[2.7, *[2.6] * len(by_class)])[
             :, 0
         ]
+        if not classifier["calibration"]:  # a stage in the training of a dataset-wide network
+            _loss(top.add_subplot(), classifier)
+            continue
         grid = top.add_gridspec(2, 2, height_ratios=(3, 1))
         _loss(top.add_subplot(grid[:, 0]), classifier)
         calibration = top.add_subplot(grid[0, 1])

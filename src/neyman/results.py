@@ -400,7 +400,8 @@ class TrainingReport(Result):
             ``calibration`` ``{class: {"predicted", "observed", "error"}}``, ``seconds``, and ``reweighting``: for
             each class and feature ``feature``, ``class``, the bin ``edges``, and the contents ``reference`` (before),
             ``reweighted`` (by the learned ratio), ``target`` (the simulation to reproduce) and the ``error`` of the
-            difference between the last two.
+            difference between the last two. A dataset-wide network has its stages there, with one fold each and
+            without classes; of those whose results compete, ``held_out_loss`` and which one is ``kept``.
     """
 
     kind: ClassVar[str] = "training"
@@ -421,6 +422,9 @@ class TrainingReport(Result):
     def __repr__(self) -> str:
         lines = [f"training of {self.channel} ({', '.join(self.features)})"]
         for name, classes, folds, epochs, loss, closure in self.rows():
+            if not classes:  # a stage in the training of a dataset-wide network
+                lines.append(f"  {name}: validation loss {loss}")
+                continue
             lines.append(f"  {name}: {classes}")
             lines.append(f"    {folds} folds, best epochs {epochs}, validation loss {loss}")
             lines.append(f"    closure, chi2/bins: {closure}")
