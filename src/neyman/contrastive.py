@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -164,7 +165,9 @@ class _Training:
     ) -> None:
         self.kind, self.options, self.counts, self.seed = kind, options, counts, seed
         self.device = device or torch.device("cpu")
-        self.progress, self.checkpoint = progress, checkpoint
+        self.progress = progress
+        # what the training on other datasets has left there is of no use
+        self.checkpoint = None if checkpoint is None else checkpoint / _digest(datasets)
         groups = len(datasets) // GROUP
         self.held_out = max(int(_VALIDATION * groups), 1)
         self.group_batch = max(options.batch_size // GROUP, 1)
@@ -468,6 +471,13 @@ class _LoopState:
         self.order = state["order"].cpu()
         self.step, self.since, self.running = state["step"], state["since"], state["running"]
         self.training, self.validation = state["training"], state["validation"]
+
+
+def _digest(datasets: Datasets) -> str:
+    digest = hashlib.sha256()
+    for array in (datasets.pars, datasets.features, datasets.offsets):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _members(groups: Tensor) -> Tensor:
