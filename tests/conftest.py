@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyhf
 import pytest
+import simulators
 import torch
 import uproot
 
@@ -110,6 +112,80 @@ def data(model: neyman.Model) -> np.ndarray:
     observed = model.observed
     assert observed is not None
     return observed
+
+
+QUICK = {"datasets": 6400, "steps": 100, "head_steps": 200}  # seconds of training, enough for a likelihood that fits
+
+
+@pytest.fixture(scope="session")
+def of_simulator() -> Callable[[str], neyman.Model]:
+    """Return the model of a kind of dataset-wide network, trained on the on/off simulator when first asked for."""
+
+    @functools.cache
+    def trained(kind: str) -> neyman.Model:
+        torch.set_num_threads(1)
+        return neyman.train(simulators.onoff, {"kind": kind, **QUICK}, seed=5, workers=1)
+
+    return trained
+
+
+SETS = """
+version: "1.0.0"
+channels:
+  - name: SR
+    features: [x]
+    network: {kind: deepset, datasets: 6400, steps: 150, head_steps: 300}
+    samples:
+      - name: signal
+        events: {files: events.root, tree: signal, weight: w}
+        modifiers:
+          - {name: mu, type: normfactor, data: null}
+      - name: background
+        events: {files: events.root, tree: background, weight: w}
+        modifiers:
+          - {name: norm, type: normfactor, data: null}
+          - {name: scale, type: histosys, data: {hi: {tree: scale_up}, lo: {tree: scale_down}}}
+  - name: CR
+    samples:
+      - name: background
+        data: [100.0, 80.0]
+        modifiers:
+          - {name: norm, type: normfactor, data: null}
+observations:
+  - {name: SR, events: {files: events.root, tree: data}}
+  - {name: CR, data: [104, 77]}
+measurements:
+  - name: measurement
+    config:
+      poi: mu
+      parameters:
+        - {name: mu, bounds: [[0, 4]], inits: [1.0]}
+        - {name: norm, bounds: [[0.6, 1.4]], inits: [1.0]}
+        - {name: scale, bounds: [[-3, 3]], inits: [0.0]}
+"""
+
+
+@pytest.fixture(scope="session")
+def sets_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a document with a deep set beside a binned channel: signal at 2 of 20, background of 80 at 0.5 alpha."""
+    folder, rng = tmp_path_factory.mktemp("sets"), np.random.default_rng(2)
+
+    def tree(n: int, mean: float, total: float) -> dict[str, np.ndarray]:
+        return {"x": rng.normal(mean, 1.0, n), "w": np.full(n, total / n)}
+
+    with uproot.recreate(folder / "events.root") as file:
+        file["signal"], file["background"] = tree(3000, 2.0, 20.0), tree(3000, 0.0, 80.0)
+        file["scale_up"], file["scale_down"] = tree(3000, 0.5, 80.0), tree(3000, -0.5, 80.0)
+        file["data"] = {"x": np.concatenate([rng.normal(2.0, 1.0, 22), rng.normal(0.25, 1.0, 81)])}
+    (folder / "analysis.yaml").write_text(SETS)
+    return folder / "analysis.yaml"
+
+
+@pytest.fixture(scope="session")
+def of_workspace(sets_path: Path) -> neyman.Model:
+    """Return the model with a deep set beside a binned channel."""
+    torch.set_num_threads(1)
+    return neyman.train(neyman.Workspace.load(sets_path), seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from neyman import toy_commands
 from neyman.console import (
     FILE,
     Group,
+    Setting,
     Values,
     emit,
     fix_option,
@@ -82,14 +83,25 @@ def main(ctx: click.Context, verbose: int) -> None:
 @click.argument("document", type=FILE)
 @measurement_option
 def validate(document: Path, measurement: str | None) -> None:
-    """Check a document, and that its files, trees and branches exist.
+    """Check a document, and that its files, trees and branches exist; or a simulator, by one dataset.
 
     \b
     $ neyman validate analysis.yaml
     analysis.yaml is valid
+    $ neyman validate model.py:simulator
+    model.py:simulator is valid: 104 events of x at mu=1, nu=1
     """
+    from neyman.simulator_file import is_simulator, load_simulator
     from neyman.workspace import Workspace
 
+    if is_simulator(document):
+        if measurement is not None:
+            raise click.UsageError("a simulator has no --measurement")
+        simulator = load_simulator(document)
+        events = simulator.draw(simulator.inits, seed=0)
+        point = ", ".join(f"{name}={value:g}" for name, value in zip(simulator.names, simulator.inits, strict=True))
+        emit(f"{document} is valid: {len(events)} events of {', '.join(simulator.features)} at {point}")
+        return
     Workspace.load(document, measurement).validate()
     emit(f"{document} is valid")
 
@@ -98,15 +110,19 @@ def validate(document: Path, measurement: str | None) -> None:
 @click.argument("path", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(path: Path, as_json: bool) -> None:
-    """Print what a document or a model file holds, and warn of what will limit it.
+    """Print what a document, a simulator or a model file holds, and warn of what will limit it.
 
     \b
     $ neyman inspect analysis.yaml
+    $ neyman inspect model.py:simulator
     $ neyman inspect analysis.neyman
     """
     from neyman import inspection
+    from neyman.simulator_file import is_simulator, load_simulator
 
-    if is_document(path):
+    if is_simulator(path):
+        found = inspection.of_simulator(load_simulator(path))
+    elif is_document(path):
         from neyman.workspace import Workspace
 
         found = inspection.of_workspace(Workspace.load(path, progress=interactive()))
@@ -116,29 +132,57 @@ def inspect(path: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("document", type=FILE)
+@click.argument("source", type=FILE)
 @click.option("-o", "--output-file", metavar="FILE", required=True, type=click.Path(path_type=Path, dir_okay=False),
               help="The model file to write; an old one is replaced once the new one is complete.")  # fmt: skip
 @seed_option
 @click.option("--device", default="auto", show_default=True, help="Where to train: auto, cpu, cuda, cuda:1, ...")
 @measurement_option
-def train(document: Path, output_file: Path, seed: int, device: str, measurement: str | None) -> None:
-    """Train the learned channels of a document and write a model file.
+@click.option("--network", metavar="KIND", help="Of a simulator: event, deepset (the default) or transformer.")
+@click.option("--option", "options", type=Setting(), multiple=True,
+              help="Of a simulator: an option of the network, as --option datasets=300000; repeatable.")  # fmt: skip
+@click.option("--cache", metavar="FOLDER", type=FILE, help="Of a simulator: keep its datasets there for another time.")
+@click.option("--workers", type=click.IntRange(1),
+              help="Of a simulator: processes that it runs in; by default as many as save time.")  # fmt: skip
+def train(
+    source: Path,
+    output_file: Path,
+    seed: int,
+    device: str,
+    measurement: str | None,
+    network: str | None,
+    options: Sequence[tuple[str, Any]],
+    cache: Path | None,
+    workers: int | None,
+) -> None:
+    """Train the learned channels of a document, or a network on a simulator, and write a model file.
 
-    If training is interrupted, the same command goes on where it stopped.
+    A simulator is named by its Python file, which is run, and its name there. If training is interrupted, the same
+    command goes on where it stopped.
 
     \b
     $ neyman train analysis.yaml -o analysis.neyman
     $ neyman train analysis.yaml -o analysis.neyman --seed 1 --device cuda
+    $ neyman train model.py:simulator -o model.neyman --network deepset --cache datasets
     """
     import neyman
+    from neyman.simulator_file import is_simulator, load_simulator
 
     if not os.access(output_file.parent, os.W_OK):  # before the hours, not after
         code = errno.EACCES if output_file.parent.is_dir() else errno.ENOENT
         raise OSError(code, os.strerror(code), str(output_file.parent))
-    workspace = neyman.Workspace.load(document, measurement, progress=interactive())
     checkpoint = output_file.with_name(f"{output_file.name}.checkpoint")
-    model = neyman.train(workspace, seed=seed, device=device, progress=interactive(), checkpoint=checkpoint)
+    settings: dict[str, Any] = {"seed": seed, "device": device, "progress": interactive(), "checkpoint": checkpoint}
+    if is_simulator(source):
+        if measurement is not None:
+            raise click.UsageError("a simulator has no --measurement")
+        simulator = load_simulator(source)
+        chosen = {**({} if network is None else {"kind": network}), **dict(options)}
+        model = neyman.train(simulator, chosen, cache=cache, workers=workers, **settings)
+    else:
+        if network is not None or options or cache is not None or workers is not None:
+            raise click.UsageError("--network, --option, --cache and --workers are for simulators")
+        model = neyman.train(neyman.Workspace.load(source, measurement, progress=interactive()), **settings)
     model.save(output_file)
     shutil.rmtree(checkpoint)  # only now: saving may have failed
     for report in model.report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import json
 import logging
 import math
 import os
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neyman.exceptions import FailedFit, InvalidDocument, InvalidParameter, NeymanError
+from neyman.exceptions import FailedFit, InvalidDocument, InvalidModelFile, InvalidParameter, NeymanError
 from neyman.files import replacing
 
 if TYPE_CHECKING:  # what follows costs seconds to import
@@ -27,6 +28,7 @@ __all__ = [
     "Group",
     "Named",
     "Point",
+    "Setting",
     "Values",
     "data_of",
     "emit",
@@ -38,6 +40,7 @@ __all__ = [
     "on_data",
     "one_line",
     "seed_option",
+    "simulator_option",
     "test_stat_option",
     "write",
 ]
@@ -120,6 +123,22 @@ class Point(click.ParamType[Any]):
             self.fail(f"{value!r} is not NAME=VALUE,NAME=VALUE, as in mu=1,norm=0.9", param, ctx)
 
 
+class Setting(click.ParamType[Any]):
+    """An option of a network, its value a number or a list, as ``hidden=64,64``."""
+
+    name = "KEY=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Return key and value."""
+        if isinstance(value, tuple):
+            return value
+        key, _, text = value.partition("=")
+        try:
+            return key.strip(), json.loads(f"[{text}]" if "," in text else text)
+        except ValueError:
+            self.fail(f"{value!r} is not KEY=VALUE, as in datasets=300000 or hidden=64,64", param, ctx)
+
+
 class Values(click.ParamType[Any]):
     """Values to scan: ``0:2:21`` from 0 to 2 in 21 points, or ``0,0.5,1`` itself."""
 
@@ -144,12 +163,17 @@ def is_document(path: Path) -> bool:
     return path.suffix.lower() in DOCUMENTS
 
 
-def load(path: Path) -> Model:
-    """Load a model file; a document with nothing to learn is a model already."""
+def load(path: Path, simulator: Path | None = None) -> Model:
+    """Load a model file, with the simulator that was named; a document with nothing to learn is a model already."""
     import neyman
+    from neyman.simulator_file import is_simulator, load_simulator
 
+    if is_simulator(path):
+        raise InvalidModelFile(f"{path}: a simulator, no model; first run neyman train {path} -o FILE.neyman")
     if not is_document(path):
-        return neyman.Model.load(path)
+        return neyman.Model.load(path, None if simulator is None else load_simulator(simulator))
+    if simulator is not None:
+        raise click.UsageError("--simulator is for models that were trained on one, and this is a document")
     workspace = neyman.Workspace.load(path)
     if workspace.learned:
         output = path.with_suffix(".neyman").name
@@ -160,7 +184,7 @@ def load(path: Path) -> Model:
 
 
 def data_of(model: Model, path: Path | None, asimov: float | None) -> Any:
-    """Return the flat data vector that the options ask for."""
+    """Return the flat data vector, or the summary of a dataset, that the options ask for."""
     if path is not None and asimov is not None:
         raise click.UsageError("--data and --asimov exclude each other")
     if asimov is not None:
@@ -207,6 +231,10 @@ fix_option = click.option("--fix", type=Named(), multiple=True, help="Hold a par
 measurement_option = click.option(
     "--measurement", metavar="NAME", help="One of the document's measurements; default: the first."
 )
+simulator_option = click.option(
+    "--simulator", metavar="FILE.py:NAME", type=FILE,
+    help="The simulator that the model was trained on, if it was: toys and Asimov data need it.",
+)  # fmt: skip
 seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Fixes everything random.")
 test_stat_option = click.option("--test-stat", type=click.Choice(["qtilde", "q"]), default="qtilde", show_default=True,
                           help="The test statistic, named as in pyhf.")  # fmt: skip
@@ -216,8 +244,15 @@ def on_data(command: Callable[..., Result]) -> Callable[..., None]:
     """Make a function of model, data and options a command with ``--data``, ``--asimov`` and JSON out."""
 
     @functools.wraps(command)
-    def run(model: Path, data: Path | None, asimov: float | None, output_file: Path | None, **options: Any) -> None:
-        loaded = load(model)
+    def run(
+        model: Path,
+        data: Path | None,
+        asimov: float | None,
+        simulator: Path | None,
+        output_file: Path | None,
+        **options: Any,
+    ) -> None:
+        loaded = load(model, simulator)
         result = command(loaded, data_of(loaded, data, asimov), **options)
         emit(result.to_json(), output_file)
         for value in (getattr(result, name, 0.0) for name in ("twice_nll", "bestfit", "observed")):
@@ -229,10 +264,12 @@ def on_data(command: Callable[..., Result]) -> Callable[..., None]:
     for option in (
         click.option("-o", "--output-file", metavar="FILE", type=FILE,
                      help="Write the JSON there instead of to standard output."),
+        simulator_option,
         click.option("--asimov", metavar="VALUE", type=float,
                      help="Use the Asimov data at this value of the parameter of interest instead."),
         click.option("--data", metavar="FILE", type=FILE,
-                     help="Observations from another document or ROOT file instead of the model's own."),
+                     help="Observations instead of the model's own: another document, a ROOT file (FILE.root:TREE "
+                     "where the model does not know the tree), or a saved summary (FILE.npz)."),
         click.argument("model", type=FILE),
     ):  # fmt: skip
         run = option(run)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import hashlib
 import math
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +21,12 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from neyman.exceptions import FailedFit
+from neyman.networks.averages import AverageEncoder, AverageHead, Encoder, Head
 from neyman.networks.deepset import DeepSet
 from neyman.networks.heads import (
     BilinearHead,
     EventHead,
     GaussianHead,
-    Head,
     LinearHead,
     ParameterFeatures,
     SummaryFeatures,
@@ -39,8 +43,6 @@ def __dir__() -> list[str]:
     return __all__
 
 
-Encoder = DeepSet | SetTransformer
-
 GROUP = 32  # datasets whose parameters are each other's candidates
 _LOCAL = 0.5  # of the groups have their parameters near each other
 _SPREADS = (0.02, 0.5)  # of a local group, in units of the ranges
@@ -53,21 +55,23 @@ _EVALUATIONS = 20
 _PATIENCE = 6  # evaluations without improvement
 _LATE = 0.6  # of the steps: before, the learning rate is too large for the last digits to tell
 _SECONDS_KEPT = 20.0  # what an interruption may cost
+_APART = 1_000_003  # between the seeds of networks that are averaged
+_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedSet:
-    """A trained encoder and its head.
+    """Trained networks, averaged.
 
     Args:
         encoder: from events to summaries.
         head: from summaries to scores.
         numbers: fewest and most events of the datasets of the training.
-        history: per stage its name, losses in training and validation, and seconds.
+        history: per stage its name, network, losses in training and validation, and seconds.
     """
 
-    encoder: Encoder
-    head: Head
+    encoder: AverageEncoder
+    head: AverageHead
     numbers: tuple[float, float]
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -122,14 +126,15 @@ def train_set(
     progress: str | None = None,
     checkpoint: Path | None = None,
 ) -> TrainedSet:
-    r"""Train an encoder and a head on simulated datasets.
+    r"""Train encoders and heads on simulated datasets, and average them.
 
     The loss is :math:`-\log \mathrm{softmax}_j s(D_b, \theta_j)` at :math:`j = b` with the parameters of the dataset's
     group for candidates (arXiv:2210.06170). First encoder and a linear head are trained together; then the encoder is
     frozen, the summaries are computed once, and richer heads are fitted to them: one bilinear in dataset and
     parameters, one that is a Gaussian times a correction, with candidates near the true parameters on the scale that
     the dataset itself determines. The better one on held-out datasets is kept. The kind ``event`` learns from single
-    events and has one head alone.
+    events and has one head alone. Several networks that differ in their seeds are trained at once and their scores are
+    averaged.
 
     Args:
         kind: ``"event"``, ``"deepset"`` or ``"transformer"``.
@@ -146,7 +151,44 @@ def train_set(
     Raises:
         FailedFit: if a loss is not finite, or the datasets are too few.
     """
-    return _Training(kind, datasets, low, high, options, counts, seed, device, progress, checkpoint).run()
+    folder = None if checkpoint is None else checkpoint / _digest(datasets)  # that of other datasets is of no use
+    members = [
+        _Training(
+            kind, datasets, low, high, options, counts, seed + _APART * k, device,
+            progress if k == 0 else None, None if folder is None else folder / f"{k}",
+        )
+        for k in range(options.networks)
+    ]  # fmt: skip
+    trained = _at_once(members) if device is None or device.type == "cpu" else [member.run() for member in members]
+    history = [{**entry, "network": k} for k, one in enumerate(trained) for entry in one.history]
+    return TrainedSet(
+        AverageEncoder([one.encoder for one in trained]),
+        AverageHead([one.head for one in trained], [one.encoder.size for one in trained]),
+        trained[0].numbers,
+        history,
+    )
+
+
+def _at_once(members: Sequence[_Training]) -> list[_Member]:
+    """Train each network on a core of its own: so small ones gain more than by sharing several."""
+
+    def run(member: _Training) -> _Member:
+        torch.set_num_threads(1)
+        return member.run()
+
+    threads = torch.get_num_threads()
+    with concurrent.futures.ThreadPoolExecutor(min(len(members), max(threads, 1))) as executor:
+        return list(executor.map(run, members))
+
+
+@dataclass(frozen=True, eq=False)
+class _Member:
+    """One network of several."""
+
+    encoder: Encoder
+    head: Head
+    numbers: tuple[float, float]
+    history: list[dict[str, Any]]
 
 
 class _Training:
@@ -180,19 +222,15 @@ class _Training:
         self.numbers = self.offsets.diff()
         self.low, self.high = torch.from_numpy(low), torch.from_numpy(high)
         self.history: list[dict[str, Any]] = []
-        with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
-            torch.default_generator.manual_seed(seed)
+        with _initialised(seed):
             self.encoder = encoder_of(kind, datasets.features, options).to(self.device)
-            self.start = torch.default_generator.get_state()
 
-    def run(self) -> TrainedSet:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.set_state(self.start)
-            head: Head = self._events() if self.kind == "event" else self._sets()
+    def run(self) -> _Member:
+        head: Head = self._events() if self.kind == "event" else self._sets()
         for module in (self.encoder, head):
             module.cpu().eval().requires_grad_(False)
         low, high = float(self.numbers.min()), float(self.numbers.max())
-        return TrainedSet(self.encoder, head, (low, high), self.history)
+        return _Member(self.encoder, head, (low, high), self.history)
 
     def _parameters(self) -> ParameterFeatures:
         return ParameterFeatures(self.low, self.high).to(self.device)
@@ -200,7 +238,8 @@ class _Training:
     # -- events one by one
 
     def _events(self) -> EventHead:
-        head = EventHead(self._parameters(), self.encoder.size, counts=self.counts).to(self.device)
+        with _initialised(self.seed + 1):
+            head = EventHead(self._parameters(), self.encoder.size, counts=self.counts).to(self.device)
 
         def loss(groups: Tensor, generator: torch.Generator) -> Tensor:
             rows = _members(groups)
@@ -230,7 +269,8 @@ class _Training:
     # -- whole datasets
 
     def _sets(self) -> Head:
-        guide = LinearHead(self._parameters(), self.encoder.size).to(self.device)
+        with _initialised(self.seed + 1):
+            guide = LinearHead(self._parameters(), self.encoder.size).to(self.device)
 
         def loss(groups: Tensor, generator: torch.Generator) -> Tensor:
             rows = _members(groups)
@@ -267,8 +307,9 @@ class _Training:
     def _head(self, summaries: Tensor) -> Head:
         """Fit both heads and keep the one whose loss on held-out datasets, with candidates near the truth, is lower."""
         features = SummaryFeatures(summaries).to(self.device)
-        gaussian = GaussianHead(self._parameters(), features).to(self.device)
-        bilinear = BilinearHead(self._parameters(), features).to(self.device)
+        with _initialised(self.seed + 2):
+            gaussian = GaussianHead(self._parameters(), features).to(self.device)
+            bilinear = BilinearHead(self._parameters(), features).to(self.device)
 
         def posterior(groups: Tensor, generator: torch.Generator) -> Tensor:
             chosen = _members(groups)
@@ -469,6 +510,21 @@ class _LoopState:
         self.order = state["order"].cpu()
         self.step, self.since, self.running = state["step"], state["since"], state["running"]
         self.training, self.validation = state["training"], state["validation"]
+
+
+def _digest(datasets: Datasets) -> str:
+    digest = hashlib.sha256()
+    for array in (datasets.pars, datasets.features, datasets.offsets):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _initialised(seed: int) -> Iterator[None]:
+    """Make networks from a seed, one thread at a time; the user's own random numbers stay as they are."""
+    with _LOCK, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _members(groups: Tensor) -> Tensor:

@@ -18,13 +18,17 @@ from neyman.sets import SetChannel
 
 if TYPE_CHECKING:
     from neyman.model import Model
+    from neyman.simulator import Simulator
     from neyman.workspace import Workspace
 
-__all__ = ["of_model", "of_workspace", "text"]
+__all__ = ["of_model", "of_simulator", "of_workspace", "text"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_DATASETS = 20
 
 
 def of_workspace(workspace: Workspace) -> dict[str, Any]:
@@ -76,7 +80,30 @@ def of_model(model: Model) -> dict[str, Any]:
         for report in model.report
         if isinstance(report, SetReport) and not report.good
     ]
+    for described in found["channels"]:
+        if described["name"] in model.learned and model.learned[described["name"]].owns_number:
+            for sample in described["samples"]:
+                sample["yield"] = None  # the network knows it, and nobody else
     return {**found, "provenance": model.provenance, "training": [report.to_dict() for report in model.report]}
+
+
+def of_simulator(simulator: Simulator) -> dict[str, Any]:
+    """Describe a simulator, with the average number of events in a few datasets at the initial parameters.
+
+    Args:
+        simulator: the simulator.
+
+    Returns:
+        What :func:`of_workspace` gives.
+    """
+    numbers = [len(simulator.draw(simulator.inits, [0, t])) for t in range(_DATASETS)]
+    learned = {simulator.channel: {"features": list(simulator.features), "events": {}, "shapes": {}}}
+    model = pyhf.Model(simulator.spec(), poi_name=simulator.poi)
+    for name in simulator.names:  # one number each, and so its name has no index
+        model.config.param_set(name).is_scalar = True
+    found = _describe(model, learned, None)
+    found["channels"][0]["samples"][0]["yield"] = float(np.mean(numbers))
+    return {**found, "warnings": []}
 
 
 def _describe(model: pyhf.Model, learned: Mapping[str, Mapping[str, Any]], observed: Ensemble | None) -> dict[str, Any]:
@@ -135,7 +162,8 @@ def text(found: Mapping[str, Any]) -> str:
         rows = [("sample", "yield", *(("simulated",) if learned else ()), "modifiers")]
         for sample in channel["samples"]:
             simulated = (f"{sample.get('simulated', '')}",) if learned else ()
-            rows.append((sample["name"], f"{sample['yield']:.5g}", *simulated, ", ".join(sample["modifiers"])))
+            expected = "learned" if sample["yield"] is None else f"{sample['yield']:.5g}"
+            rows.append((sample["name"], expected, *simulated, ", ".join(sample["modifiers"])))
         if channel["observed"] is not None:
             rows.append(("observed", f"{channel['observed']:.5g}", *(("",) if learned else ()), ""))
         lines += _table(rows, right={1, 2} if learned else {1})

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from pyhf.exceptions import InvalidPdfData, InvalidPdfParameters
 from scipy.special import gammaln, xlogy
 
-from neyman import modelfile
+from neyman import modelfile, ntuples
 from neyman.channels import MixtureChannel, MixtureSummary
 from neyman.ensemble import Ensemble, Events
 from neyman.exceptions import InvalidDocument, InvalidEnsemble, InvalidParameter, Unsupported
@@ -234,22 +234,39 @@ class Model(pyhf.Model):
     def _encode(self, ensemble: Ensemble) -> Summaries:
         return {name: channel.encode(ensemble.events[name]) for name, channel in self.learned.items()}
 
-    def read_data(self, path: str | Path) -> NDArray[np.float64]:
-        """Return the data vector of other observations.
+    def read_data(self, path: str | Path) -> NDArray[np.float64] | Summary:
+        """Return other observations: the data vector, or a saved summary.
 
         Args:
-            path: a document whose observations are taken, or a ROOT file that takes the place of the files in this
-                model's own observations.
+            path: a document whose observations are taken; a ROOT file that takes the place of the files in this
+                model's own observations or, of a model learned from a simulator, has branches named like the features,
+                as ``FILE.root:TREE`` if it has several trees; or a summary, ``FILE.npz``.
 
         Raises:
             InvalidDocument: if the document has no observations, or this model has channels without event sources.
+            InvalidEvents: if the file cannot be read or has not what is needed.
+            InvalidEnsemble: if the summary was made by another model.
         """
         path = Path(path)
-        if path.suffix != ".root":
+        file, tree = ntuples.tree_of(path)
+        if path.suffix == ".npz":
+            summary = Summary.load(path)
+            if summary.model != self.fingerprint:
+                raise InvalidEnsemble(
+                    f"{path}: the summary was made by another model: encode the dataset with this one"
+                )
+            return summary
+        if file.suffix != ".root":
             return self.data(Workspace.load(path).observed())
-        if not self.document:
+        if self.document:
+            if tree is not None:
+                raise InvalidDocument(f"{path}: the model's document names the tree to read: give {file} alone")
+            return self.data(Workspace(self.document).with_data(file).observed())
+        if len(self.config.channels) != 1 or not self.learned:
             raise InvalidDocument(f"{path}: this model was not made from a document, so the tree to read is not known")
-        return self.data(Workspace(self.document).with_data(path).observed())
+        [channel] = self.learned.values()
+        source = ntuples.EventSource((str(file),), tree or ntuples.only_tree(file))
+        return self.data(Ensemble({channel.name: ntuples.read(source, channel.features, allow_empty=True)}))
 
     def _check_channels(self, ensemble: Ensemble) -> None:
         for name in self.config.channels:

@@ -23,8 +23,9 @@ from neyman.channels import MixtureChannel, MixtureSummary, Pool
 from neyman.ensemble import Ensemble, Events
 from neyman.exceptions import InvalidModelFile
 from neyman.files import replacing
+from neyman.networks.averages import AverageEncoder, AverageHead, Head
 from neyman.networks.deepset import DeepSet
-from neyman.networks.heads import BilinearHead, EventHead, GaussianHead, Head, ParameterFeatures, SummaryFeatures
+from neyman.networks.heads import BilinearHead, EventHead, GaussianHead, ParameterFeatures, SummaryFeatures
 from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
 from neyman.networks.transformer import SetTransformer
@@ -148,27 +149,10 @@ def _unpack(
 
 
 def _pack_set(channel: SetChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    encoder, head = channel.encoder, channel.head
-    for name, module in (("encoder", encoder), ("head", head)):
+    for name, module in (("encoder", channel.encoder), ("head", channel.head)):
         for key, value in module.state_dict().items():
             weights[f"{channel.name}/{name}/{key}"] = value.contiguous()
     arrays[f"{channel.name}/low"], arrays[f"{channel.name}/high"] = channel.low, channel.high
-    if isinstance(encoder, DeepSet):
-        shape: dict[str, Any] = {"hidden": encoder.hidden, "width": encoder.width}
-    else:
-        shape = {
-            "width": encoder.width,
-            "points": encoder.points,
-            "heads": encoder.heads,
-            "blocks": len(encoder.blocks),
-        }
-    of_head: dict[str, Any] = {"kind": type(head).__name__}
-    if isinstance(head, EventHead):
-        of_head["counts"] = head.rate is not None
-    elif isinstance(head, BilinearHead):
-        of_head |= {"rank": head.rank, "hidden": head.hidden}
-    else:
-        of_head["hidden"] = head.hidden
     source = channel.source if isinstance(channel.source, MixtureChannel) else None
     return {
         "name": channel.name,
@@ -176,8 +160,10 @@ def _pack_set(channel: SetChannel, weights: dict[str, torch.Tensor], arrays: dic
         "features": channel.features,
         "parameters": channel.parameters,
         "numbers": channel.numbers,
-        "encoder": shape,
-        "head": of_head,
+        "networks": [
+            {"encoder": _encoder_shape(encoder), "head": _head_shape(head)}
+            for encoder, head in zip(channel.encoder.members, channel.head.members, strict=True)
+        ],
         "source": None if source is None else _pack_mixture(source, weights, arrays),
     }
 
@@ -191,10 +177,16 @@ def _unpack_set(entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays:
         return {k.removeprefix(prefix): value for k, value in weights.items() if k.startswith(prefix)}
 
     of_encoder, of_head = state("encoder"), state("head")
-    scaler = FeatureScaler(of_encoder["scaler.centre"], of_encoder["scaler.scale"])
     with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
-        encoder = (SetTransformer if entry["kind"] == "transformer" else DeepSet)(scaler, **entry["encoder"])
-        head = _head(dict(entry["head"]), torch.from_numpy(low), torch.from_numpy(high), encoder.size)
+        encoders, heads = [], []
+        for k, shape in enumerate(entry["networks"]):
+            centre, scale = (of_encoder[f"members.{k}.scaler.{key}"] for key in ("centre", "scale"))
+            build = SetTransformer if entry["kind"] == "transformer" else DeepSet
+            encoders.append(build(FeatureScaler(centre, scale), **shape["encoder"]))
+            bounds = torch.from_numpy(low), torch.from_numpy(high)
+            heads.append(_head(dict(shape["head"]), *bounds, encoders[-1].size))
+    encoder = AverageEncoder(encoders)
+    head = AverageHead(heads, encoder.sizes)
     for module, values in ((encoder, of_encoder), (head, of_head)):
         module.load_state_dict(values)
         module.eval().requires_grad_(False)
@@ -203,6 +195,26 @@ def _unpack_set(entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays:
         name, entry["kind"], entry["features"], low, high, encoder, head, tuple(entry["numbers"]), source,
         entry["parameters"],
     )  # fmt: skip
+
+
+def _encoder_shape(encoder: Any) -> dict[str, Any]:
+    if isinstance(encoder, DeepSet):
+        return {"hidden": encoder.hidden, "width": encoder.width}
+    return {
+        "width": encoder.width,
+        "points": encoder.points,
+        "heads": encoder.heads,
+        "blocks": len(encoder.blocks),
+    }
+
+
+def _head_shape(head: Any) -> dict[str, Any]:
+    shape: dict[str, Any] = {"kind": type(head).__name__}
+    if isinstance(head, EventHead):
+        return {**shape, "counts": head.rate is not None}
+    if isinstance(head, BilinearHead):
+        shape["rank"] = head.rank
+    return {**shape, "hidden": head.hidden}
 
 
 def _head(shape: dict[str, Any], low: torch.Tensor, high: torch.Tensor, size: int) -> Head:

@@ -22,7 +22,7 @@ from neyman.ensemble import Events
 from neyman.exceptions import InvalidEvents
 from neyman.expressions import Branches, Function, compiled, near
 
-__all__ = ["EventSource", "check", "files_of", "provenance", "read"]
+__all__ = ["EventSource", "check", "files_of", "only_tree", "provenance", "read", "tree_of"]
 
 
 def __dir__() -> list[str]:
@@ -155,6 +155,34 @@ def files_of(source: EventSource) -> list[Path]:
     return list(files.values())
 
 
+def tree_of(path: Path) -> tuple[Path, str | None]:
+    """Return file and tree of ``FILE.root:TREE``; no tree where the text names none.
+
+    Example:
+        >>> tree_of(Path("data/events.root:nominal"))[1]
+        'nominal'
+    """
+    file, colon, tree = str(path).rpartition(".root:")
+    return (Path(f"{file}.root"), tree) if colon and tree and not path.exists() else (path, None)
+
+
+def only_tree(path: Path) -> str:
+    """Return the name of a file's tree.
+
+    Raises:
+        InvalidEvents: if the file cannot be read, or has no tree or several.
+    """
+    files_of(EventSource((str(path),), ""))
+    with _checked(path) as (_, classes):
+        trees = [tree for tree, kind in classes.items() if kind in TREES]
+    if not trees:
+        raise InvalidEvents(f"{path}: the file has no trees at all; name another")
+    if len(trees) > 1:
+        shown = f"{', '.join(trees[:12])}{', ...' if len(trees) > 12 else ''}"
+        raise InvalidEvents(f"{path}: it has the trees {shown}: choose one, as in {path}:{trees[0]}")
+    return trees[0]
+
+
 def provenance(sources: Iterable[EventSource]) -> list[dict[str, str | int]]:
     """Return ``{"file", "size", "sha256"}`` of every file that the sources name, each file once."""
     files = {path.resolve(): path for source in sources for path in files_of(source)}
@@ -171,7 +199,21 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[Any]:
-    """Open the TTree or RNTuple ``name`` of a file, after a look at the header, which has the file's length."""
+    """Open the TTree or RNTuple ``name`` of a file."""
+    with _checked(path) as (file, classes):
+        key = name.partition(";")[0].strip("/")
+        trees = [tree for tree, kind in classes.items() if kind in TREES]
+        if key not in trees:
+            found = f"{name!r} is a {classes[key]}, no tree" if key in classes else f"no tree {name!r}"
+            raise InvalidEvents(f"{path}: {found}{near(key, trees) or '; the file has no trees at all'}")
+        with _damage(path):
+            tree = file[name.strip("/")]
+        yield tree
+
+
+@contextmanager
+def _checked(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """Open a file and give it with the classes of its objects, after a look at the header, which has its length."""
     with _damage(path), path.open("rb") as raw:
         header = raw.read(20)
     size = path.stat().st_size
@@ -187,14 +229,7 @@ def _opened(path: Path, name: str) -> Iterator[Any]:
         file = uproot.open({str(path): None})
         classes = file.classnames(cycle=False)
     with file:
-        key = name.partition(";")[0].strip("/")
-        trees = [tree for tree, kind in classes.items() if kind in TREES]
-        if key not in trees:
-            found = f"{name!r} is a {classes[key]}, no tree" if key in classes else f"no tree {name!r}"
-            raise InvalidEvents(f"{path}: {found}{near(key, trees) or '; the file has no trees at all'}")
-        with _damage(path):
-            tree = file[name.strip("/")]
-        yield tree
+        yield file, classes
 
 
 @contextmanager

@@ -61,6 +61,7 @@ class SetOptions:
         steps: of the training end to end.
         head_steps: of the training of each head on the summaries.
         learning_rate: its peak; it rises over the first steps and falls to zero as a cosine.
+        networks: how many networks, trained at once on a core each, have their scores averaged.
     """
 
     hidden: tuple[int, ...] = (32, 32)
@@ -73,6 +74,7 @@ class SetOptions:
     steps: int = 2500
     head_steps: int = 6000
     learning_rate: float = 3e-3
+    networks: int = 2
 
 
 _DEFAULTS: dict[str, dict[str, Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from neyman.channels import MixtureChannel
 from neyman.contrastive import TrainedSet, propose, train_set
-from neyman.exceptions import InvalidEvents, InvalidSimulation
+from neyman.exceptions import InvalidEvents, InvalidParameter, InvalidSimulation
 from neyman.options import SetOptions
 from neyman.pool import bent_events, simulated_events
 from neyman.results import SetReport
@@ -30,6 +31,10 @@ def __dir__() -> list[str]:
 log = logging.getLogger(__name__)
 
 _EVENTS = 30_000_000  # of all datasets of a training: what fits into memory
+_POINTS = 500  # of the parameters, to begin the search for the largest and smallest fractions
+_CONSTANT = 1e-6  # a range that is nothing but rounding
+_MARGIN = 0.02  # what a network sees of a parameter that is constant
+_SWEEPS = 3  # over all parameters in it
 _RANGE = (0.5, 1.5)  # of the expected numbers of events, that the numbers in a training reach beyond
 
 
@@ -111,16 +116,20 @@ def train_on_workspace(
         The channel and how its training went.
 
     Raises:
-        InvalidEvents: if the rates do not let events be drawn.
+        InvalidEvents: if the rates do not let events be drawn, or nothing changes with the parameters.
+        InvalidParameter: if a parameter has infinite bounds.
     """
     rng = np.random.default_rng(seed)
     [term] = [term for term in model.terms if term.channel.name == mixture.name]
     low, high, expected = _ranges(mixture, term, model, rng)
-    if not len(low) or np.all(high - low <= 0):
+    if np.all(high - low <= _CONSTANT):
         raise InvalidEvents(
             f"channel {mixture.name}: nothing of its events changes with the parameters, so that there is nothing for "
             f"a {kind} to learn: use kind: mixture"
         )
+    constant = high - low <= _CONSTANT
+    low[constant] -= 0.5 * _MARGIN
+    high[constant] += 0.5 * _MARGIN
     fewest, most = max(int(_RANGE[0] * expected[0]), 1), int(np.ceil(_RANGE[1] * expected[1])) + 1
     average = (most - fewest) / np.log(most / fewest) if most > fewest else float(most)
     if options.datasets * average > _EVENTS:
@@ -151,20 +160,54 @@ def _ranges(
     bounds = np.array(model.config.suggested_bounds(), dtype=np.float64)
     free = ~np.array(model.config.suggested_fixed(), dtype=bool)
     init = np.array(model.config.suggested_init(), dtype=np.float64)
-    corners = rng.random((4000, len(bounds))).round(1)  # many of them at the bounds
-    points = np.where(free, bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * corners, init)
-    rates = np.array([model.rates(point)[0][term.samples, term.bin] for point in points])
-    total = rates.sum(axis=1)
-    good = (rates >= 0).all(axis=1) & (total > 0)
-    if not good.any():
+    for k in np.flatnonzero(free & ~np.isfinite(bounds).all(axis=1)):
+        raise InvalidParameter(
+            f"channel {mixture.name}: {model.config.par_names[k]} has the bounds {bounds[k].tolist()}, and a network "
+            "of whole datasets is trained within finite ones: give it narrower bounds in the measurement"
+        )
+
+    def shares(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the shares of all samples but the last and the total rate, nan without a meaning, ``(n, C)``."""
+        rates = np.array([model.rates(point)[0][term.samples, term.bin] for point in points])
+        total = rates.sum(axis=1, keepdims=True)
+        values = np.concatenate([shares_of(np.maximum(rates, 0.0))[0], total], axis=1)
+        return np.asarray(np.where((rates >= 0).all(axis=1, keepdims=True) & (total > 0), values, np.nan))
+
+    corners = np.where(free, bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * rng.random((_POINTS, len(init))), init)
+    known = shares(corners)
+    if np.isnan(known).all():
         raise InvalidEvents(f"channel {mixture.name}: its rates are not positive anywhere within the bounds")
-    shares = shares_of(rates[good])[0]
+    # from the best points found, each parameter in turn goes to the bound that is better still: rates are monotonic
+    lowest, highest = (_ascended(shares, sign, corners, known, bounds, free) for sign in (-1.0, 1.0))
     alphas = bounds[term.parameters]
     order = list(dict.fromkeys(v.parameter for v in mixture.variations))
     first = [[v.parameter for v in mixture.variations].index(name) for name in order]
-    low = np.concatenate([shares.min(axis=0), alphas[first, 0] if first else []])
-    high = np.concatenate([shares.max(axis=0), alphas[first, 1] if first else []])
-    return low, high, (float(total[good].min()), float(total[good].max()))
+    low = np.concatenate([lowest[:-1], alphas[first, 0] if first else []])
+    high = np.concatenate([highest[:-1], alphas[first, 1] if first else []])
+    return low, high, (float(lowest[-1]), float(highest[-1]))
+
+
+def _ascended(
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    sign: float,
+    points: NDArray[np.float64],
+    known: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+    free: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return the largest values of functions within bounds, or with ``sign`` -1 the smallest, shape ``(T,)``."""
+    targets = np.arange(known.shape[1])
+    best = points[np.nanargmax(sign * known, axis=0)].copy()
+    values = known[np.nanargmax(sign * known, axis=0), targets]
+    for _ in range(_SWEEPS):
+        for k in np.flatnonzero(free):
+            for bound in bounds[k]:
+                trial = best.copy()
+                trial[:, k] = bound
+                found = function(trial)[targets, targets]
+                better = sign * found > sign * values  # never, where nan
+                best[better], values[better] = trial[better], found[better]
+    return np.asarray(values)
 
 
 def draw_datasets(

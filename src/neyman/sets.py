@@ -17,9 +17,7 @@ from torch import Tensor
 from neyman.channels import MixtureChannel
 from neyman.ensemble import Events
 from neyman.exceptions import InvalidParameter, Unsupported
-from neyman.networks.deepset import DeepSet
-from neyman.networks.heads import Head
-from neyman.networks.transformer import SetTransformer
+from neyman.networks.averages import AverageEncoder, AverageHead
 from neyman.simulator import Simulator
 
 __all__ = ["SetChannel", "SetSummaries", "SetSummary", "fractions_of", "shares_of"]
@@ -100,8 +98,8 @@ class SetChannel:
         features: Sequence[str],
         low: NDArray[np.float64],
         high: NDArray[np.float64],
-        encoder: DeepSet | SetTransformer,
-        head: Head,
+        encoder: AverageEncoder,
+        head: AverageHead,
         numbers: tuple[float, float],
         source: MixtureChannel | Simulator | None,
         parameters: Sequence[str] = (),

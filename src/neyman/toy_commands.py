@@ -24,6 +24,7 @@ from neyman.console import (
     load,
     on_data,
     seed_option,
+    simulator_option,
     test_stat_option,
 )
 from neyman.exceptions import FailedFit, NeymanError
@@ -252,6 +253,7 @@ def interval(
 @_source
 @_checkpoint
 @_workers
+@simulator_option
 def coverage(
     model: Path,
     output_file: Path | None,
@@ -269,6 +271,7 @@ def coverage(
     source: str,
     checkpoint: Path | None,
     workers: int,
+    simulator: Path | None,
 ) -> None:
     """Measure how often the interval covers the truth; the exit status is 1 where it does so too rarely.
 
@@ -278,7 +281,7 @@ def coverage(
     """
     import neyman
 
-    loaded = load(model)
+    loaded = load(model, simulator)
     points = [*truths, *({loaded.config.poi_name: value} for value in values or [])]
     if not points:
         raise click.UsageError("give the truths, by --truth or --values")
@@ -316,6 +319,7 @@ def coverage(
 @_source
 @_checkpoint
 @_workers
+@simulator_option
 def toys(
     model: Path,
     n: int,
@@ -330,6 +334,7 @@ def toys(
     source: str,
     checkpoint: Path | None,
     workers: int,
+    simulator: Path | None,
 ) -> None:
     """Throw toys and fit them, or show how a test statistic is distributed in them.
 
@@ -340,7 +345,7 @@ def toys(
     import neyman
     from neyman.inference.profile import parameter_index
 
-    loaded = load(model)
+    loaded = load(model, simulator)
     pars = list(loaded.config.suggested_init())
     for name, value in at.items():
         pars[parameter_index(loaded, name)] = value

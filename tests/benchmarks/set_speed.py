@@ -27,9 +27,9 @@ def onoff(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([rng.normal(-7, 2, signal), rng.normal(0, 3, background)])[:, None]
 
 
+BOUNDS = [[0.0, 12.0], [0.1, 2.5]]
 PARAMETERS = [
-    {"name": "mu", "inits": [1.0], "bounds": [[0.0, 12.0]]},
-    {"name": "nu", "inits": [1.0], "bounds": [[0.1, 2.5]]},
+    {"name": name, "inits": [1.0], "bounds": [bounds]} for name, bounds in zip(("mu", "nu"), BOUNDS, strict=True)
 ]
 
 
@@ -58,7 +58,7 @@ def evaluation(model: neyman.Model, sizes: list[int]) -> dict[str, dict[str, flo
 
 def plain_loop(datasets: Datasets, steps: int, batch: int) -> float:
     """Train the same network on the same batches by a loop as one writes it down; return datasets a second."""
-    low, high = (torch.tensor([pair[k] for p in PARAMETERS for pair in p["bounds"]]) for k in (0, 1))  # type: ignore
+    low, high = torch.tensor(BOUNDS).T
     torch.manual_seed(0)
     options = set_options("deepset", {})
     encoder = DeepSet(robust_scaler(torch.from_numpy(datasets.features)), options.hidden, options.width)
@@ -87,7 +87,7 @@ def plain_loop(datasets: Datasets, steps: int, batch: int) -> float:
 def our_loop(datasets: Datasets, steps: int, batch: int) -> float:
     """Return datasets a second of the first stage of the training."""
     options = set_options("deepset", {"steps": steps, "batch_size": batch, "head_steps": 1})
-    low, high = (np.array([pair[k] for p in PARAMETERS for pair in p["bounds"]]) for k in (0, 1))  # type: ignore
+    low, high = np.array(BOUNDS).T
     trained = train_set("deepset", datasets, low, high, options, counts=True)
     return float(steps * batch / trained.history[0]["seconds"])
 

@@ -18,6 +18,7 @@ from neyman.inference.observed import poi_profile
 from neyman.inference.profile import Bounds, Profile, Start, crossing
 from neyman.inference.toylimits import ToyCls
 from neyman.results import ClsResult, LimitResult
+from neyman.sets import SetChannel
 
 __all__ = ["cls", "limit"]
 
@@ -111,7 +112,8 @@ def limit(
         guess=max(float(expected[2]) + asymptotics.best, 0.1 * float(expected[2])),
     )
     if scan is None:
-        scan = np.linspace(0.0, 1.15 * max(observed, float(expected[4])), _POINTS)
+        end = 1.15 * max(observed, float(expected[4]))
+        scan = np.linspace(0.0, end if asymptotics.end is None else min(end, asymptotics.end), _POINTS)
         scan = np.unique(np.concatenate([scan, [observed], expected]))
     if calctype == "toybased":
         toys = ToyCls(data, model, test_stat, n_toys, seed, executor, source, init, bounds, fixed, checkpoint, progress)
@@ -193,7 +195,10 @@ def cls(
 
 
 class _Asymptotics:
-    """The asymptotic CLs of a model and a dataset, as a function of the tested value; every fit is done once."""
+    """The asymptotic CLs of a model and a dataset, as a function of the tested value; every fit is done once.
+
+    Where a network looks at whole datasets, no value beyond the bounds that it was trained for can be tested.
+    """
 
     def __init__(
         self,
@@ -212,6 +217,8 @@ class _Asymptotics:
         self._bounded = test_stat == "qtilde"
         self._data = self._profile(data, model, init, bounds)
         self._poi, self.name = int(model.config.poi_index), str(model.config.poi_name)
+        ends = any(isinstance(channel, SetChannel) for channel in getattr(model, "learned", {}).values())
+        self.end = float(model.config.suggested_bounds()[self._poi][1]) if ends else None
         # as in pyhf: POI = 0, and the nuisance parameters as the data would have them there
         background, _ = self._data.at({self._poi: 0.0})
         start = background.copy()
@@ -232,9 +239,14 @@ class _Asymptotics:
 
     def crossing(self, function: Callable[[float], float], target: float, guess: float) -> float:
         """Return the value of the POI at which the function crosses the target."""
-        root = crossing(function, target, start=0.0, guess=guess)
+        root = crossing(function, target, start=0.0, guess=guess, bound=self.end)
         if not math.isfinite(root):
             raise FailedFit(f"CLs never falls below the level: does the signal's rate grow with {self.name}?")
+        if root == self.end and function(root) < target:
+            raise FailedFit(
+                f"CLs does not fall below the level up to {self.name} = {root:g}, where the training of the "
+                f"networks ended: train with wider bounds of {self.name}"
+            )
         return root
 
     def root_q_asimov(self, value: float) -> float:

@@ -60,6 +60,6 @@ class AverageHead(nn.Module):
 
     def score(self, summaries: Tensor, theta: Tensor) -> Tensor:
         """Return the scores ``(n, m)`` of summaries ``(n, K)`` with their candidates ``(n, m, P)``."""
-        parts = torch.split(summaries, self.sizes, dim=1)  # type: ignore[no-untyped-call]
+        parts = torch.split(summaries, self.sizes, dim=1)
         scores = [head.score(part, theta) for head, part in zip(self.members, parts, strict=True)]  # type: ignore[operator]
         return torch.stack(scores).mean(dim=0)

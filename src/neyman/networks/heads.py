@@ -13,7 +13,6 @@ __all__ = [
     "BilinearHead",
     "EventHead",
     "GaussianHead",
-    "Head",
     "LinearHead",
     "ParameterFeatures",
     "SummaryFeatures",
@@ -298,6 +297,3 @@ class GaussianHead(nn.Module):
         )
         score: Tensor = -0.5 * (z * z).sum(2) + 3 * self.rest(seen)[:, :, 0]
         return score
-
-
-Head = EventHead | BilinearHead | GaussianHead

@@ -1,0 +1,37 @@
+"""Simulators that can be sent to other processes: an on/off problem, and some that are wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neyman import Simulator
+
+MU = {"name": "mu", "inits": [1.0], "bounds": [[0, 12]]}
+NU = {"name": "nu", "inits": [1.0], "bounds": [[0.1, 2.5]], "auxdata": [1.0], "sigmas": [0.3]}
+
+
+def onoff_events(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return 10 mu events about -7 and 30 nu events about 0."""
+    signal, background = rng.poisson([10 * pars[0], 30 * pars[1]])
+    return np.concatenate([rng.normal(-7.0, 2.0, (signal, 1)), rng.normal(0.0, 3.0, (background, 1))])
+
+
+def widening_events(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return events of one feature, or of two where mu is large."""
+    return np.zeros((3, 2 if pars[0] > 6.0 else 1))
+
+
+def broken_events(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return an event that is not finite where mu is large."""
+    return np.full((3, 1), np.nan if pars[0] > 6.0 else 1.0)
+
+
+def no_events(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.empty((0, 1))
+
+
+onoff = Simulator(onoff_events, [MU, NU], "mu", ["x"])
+widening = Simulator(widening_events, [MU, NU], "mu", ["x"])
+broken = Simulator(broken_events, [MU, NU], "mu", ["x"])
+silent = Simulator(no_events, [MU, NU], "mu", ["x"])
+number = 3
