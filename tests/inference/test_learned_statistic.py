@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from click.testing import CliRunner
 
 import neyman
+from neyman.cli import main
 from neyman.drawing import draw, draw_each
 from neyman.exceptions import InvalidParameter, NeymanError, Unsupported
 from neyman.fixed_features import dataset_features, toy_features
@@ -339,3 +341,33 @@ def test_a_model_without_its_simulator_cannot_train_one(tmp_path: Path):
     model = neyman.Model.load(tmp_path / "model.neyman")
     with pytest.raises(Unsupported, match="holds no simulator"):
         neyman.train_statistic(model, (-2.0, 2.0), n_datasets=1000)
+
+
+def test_the_commands_train_a_statistic_and_use_it(tmp_path: Path):
+    model, path = tmp_path / "model.neyman", tmp_path / "statistic.neyman"
+    on_off().save(model)
+    observed, command = on_off().expected_data(at(on_off(), mu=2.0, norm=1.0)), CliRunner()
+
+    trained = command.invoke(
+        main, ["train-statistic", str(model), "--values", "0:8", "--datasets", "2000", "-o", str(path)]
+    )
+    assert trained.exit_code == 0, trained.output
+    assert "LearnedStatistic of mu from 0 to 8" in trained.stderr
+    result = command.invoke(main, ["interval", str(model), "--asimov", "2", "--statistic", str(path), "--toys", "500"])
+    assert result.exit_code == 0, result.output
+    [[low, high]] = json.loads(result.stdout)["intervals"]
+    assert json.loads(result.stdout)["test_stat"] == "learned"
+    statistic = neyman.LearnedStatistic.load(path, on_off())
+    [[below, above]] = neyman.interval(
+        observed, on_off(), test_stat="learned", statistic=statistic, n_toys=500
+    ).intervals
+    np.testing.assert_allclose([low, high], [below, above])
+    covers = command.invoke(main, ["coverage", str(model), "--values", "2", "--statistic", str(path), "--toys", "50"])
+    assert "coverage of the 68 % interval on mu (learned, toys)" in covers.stderr
+    refused = command.invoke(main, ["interval", str(model), "--asimov", "2", "--statistic", str(path),
+                                    "--calibration", "asymptotics"])  # fmt: skip
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("neyman: only toys can calibrate")
+    wrong = command.invoke(main, ["train-statistic", str(model), "--values", "ten", "-o", str(path)])
+    assert wrong.exit_code == 2
+    assert "LOW:HIGH" in wrong.stderr
