@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from neyman.inference.coverage import coverage
     from neyman.inference.critical import CriticalValues
     from neyman.inference.fit import fit, scan
+    from neyman.inference.learned import LearnedStatistic
     from neyman.inference.limits import limit
     from neyman.inference.quantile import critical_values
+    from neyman.inference.statistic_training import train_statistic
     from neyman.inference.toys import toys
     from neyman.model import Model
     from neyman.results import CoverageResult, FitResult, IntervalResult, LimitResult, ScanResult, ToysResult
@@ -30,6 +32,7 @@ _HOMES = {
     "Events": "ensemble",
     "FitResult": "results",
     "IntervalResult": "results",
+    "LearnedStatistic": "inference.learned",
     "LimitResult": "results",
     "Model": "model",
     "ScanResult": "results",
@@ -46,6 +49,7 @@ _HOMES = {
     "scan": "inference.fit",
     "toys": "inference.toys",
     "train": "analysis",
+    "train_statistic": "inference.statistic_training",
 }
 
 __all__ = [
@@ -55,6 +59,7 @@ __all__ = [
     "Events",
     "FitResult",
     "IntervalResult",
+    "LearnedStatistic",
     "LimitResult",
     "Model",
     "ScanResult",
@@ -71,6 +76,7 @@ __all__ = [
     "scan",
     "toys",
     "train",
+    "train_statistic",
 ]
 
 

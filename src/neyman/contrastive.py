@@ -36,7 +36,7 @@ from neyman.options import SetOptions
 from neyman.simulation import Datasets
 from neyman.training import read_checkpoint, robust_scaler, save_checkpoint
 
-__all__ = ["GROUP", "TrainedSet", "encoder_of", "propose", "train_set"]
+__all__ = ["GROUP", "LoopState", "TrainedSet", "encoder_of", "propose", "train_set"]
 
 
 def __dir__() -> list[str]:
@@ -381,7 +381,7 @@ class _Training:
     ) -> None:
         """Minimise a loss over groups of datasets; the modules end with the averaged weights that validate best."""
         begin = time.perf_counter()
-        state = _LoopState(modules, rate, self.seed, self.groups, self.held_out, batches * self.group_batch)
+        state = LoopState(modules, rate, self.seed, self.groups, self.held_out, batches * self.group_batch)
         file = None if self.checkpoint is None else self.checkpoint / f"{name}.pt"
         if file is not None and file.exists():
             state.load(read_checkpoint(file, self.device))
@@ -416,8 +416,17 @@ class _Training:
         )
 
 
-class _LoopState:
-    """Everything that changes during a stage, so that it can be written down."""
+class LoopState:
+    """Everything that changes during a stage, so that it can be written down.
+
+    Args:
+        modules: what learns.
+        rate: the peak of the learning rate.
+        seed: fixes the order of the groups and whatever the loss draws.
+        groups: how many there are.
+        held_out: how many of them, the first ones, are for validation.
+        batch: groups of a step.
+    """
 
     def __init__(
         self, modules: Sequence[nn.Module], rate: float, seed: int, groups: int, held_out: int, batch: int
@@ -436,10 +445,12 @@ class _LoopState:
 
     @property
     def stalled(self) -> bool:
+        """Whether the validation has long not been better."""
         best = int(np.argmin(self.validation)) if self.validation else 0
         return len(self.validation) - 1 - best >= _PATIENCE
 
     def advance(self, loss: Callable[[Tensor, torch.Generator], Tensor], steps: int, device: torch.device) -> float:
+        """Make one step, of so many in all; return the sum of the losses since the last validation."""
         if len(self.order) < self.batch:
             self.order = torch.randperm(self.groups - self.held_out, generator=self.generator) + self.held_out
         groups, self.order = self.order[: self.batch].to(device), self.order[self.batch :]
@@ -477,6 +488,7 @@ class _LoopState:
         self._set(now)
 
     def finish(self) -> None:
+        """Leave the modules with the averaged weights that validated best."""
         self._set(self.best)
         for module in self.modules:
             module.eval()
@@ -487,6 +499,7 @@ class _LoopState:
                 parameter.copy_(value)
 
     def dump(self) -> dict[str, Any]:
+        """Return everything, for a checkpoint."""
         return {
             "modules": [module.state_dict() for module in self.modules],
             "optimizer": self.optimizer.state_dict(),
@@ -502,6 +515,7 @@ class _LoopState:
         }
 
     def load(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
         for module, values in zip(self.modules, state["modules"], strict=True):
             module.load_state_dict(values)
         self.optimizer.load_state_dict(state["optimizer"])

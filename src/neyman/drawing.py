@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from neyman.channels import MixtureChannel, MixtureSummary
 from neyman.ensemble import Ensemble, Events
 from neyman.exceptions import InvalidParameter, Unsupported
-from neyman.pool import choice, simulated_events
+from neyman.pool import bent_events, choice, simulated_events
 from neyman.sets import SetChannel, SetSummary
 from neyman.simulation import simulate
 from neyman.simulator import Simulator
@@ -20,7 +20,7 @@ from neyman.simulator import Simulator
 if TYPE_CHECKING:
     from neyman.model import Model
 
-__all__ = ["Toys", "draw", "positions"]
+__all__ = ["Toys", "draw", "draw_each", "positions"]
 
 
 def __dir__() -> list[str]:
@@ -134,6 +134,53 @@ def draw(
         offsets[name] = np.concatenate([[0], np.cumsum(numbers)])
         main[:, term.bin] = numbers
     return Toys(model, main, model.constraints.draw(pars, rng, n), events, offsets, tables)
+
+
+def draw_each(points: NDArray[np.float64], model: Model, seed: int | np.random.SeedSequence = 0) -> Toys:
+    """Draw one simulation toy at each of many points, in this process; see :func:`draw`.
+
+    Args:
+        points: the parameters of each toy, shape ``(n, P)``.
+        model: the model.
+        seed: the source of all randomness.
+
+    Raises:
+        InvalidParameter: where a rate is negative.
+
+    Example:
+        >>> import numpy as np
+        >>> import neyman
+        >>> from neyman.drawing import draw_each
+        >>> channel = {"name": "CR", "samples": [{"name": "background", "data": [50.0, 60.0], "modifiers": [
+        ...     {"name": "mu", "type": "normfactor", "data": None}]}]}
+        >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
+        >>> draw_each(np.array([[0.0], [2.0]]), model).main.round(-1)
+        array([[  0.,   0.],
+               [100., 120.]])
+    """
+    rng = np.random.default_rng(seed)
+    size = model.batch_rates.size
+    rates = np.concatenate([model.batch_rates(points[i : i + size])[0] for i in range(0, len(points), size)])
+    if not rates.min(initial=0.0) >= 0.0:
+        raise InvalidParameter(f"a rate of {rates.min():g} is expected at some parameters: no toys exist there")
+    main = rng.poisson(rates.sum(axis=1)).astype(np.float64)
+    events, offsets, tables = {}, {}, {}
+    for term in model.terms:
+        channel, pars = term.channel, points[:, term.parameters]
+        origin = channel.simulation() if isinstance(channel, SetChannel) else channel
+        if isinstance(origin, Simulator):
+            datasets = simulate(origin, pars, int(rng.integers(2**63)), workers=1)
+            found, numbers = np.arange(len(datasets.features), dtype=np.int32), datasets.numbers
+            tables[channel.name] = datasets.features
+        else:
+            shares = rng.poisson(rates[:, term.samples, term.bin])
+            bend = bent_events(origin, shares, pars, rng) if origin.variations else None
+            found = simulated_events(origin, shares, np.empty(0), rng) if bend is None else bend
+            numbers, tables[channel.name] = shares.sum(axis=1), origin.pool.features
+        events[channel.name] = found
+        offsets[channel.name] = np.concatenate([[0], np.cumsum(numbers)])
+        main[:, term.bin] = numbers
+    return Toys(model, main, model.constraints.draw(points, rng), events, offsets, tables)
 
 
 def positions(starts: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -339,14 +339,23 @@ class Constraints:
         return value, gradient, curvature
 
     def draw(self, pars: Any, rng: np.random.Generator, n: int | None = None) -> NDArray[np.float64]:
-        """Draw auxiliary data, shape ``(A,)`` or ``(n, A)``, at the parameters, shape ``(P,)``."""
-        constrained = np.asarray(pars, dtype=np.float64)[self._index]
-        shape = () if n is None else (n,)
+        """Draw auxiliary data at the parameters.
+
+        Args:
+            pars: shape ``(P,)``, or ``(T, P)`` for one draw at each point.
+            rng: the source of randomness.
+            n: how many at one point.
+
+        Returns:
+            Shape ``(A,)``, ``(n, A)`` or ``(T, A)``.
+        """
+        constrained = np.asarray(pars, dtype=np.float64)[..., self._index]
+        shape = constrained.shape[:-1] if n is None else (n,)
         auxdata = np.empty((*shape, self._index.size))
-        centre, width = constrained[self._normal], self._inverse_variance**-0.5
-        auxdata[..., self._normal] = rng.normal(centre, width, size=(*shape, centre.size))
-        rate = self._factor * constrained[self._poisson]
-        auxdata[..., self._poisson] = rng.poisson(rate, size=(*shape, rate.size))
+        centre, width = constrained[..., self._normal], self._inverse_variance**-0.5
+        auxdata[..., self._normal] = rng.normal(centre, width, size=(*shape, width.size))
+        rate = self._factor * constrained[..., self._poisson]
+        auxdata[..., self._poisson] = rng.poisson(rate, size=(*shape, self._factor.size))
         return auxdata
 
 

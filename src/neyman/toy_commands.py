@@ -1,4 +1,4 @@
-"""The commands that throw toys or may do so: ``cls``, ``upper-limit``, ``interval``, ``coverage``, ``toys``."""
+"""The commands that throw toys: ``train-statistic``, ``cls``, ``upper-limit``, ``interval``, ``coverage``, ``toys``."""
 
 # ruff: noqa: D301 (the \b in these docstrings is a backspace, click's mark of lines to be left as they are)
 
@@ -31,6 +31,7 @@ from neyman.exceptions import FailedFit, NeymanError
 
 if TYPE_CHECKING:  # what follows costs seconds to import
     from neyman.inference.critical import CriticalValues
+    from neyman.inference.learned import LearnedStatistic
     from neyman.model import Model
     from neyman.results import Result
 
@@ -62,6 +63,10 @@ _toys_option = click.option(
 _construction_stat = click.option(
     "--test-stat", type=click.Choice(_STATISTICS), default="tmu_tilde", show_default=True, help="The test statistic."
 )
+_statistic = click.option(
+    "--statistic", "learned", metavar="FILE", type=FILE,
+    help="The test statistic that neyman train-statistic has learned, instead of --test-stat.",
+)  # fmt: skip
 _calibration = click.option(
     "--calibration", type=click.Choice(_CALIBRATIONS), default="toys", show_default=True,
     help="Where the critical values come from.",
@@ -76,6 +81,22 @@ _nuisance = click.option(
     "--nuisance", type=click.Choice(["profile", "worst"]), default="profile", show_default=True,
     help="With --calibration quantile: nuisance parameters at their best fit, or where the p-value is largest.",
 )  # fmt: skip
+
+
+class _Range(click.ParamType[Any]):
+    """Two values, as ``0:10``."""
+
+    name = "LOW:HIGH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        """Return both."""
+        if isinstance(value, tuple):
+            return value
+        low, _, high = value.partition(":")
+        try:
+            return float(low), float(high)
+        except ValueError:
+            self.fail(f"{value!r} is not LOW:HIGH, as in 0:10", param, ctx)
 
 
 def _level(default: float, text: str) -> Callable[..., Any]:
@@ -93,6 +114,15 @@ def _executor(workers: int) -> Iterator[concurrent.futures.Executor | None]:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
         yield executor
+
+
+def _learned_statistic(path: Path | None, test_stat: str) -> tuple[str, LearnedStatistic | None]:
+    """Return the name of the test statistic and, with a file, the learned one."""
+    if path is None:
+        return test_stat, None
+    import neyman
+
+    return "learned", neyman.LearnedStatistic.load(path)
 
 
 def _critical_values(
@@ -145,6 +175,7 @@ def cls(
 @on_data
 @_level(0.05, "One minus the confidence level.")
 @test_stat_option
+@_statistic
 @_toys_option
 @seed_option
 @_source
@@ -155,6 +186,7 @@ def upper_limit(
     data: Any,
     level: float,
     test_stat: str,
+    learned: Path | None,
     n_toys: int | None,
     seed: int,
     source: str,
@@ -170,19 +202,59 @@ def upper_limit(
     """
     import neyman
 
+    test_stat, statistic = _learned_statistic(learned, test_stat)
     if n_toys is None:
-        return neyman.limit(data, model, level=level, test_stat=test_stat)
+        return neyman.limit(data, model, level=level, test_stat=test_stat, statistic=statistic)
     with _executor(workers) as executor:
         return neyman.limit(
             data, model, level=level, test_stat=test_stat, calctype="toybased", n_toys=n_toys, seed=seed,
-            source=source, checkpoint=checkpoint, executor=executor, progress=interactive(),
+            source=source, checkpoint=checkpoint, executor=executor, progress=interactive(), statistic=statistic,
         )  # fmt: skip
+
+
+@click.command("train-statistic")
+@click.argument("model", type=FILE)
+@click.option("--values", metavar="LOW:HIGH", type=_Range(), required=True,
+              help="The lowest and the highest value that is to be tested.")  # fmt: skip
+@click.option("-o", "--output", metavar="FILE", type=FILE, required=True, help="The file of the statistic.")
+@click.option("--side", type=click.Choice(["both", "upper"]), default="both", show_default=True,
+              help="Against values on both sides, or smaller ones alone, for upper limits.")  # fmt: skip
+@click.option("--datasets", "n_datasets", metavar="N", type=click.IntRange(1), default=50_000, show_default=True,
+              help="How many datasets are simulated.")  # fmt: skip
+@fix_option
+@seed_option
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...; auto takes a GPU if there is one.")
+def train_statistic(
+    model: Path,
+    values: tuple[float, float],
+    output: Path,
+    side: str,
+    n_datasets: int,
+    fix: Sequence[tuple[str, float]],
+    seed: int,
+    device: str,
+) -> None:
+    """Learn a test statistic whose toys take no fits, for ``--statistic``.
+
+    \b
+    $ neyman train-statistic analysis.neyman --values 0:10 -o statistic.neyman
+    $ neyman interval analysis.neyman --statistic statistic.neyman
+    """
+    import neyman
+
+    statistic = neyman.train_statistic(
+        load(model), values, side=side, n_datasets=n_datasets, fixed=dict(fix), seed=seed, device=device,
+        progress=interactive(),
+    )  # fmt: skip
+    statistic.save(output)
+    click.echo(repr(statistic), err=True)
 
 
 @click.command()
 @on_data
 @_level(0.68, "The confidence level.")
 @_construction_stat
+@_statistic
 @_calibration
 @click.option("--values", type=Values(), help="Tested values to begin with: LOW:HIGH:POINTS or a list.")
 @click.option("--toys", "n_toys", metavar="N", type=click.IntRange(1),
@@ -200,6 +272,7 @@ def interval(
     data: Any,
     level: float,
     test_stat: str,
+    learned: Path | None,
     calibration: str,
     values: list[float] | None,
     n_toys: int | None,
@@ -217,18 +290,20 @@ def interval(
     $ neyman interval analysis.neyman --level 0.95 --workers 4
     $ neyman interval analysis.neyman | neyman plot -o belt.pdf
     $ neyman interval analysis.neyman --calibration quantile --critical critical.npz
+    $ neyman interval analysis.neyman --statistic statistic.neyman
     """
     import neyman
 
+    test_stat, statistic = _learned_statistic(learned, test_stat)
     with _executor(workers) as executor:
-        learned = _critical_values(
+        found = _critical_values(
             model, critical, calibration, test_stat, n_toys, seed=seed, executor=executor, source=source,
             fixed=dict(fix), level=level, checkpoint=checkpoint,
         )  # fmt: skip
         return neyman.interval(
-            data, model, level, test_stat, calibration, seed=seed, n_toys=n_toys, poi_values=values, critical=learned,
-            nuisance=nuisance, executor=executor, source=source, fixed=dict(fix), checkpoint=checkpoint,
-            progress=interactive(),
+            data, model, level, test_stat, calibration, seed=seed, n_toys=n_toys, poi_values=values, critical=found,
+            nuisance=nuisance, statistic=statistic, executor=executor, source=source, fixed=dict(fix),
+            checkpoint=checkpoint, progress=interactive(),
         )  # fmt: skip
 
 
@@ -241,6 +316,7 @@ def interval(
 @click.option("--values", type=Values(), help="True values of the parameter of interest: LOW:HIGH:POINTS or a list.")
 @_level(0.68, "The confidence level.")
 @_construction_stat
+@_statistic
 @_calibration
 @click.option("--toys", "n_toys", metavar="N", type=click.IntRange(1), default=1000, show_default=True,
               help="How many toys are thrown at each truth.")  # fmt: skip
@@ -261,6 +337,7 @@ def coverage(
     values: list[float] | None,
     level: float,
     test_stat: str,
+    learned: Path | None,
     calibration: str,
     n_toys: int,
     critical: Path | None,
@@ -285,15 +362,16 @@ def coverage(
     points = [*truths, *({loaded.config.poi_name: value} for value in values or [])]
     if not points:
         raise click.UsageError("give the truths, by --truth or --values")
+    test_stat, statistic = _learned_statistic(learned, test_stat)
     with _executor(workers) as executor:
-        learned = _critical_values(
+        found = _critical_values(
             loaded, critical, calibration, test_stat, None, seed=seed, executor=executor, source=source,
             fixed=dict(fix), level=level,
         )  # fmt: skip
         result = neyman.coverage(
-            loaded, points, level, calibration, n_toys, seed, executor, test_stat=test_stat, critical=learned,
-            nuisance=nuisance, source=source, tolerance=tolerance, fixed=dict(fix), checkpoint=checkpoint,
-            progress=interactive(),
+            loaded, points, level, calibration, n_toys, seed, executor, test_stat=test_stat, critical=found,
+            nuisance=nuisance, statistic=statistic, source=source, tolerance=tolerance, fixed=dict(fix),
+            checkpoint=checkpoint, progress=interactive(),
         )  # fmt: skip
     emit(result.to_json(), output_file)
     click.echo(repr(result), err=True)
@@ -371,4 +449,4 @@ def toys(
         raise FailedFit("some toys have no valid fit: see the JSON")
 
 
-COMMANDS = (cls, upper_limit, interval, coverage, toys)
+COMMANDS = (train_statistic, cls, upper_limit, interval, coverage, toys)

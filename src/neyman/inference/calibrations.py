@@ -12,7 +12,18 @@ from neyman.inference.critical import CriticalValues
 from neyman.inference.ends import Point
 from neyman.inference.observed import Array, Observed
 from neyman.inference.statistics import asymptotic_critical, asymptotic_pvalue
-from neyman.inference.throws import BATCH, TIE, Settings, Store, Throw, counts_of, seed_of, statistics, throw_all
+from neyman.inference.throws import (
+    BATCH,
+    TIE,
+    Settings,
+    Store,
+    Throw,
+    certain_at_zero,
+    counts_of,
+    seed_of,
+    statistics,
+    throw_all,
+)
 
 __all__ = ["Asymptotics", "Learned", "OnToys", "batches_of"]
 
@@ -102,7 +113,7 @@ class OnToys:
 
     def _certain(self, point: Point) -> bool:
         sigma = math.sqrt(self._level * (1.0 - self._level) / point.toys)
-        return point.statistic <= TIE or abs(point.distance) > _CERTAIN * sigma
+        return certain_at_zero(self._observed.test_stat, point.statistic) or abs(point.distance) > _CERTAIN * sigma
 
     def _point(self, value: float, batches: int) -> Point:
         toys = np.sort(counts_of(self._store[_label(value, batch)] for batch in range(batches)))

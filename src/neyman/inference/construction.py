@@ -15,6 +15,7 @@ from neyman.exceptions import InvalidParameter
 from neyman.inference.calibrations import Asymptotics, Learned, OnToys, batches_of
 from neyman.inference.critical import CriticalValues, complaint
 from neyman.inference.ends import Point, extended, intervals_of, refined, settled, without_chance
+from neyman.inference.learned import LearnedStatistic, checked_statistic
 from neyman.inference.observed import Observed
 from neyman.inference.profile import Bounds, Start, crossing
 from neyman.inference.quantile import critical_values
@@ -59,6 +60,7 @@ def interval(
     poi_values: Any = None,
     critical: CriticalValues | None = None,
     nuisance: str = "profile",
+    statistic: LearnedStatistic | None = None,
     executor: Any = None,
     source: str = "simulation",
     init: Start | None = None,
@@ -84,7 +86,7 @@ def interval(
         model: the model.
         level: the confidence level.
         test_stat: ``"tmu_tilde"``, ``"tmu"`` (the best fit may be negative, where the POI's bounds allow it),
-            ``"qmu"`` and ``"qmu_tilde"`` for upper limits, or ``"q0"`` for lower ones.
+            ``"qmu"`` and ``"qmu_tilde"`` for upper limits, ``"q0"`` for lower ones, or ``"learned"`` for ``statistic``.
         calibration: where the critical values come from: ``"toys"``, ``"asymptotics"``, or ``"quantile"`` for learned
             ones, :func:`neyman.critical_values`.
         seed: fixes the toys; their number and the executor do not change them.
@@ -96,6 +98,8 @@ def interval(
             learned for these data.
         nuisance: with ``"quantile"``, ``"profile"``, or ``"worst"`` for the largest p-value over all nuisance
             parameters that the critical values were learned for.
+        statistic: with ``"learned"``, the statistic, from :func:`neyman.train_statistic`. Toys then take no fits, and
+            values outside its range are not tested.
         executor: any :class:`concurrent.futures.Executor`; default is this process.
         source: ``"simulation"`` for toys of simulated events, ``"model"`` for toys of the learned density.
         init: starting values, as for :func:`neyman.fit`.
@@ -120,15 +124,16 @@ def interval(
         >>> neyman.interval([5.0], model, level=0.9, calibration="asymptotics")
         90 % confidence interval on mu (tmu_tilde, asymptotics): [0, 6.63], best fit 2
     """
-    level, test_stat = checked_level(level), checked(test_stat)
+    level = checked_level(level)
     if calibration not in _PRECISION:
         raise InvalidParameter(f"calibration is {calibration!r}: it must be 'toys', 'quantile' or 'asymptotics'")
+    test_stat = checked_statistic(test_stat, statistic, model, calibration)
     n_toys = checked_number(_TOYS[calibration] if n_toys is None else n_toys, "the number of toys")
     if nuisance not in ("profile", "worst"):
         raise InvalidParameter(f"nuisance is {nuisance!r}: it must be 'profile' or 'worst'")
     if calibration != "quantile" and (critical is not None or nuisance != "profile"):
         raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")
-    observed = Observed(data, model, test_stat, init, bounds, fixed)
+    observed = Observed(data, model, test_stat, init, bounds, fixed, statistic)
     settings = observed.settings(source)
     if calibration == "quantile":
         if critical is None:
@@ -232,17 +237,17 @@ def _first_grid(
     best = observed.best
     if poi_values is not None:
         grid = _checked_grid(poi_values, observed)
+        if observed.learned is not None:
+            observed.learned.checked_values(grid)
         if grid.size < 2:
             raise InvalidParameter(f"an interval takes at least two tested values of {observed.name}")
         return grid.tolist(), (float(grid[0]), float(grid[-1]))
     if critical is not None:
         low, high = critical.box[critical.poi].tolist()
-        if not low - 1e-6 * (high - low) <= best <= high + 1e-6 * (high - low):
-            raise InvalidParameter(
-                f"the best fit is {observed.name} = {best:g}, outside ({low:g}, {high:g}), where critical values were "
-                "learned: learn them there"
-            )
-        best = float(np.clip(best, low, high))
+        best = _checked_best(best, low, high, observed.name, "where critical values were learned: learn them there")
+    if observed.learned is not None:
+        low, high = max(low, observed.learned.values[0]), min(high, observed.learned.values[1])
+        best = _checked_best(best, low, high, observed.name, "which the statistic was trained for: train it there")
     target = math.sqrt(scipy.stats.chi2.ppf(level, 1))
     sigma = math.sqrt(max(float(observed.profile.covariance[observed.poi, observed.poi]), 0.0)) or 0.1 * (high - low)
     ends = []
@@ -253,8 +258,16 @@ def _first_grid(
             end = crossing(lambda x: observed.ratio(x) ** 0.5, target, best, guess, bound)
         ends.append(float(np.clip(best + _REACH * (end - best), low, high)))
     grid = np.linspace(ends[0], ends[1], _POINTS)
-    extra = [low] if observed.test_stat.startswith("qmu") else [high] if observed.test_stat == "q0" else []
+    one_sided = observed.learned is not None and observed.learned.side == "upper"
+    extra = [low] if observed.test_stat.startswith("qmu") or one_sided else [high] if observed.test_stat == "q0" else []
     return np.unique([*grid, best, *extra]).tolist(), (low, high)
+
+
+def _checked_best(best: float, low: float, high: float, name: str, what: str) -> float:
+    margin = 1e-6 * (high - low)
+    if not low - margin <= best <= high + margin:
+        raise InvalidParameter(f"the best fit is {name} = {best:g}, outside ({low:g}, {high:g}), {what}")
+    return float(np.clip(best, low, high))
 
 
 def _doubts(observed: Observed, points: list[Point], level: float, critical: CriticalValues | None) -> str:

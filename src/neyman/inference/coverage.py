@@ -17,15 +17,17 @@ from neyman.drawing import draw
 from neyman.exceptions import InvalidParameter
 from neyman.inference.certificate import certificate
 from neyman.inference.critical import CriticalValues
+from neyman.inference.learned import LearnedStatistic, checked_statistic
 from neyman.inference.observed import poi_profile
 from neyman.inference.profile import Bounds, Profile, parameter_index
 from neyman.inference.quantile import critical_values
-from neyman.inference.statistics import asymptotic_critical, checked, is_bounded
+from neyman.inference.statistics import asymptotic_critical, is_bounded
 from neyman.inference.throws import (
     TIE,
     Settings,
     Store,
     Throw,
+    certain_at_zero,
     checked_level,
     checked_number,
     checked_source,
@@ -66,6 +68,7 @@ def coverage(
     n_calibration: int = 2000,
     critical: CriticalValues | None = None,
     nuisance: str = "profile",
+    statistic: LearnedStatistic | None = None,
     source: str = "simulation",
     tolerance: float = 0.0,
     bounds: Bounds | None = None,
@@ -94,6 +97,7 @@ def coverage(
         critical: with ``"quantile"``, critical values learned before. By default they are learned for the whole range
             of the POI, by :func:`neyman.critical_values`.
         nuisance: with ``"quantile"``, ``"profile"`` or ``"worst"``, as for :func:`neyman.interval`.
+        statistic: with ``test_stat="learned"``, the statistic, as for :func:`neyman.interval`.
         source: ``"simulation"`` for toys of simulated events, ``"model"`` for toys of the learned density.
         tolerance: how far below the level the coverage may be.
         bounds: bounds, as for :func:`neyman.fit`.
@@ -118,19 +122,25 @@ def coverage(
         >>> neyman.coverage(model, [{"mu": 4.0}], level=0.9, calibration="asymptotics", n_toys=200).passed
         True
     """
-    level, test_stat = checked_level(level), checked(test_stat)
+    level = checked_level(level)
     n_toys, n_calibration = checked_number(n_toys, "n_toys"), checked_number(n_calibration, "n_calibration")
     if calibration not in ("toys", "quantile", "asymptotics"):
         raise InvalidParameter(f"calibration is {calibration!r}: it must be 'toys', 'quantile' or 'asymptotics'")
+    test_stat = checked_statistic(test_stat, statistic, model, calibration)
     if calibration != "quantile" and (critical is not None or nuisance != "profile"):
         raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")
     profile = poi_profile([], model, None, bounds, fixed, bounded=False)  # for what the fits begin with
     held = {name: float(value) for name, value in (fixed or {}).items()}
     poi, name = int(model.config.poi_index), model.config.poi_name
     points = _truths(truths, model, profile, test_stat)
-    settings = Settings(poi, test_stat, checked_source(source), tuple(profile.bounds), held, name)
+    settings = Settings(poi, test_stat, checked_source(source), tuple(profile.bounds), held, name, statistic)
     label = [profile.names, settings.bounds, held, points, level, calibration, n_toys, n_calibration]
-    store = Store(checkpoint, [*label, seed, source, test_stat, model.config.suggested_init(), _BATCH])
+    label += [seed, source, test_stat, model.config.suggested_init(), _BATCH]
+    if statistic is not None:
+        label.append(statistic.digest())
+        for point in points:
+            statistic.checked_values(point[poi])
+    store = Store(checkpoint, label)
 
     if calibration == "quantile":
         if critical is None:
@@ -212,10 +222,11 @@ def _learned(fits: Array, critical: CriticalValues, level: float, nuisance: str)
 def _trial(model: Any, trial: _Trial) -> Array:
     """Return for each toy one where its interval holds the truth, zero where not, nan without a valid fit."""
     throw, settings = trial.throw, trial.throw.settings
+    if trial.critical is not None:
+        values = statistics(model, throw)
+        return np.where(np.isnan(values), np.nan, (values <= trial.critical + TIE).astype(np.float64))
     toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=settings.source)
     values, pars = fitted(model, toys, throw.pars, throw.value, settings)
-    if trial.critical is not None:
-        return np.where(np.isnan(values), np.nan, (values <= trial.critical + TIE).astype(np.float64))
     decisions = np.full(throw.n, np.nan)
     for i in np.flatnonzero(~np.isnan(values)):
         decisions[i] = _accepted(model, trial, pars[i], float(values[i]), seed_of(throw.seed, i))
@@ -224,7 +235,7 @@ def _trial(model: Any, trial: _Trial) -> Array:
 
 def _accepted(model: Any, trial: _Trial, pars: Array, observed: float, seed: int) -> bool:
     """Whether a toy accepts the truth: throw toys at its own conditional best fit until that is certain."""
-    if observed <= TIE:
+    if certain_at_zero(trial.throw.settings.test_stat, observed):
         return True
     above = total = 0
     size = min(_FIRST, trial.n_calibration)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyhf.infer.calculators import AsymptoticTestStatDistribution
 
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
+from neyman.inference.learned import LEARNED, LearnedStatistic, checked_statistic
 from neyman.inference.observed import poi_profile
 from neyman.inference.profile import Bounds, Profile, Start, crossing
 from neyman.inference.toylimits import ToyCls
@@ -51,6 +52,7 @@ def limit(
     source: str = "simulation",
     checkpoint: str | Path | None = None,
     progress: bool = False,
+    statistic: LearnedStatistic | None = None,
 ) -> LimitResult:
     r"""Set a CLs upper limit on the parameter of interest.
 
@@ -65,7 +67,8 @@ def limit(
         calctype: ``"asymptotics"`` or ``"toybased"``: then every tested value takes ``n_toys`` toys with signal and as
             many without, and the limits lie where CLs, straight in its logarithm between tested values, crosses the
             level. The limit at -2 sigma rests on one toy in a thousand: 20,000 toys give CLs there to a fifth.
-        test_stat: ``"qtilde"``, for which the best-fit POI is not below zero, or ``"q"``.
+        test_stat: ``"qtilde"``, for which the best-fit POI is not below zero, ``"q"``, or ``"learned"`` for
+            ``statistic``.
         values: the values of the POI at which the result gives CLs, shape ``(n,)``; default is a grid from zero to
             beyond the highest limit.
         init: starting values, as for :func:`neyman.fit`.
@@ -77,6 +80,8 @@ def limit(
         source: ``"simulation"`` for toys of simulated events, ``"model"`` for toys of the learned density.
         checkpoint: a file for the finished toys: the same call after an interruption goes on from it.
         progress: whether to show a progress bar.
+        statistic: with ``"learned"``, a statistic of ``neyman.train_statistic(..., side="upper")``, for which toys take
+            no fits.
 
     Raises:
         InvalidParameter: for an argument that cannot be, or a model without a POI.
@@ -96,7 +101,8 @@ def limit(
         raise InvalidParameter(f"calctype is {calctype!r}: it must be 'asymptotics' or 'toybased'")
     if not 0.0 < level < 1.0:
         raise InvalidParameter(f"level is {level}: it must lie between 0 and 1, as 0.05 for 95 %")
-    asymptotics = _Asymptotics(data, model, test_stat, init, bounds, fixed)
+    of_guesses = _checked_statistic(test_stat, statistic, model, calctype)
+    asymptotics = _Asymptotics(data, model, of_guesses, init, bounds, fixed)
     scan = None if values is None else _grid(values)
     sigma = asymptotics.sigma()
     expected = np.array(
@@ -116,7 +122,9 @@ def limit(
         scan = np.linspace(0.0, end if asymptotics.end is None else min(end, asymptotics.end), _POINTS)
         scan = np.unique(np.concatenate([scan, [observed], expected]))
     if calctype == "toybased":
-        toys = ToyCls(data, model, test_stat, n_toys, seed, executor, source, init, bounds, fixed, checkpoint, progress)
+        toys = ToyCls(
+            data, model, test_stat, n_toys, seed, executor, source, init, bounds, fixed, checkpoint, progress, statistic
+        )
         return toys.limit(level, np.array([observed, *expected]), None if values is None else scan)
     return LimitResult(
         name=asymptotics.name,
@@ -144,6 +152,7 @@ def cls(
     executor: Any = None,
     source: str = "simulation",
     progress: bool = False,
+    statistic: LearnedStatistic | None = None,
 ) -> ClsResult:
     """Return the CLs of one value of the parameter of interest, with the expected band.
 
@@ -154,7 +163,7 @@ def cls(
         value: the tested value.
         data: the flat data vector, shape ``(N,)``.
         model: the model.
-        test_stat: ``"qtilde"`` or ``"q"``.
+        test_stat: ``"qtilde"``, ``"q"`` or ``"learned"``.
         init: starting values, as for :func:`neyman.fit`.
         bounds: bounds, as for :func:`neyman.fit`.
         fixed: parameters held at a value, as for :func:`neyman.fit`.
@@ -164,6 +173,8 @@ def cls(
         executor: any :class:`concurrent.futures.Executor`; default is this process.
         source: ``"simulation"`` or ``"model"``, as for :func:`limit`.
         progress: whether to show a progress bar.
+        statistic: with ``"learned"``, a statistic of ``neyman.train_statistic(..., side="upper")``, for which toys take
+            no fits.
 
     Raises:
         InvalidParameter: for an argument that cannot be, or a model without a POI.
@@ -182,8 +193,11 @@ def cls(
     tested = float(_grid([value])[0])
     if calctype not in ("asymptotics", "toybased"):
         raise InvalidParameter(f"calctype is {calctype!r}: it must be 'asymptotics' or 'toybased'")
+    _checked_statistic(test_stat, statistic, model, calctype)
     if calctype == "toybased":
-        toys = ToyCls(data, model, test_stat, n_toys, seed, executor, source, init, bounds, fixed, None, progress)
+        toys = ToyCls(
+            data, model, test_stat, n_toys, seed, executor, source, init, bounds, fixed, None, progress, statistic
+        )
         return toys.cls(tested)
     asymptotics = _Asymptotics(data, model, test_stat, init, bounds, fixed)
     return ClsResult(
@@ -286,6 +300,16 @@ class _Asymptotics:
             profile = poi_profile(data, model, init, wider, self._fixed, bounded=self._bounded)
         name = model.config.poi_name
         raise FailedFit(f"the best-fit {name} is beyond {high:g}: does the signal's rate grow with it?")
+
+
+def _checked_statistic(test_stat: str, statistic: LearnedStatistic | None, model: Any, calctype: str) -> str:
+    """Return the test statistic by whose asymptotic limits a search begins."""
+    if statistic is None and test_stat != LEARNED:
+        return test_stat  # which is checked where it is used
+    checked_statistic(test_stat, statistic, model, "toys" if calctype == "toybased" else calctype)
+    if statistic is not None and statistic.side != "upper":
+        raise InvalidParameter("an upper limit takes a one-sided statistic: train it with side='upper'")
+    return "qtilde"
 
 
 def _cls(statistic: float | Array, root_asimov: float) -> Array:

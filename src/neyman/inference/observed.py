@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
+from neyman.inference.learned import LearnedStatistic
 from neyman.inference.profile import Bounds, Profile, Start
 from neyman.inference.statistics import is_bounded, statistic
 from neyman.inference.throws import Settings, checked_source
@@ -71,6 +72,7 @@ class Observed:
         init: starting values.
         bounds: bounds.
         fixed: parameters held at a value.
+        learned: the learned test statistic, if it is that.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Observed:
         init: Start | None,
         bounds: Bounds | None,
         fixed: Mapping[str, float] | None,
+        learned: LearnedStatistic | None = None,
     ) -> None:
         self.model, self.test_stat = model, test_stat
         self.fixed = {name: float(value) for name, value in (fixed or {}).items()}
@@ -88,6 +91,8 @@ class Observed:
         self.poi, self.name = int(model.config.poi_index), str(model.config.poi_name)
         self.bounds = self.profile.bounds[self.poi]
         self._asimov: Profile | None = None
+        self.learned = learned
+        self._features = None if learned is None else learned.with_model(model).features(data)[None]
 
     @property
     def best(self) -> float:
@@ -105,6 +110,8 @@ class Observed:
     def statistic(self, value: float) -> float:
         """Return the test statistic."""
         self.ratio(value)  # which may find a better maximum
+        if self.learned is not None and self._features is not None:
+            return float(self.learned.of_features(self._features, value)[0])
         _, minimum = self.profile.best
         _, conditional = self.profile.at({self.poi: value})
         return float(statistic(self.test_stat, value, self.best, minimum, conditional))
@@ -124,8 +131,9 @@ class Observed:
     def settings(self, source: str) -> Settings:
         """Return how toys are to be thrown and fitted."""
         bounds = tuple(self.profile.bounds)
-        return Settings(self.poi, self.test_stat, checked_source(source), bounds, self.fixed, self.name)
+        return Settings(self.poi, self.test_stat, checked_source(source), bounds, self.fixed, self.name, self.learned)
 
     def label(self) -> list[Any]:
         """Return what tells this model and these data from others."""
-        return [self.profile.names, self.profile.bounds, self.fixed, self.profile.best]
+        label = [self.profile.names, self.profile.bounds, self.fixed, self.profile.best]
+        return label if self.learned is None else [*label, self.learned.digest()]

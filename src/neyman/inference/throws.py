@@ -20,6 +20,7 @@ from neyman.drawing import draw
 from neyman.exceptions import FailedFit, InvalidParameter, NeymanError
 from neyman.executors import run
 from neyman.files import replacing
+from neyman.inference.learned import LEARNED, LearnedStatistic
 from neyman.inference.statistics import is_bounded, statistic
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Settings",
     "Store",
     "Throw",
+    "certain_at_zero",
     "checked_level",
     "checked_number",
     "checked_source",
@@ -63,6 +65,7 @@ class Settings:
         bounds: of every parameter, in the fits, shape ``(P, 2)``.
         fixed: parameters held at a value, by name; without the parameter of interest.
         name: of the parameter of interest.
+        learned: the learned test statistic, which takes no fits.
     """
 
     poi: int
@@ -71,6 +74,7 @@ class Settings:
     bounds: tuple[tuple[float, float], ...]
     fixed: Mapping[str, float]
     name: str
+    learned: LearnedStatistic | None = None
 
     def bounds_of_best(self) -> list[tuple[float, float]]:
         """Return the bounds of the fits with the parameter of interest free."""
@@ -103,6 +107,8 @@ def statistics(model: Any, throw: Throw) -> Array:
     """Return the test statistic of a batch of toys, nan where a fit was not valid, shape ``(n,)``."""
     settings = throw.settings
     toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=settings.source)
+    if settings.learned is not None:
+        return settings.learned.evaluate(toys, throw.value)
     return fitted(model, toys, throw.pars, throw.value, settings)[0]
 
 
@@ -125,13 +131,21 @@ def fitted(model: Any, toys: Any, pars: Array, value: float, settings: Settings)
     start = np.clip(pars, *np.array(bounds).T)
     for name, held in settings.fixed.items():
         start[list(model.config.par_names).index(name)] = held
-    best = fit_batch(model, toys, init=start, bounds=bounds, fixed=dict(settings.fixed))
-    start[settings.poi] = value
+    at_value = start.copy()
+    at_value[settings.poi] = value
     there = fit_batch(
-        model, toys, init=start, bounds=list(settings.bounds), fixed={**settings.fixed, settings.name: value}
+        model, toys, init=at_value, bounds=list(settings.bounds), fixed={**settings.fixed, settings.name: value}
     )
+    if settings.learned is not None:
+        return np.where(there.valid, settings.learned.evaluate(toys, value), np.nan), there.pars
+    best = fit_batch(model, toys, init=start, bounds=bounds, fixed=dict(settings.fixed))
     t = statistic(settings.test_stat, value, best.pars[:, settings.poi], best.twice_nll, there.twice_nll)
     return np.where(best.valid & there.valid & np.isfinite(t), t, np.nan), there.pars
+
+
+def certain_at_zero(test_stat: str, value: float) -> bool:
+    """Whether no toy can be below an observed statistic, as none is below zero if it is a likelihood ratio."""
+    return test_stat != LEARNED and value <= TIE
 
 
 def seed_of(seed: int, *labels: float) -> int:

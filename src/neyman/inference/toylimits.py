@@ -12,6 +12,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
+from neyman.inference.learned import LEARNED, LearnedStatistic
 from neyman.inference.observed import Observed
 from neyman.inference.profile import Bounds, Start
 from neyman.inference.throws import BATCH, TIE, Store, Throw, checked_number, counts_of, seed_of, statistics, throw_all
@@ -26,7 +27,7 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
-_STATISTICS = {"qtilde": "qmu_tilde", "q": "qmu"}
+_STATISTICS = {"qtilde": "qmu_tilde", "q": "qmu", LEARNED: LEARNED}
 _QUANTILES = scipy.stats.norm.cdf([-2.0, -1.0, 0.0, 1.0, 2.0])
 _POINTS = 9  # of the first scan
 _ROUNDS = 3  # of tested values added at the crossings found so far
@@ -43,7 +44,7 @@ class ToyCls:
     Args:
         data: the flat data vector.
         model: the model.
-        test_stat: ``"qtilde"`` or ``"q"``.
+        test_stat: ``"qtilde"``, ``"q"`` or ``"learned"``.
         n_toys: of each hypothesis.
         seed: fixes the toys.
         executor: any :class:`concurrent.futures.Executor`, or ``None``.
@@ -53,6 +54,7 @@ class ToyCls:
         fixed: parameters held at a value.
         checkpoint: a file for the finished toys, or ``None``.
         progress: whether to show a progress bar.
+        statistic: the learned statistic, for ``"learned"``.
     """
 
     def __init__(
@@ -69,11 +71,12 @@ class ToyCls:
         fixed: Mapping[str, float] | None,
         checkpoint: str | Path | None,
         progress: bool,
+        statistic: LearnedStatistic | None = None,
     ) -> None:
         if test_stat not in _STATISTICS:
             raise Unsupported(f"test_stat {test_stat!r} sets no upper limit: use 'qtilde' or 'q', or neyman.interval")
         self._n_toys = checked_number(n_toys, "the number of toys")
-        self._observed = Observed(data, model, _STATISTICS[test_stat], init, bounds, fixed)
+        self._observed = Observed(data, model, _STATISTICS[test_stat], init, bounds, fixed, statistic)
         self._settings = self._observed.settings(source)
         self._seed, self._executor, self._progress = seed, executor, progress
         label = [self._observed.label(), test_stat, n_toys, seed, source, BATCH]
@@ -96,6 +99,8 @@ class ToyCls:
             values: the values to begin with; default is a grid beyond the highest guess.
         """
         high = self._observed.bounds[1]
+        if self._observed.learned is not None:
+            high = min(high, self._observed.learned.values[1])
         scan = np.linspace(0.0, 1.3 * float(guesses.max()), _POINTS) if values is None else values
         scan = np.unique(np.minimum(scan, high))
         curves = self._curves(scan)
