@@ -173,8 +173,9 @@ def calibration(
 
     The true ones and the candidates are drawn alike, about a common centre, so that
     :math:`p_j = \mathrm{softmax}_j s(D, \theta_j)` is exact if the ratio is (arXiv:2210.06170). Beside the curve, the
-    slope is the :math:`\beta` at which :math:`\mathrm{softmax}_j \beta s(D, \theta_j)` is most likely, and the bias is
-    how far the mean parameter of the candidates is from the true one, over its standard deviation.
+    slope is the :math:`\beta` at which :math:`\mathrm{softmax}_j \beta s(D, \theta_j)` is most likely, and the bias the
+    :math:`b` at which :math:`\mathrm{softmax}_j (s(D, \theta_j) - b \theta_j / \sigma)` is, with :math:`\sigma` the
+    standard deviation that the network gives the parameter: how far it is off.
 
     Args:
         channel: the channel.
@@ -188,9 +189,10 @@ def calibration(
     """
     rng, p = source.rng, len(channel.low)
     centre = rng.random((n, p))
+    root = scale.root(centre)
     everywhere = rng.random(n) < _UNIFORM
     reach = np.exp(rng.uniform(np.log(_REACH[0]), np.log(_REACH[1]), n))
-    steps = rng.normal(size=(n, _CANDIDATES, p)) @ (reach[:, None, None] * scale.root(centre)).transpose(0, 2, 1)
+    steps = rng.normal(size=(n, _CANDIDATES, p)) @ (reach[:, None, None] * root).transpose(0, 2, 1)
     unit = np.where(everywhere[:, None, None], rng.random((n, _CANDIDATES, p)), centre[:, None] + steps)
     candidates = scale.point(unit)
     sums, _ = source.draw(np.ascontiguousarray(candidates[:, 0]))
@@ -199,7 +201,8 @@ def calibration(
     member = np.zeros(scores.shape, dtype=bool)
     member[:, 0] = True
     curve = calibration_curve(probabilities.ravel(), member.ravel(), np.ones(member.size), bins=15)
-    values = candidates[:, :, axis]
+    sigma = np.sqrt((root[:, axis] ** 2).sum(axis=1)) * max(channel.high[axis] - channel.low[axis], 1e-300)
+    values = candidates[:, :, axis] / sigma[:, None]
     place = np.floor(centre[:, axis] * SLICES)
     regions = [("", np.ones(n, dtype=bool))]
     regions += [(str(k), (place == k) & ~everywhere) for k in range(SLICES)]
@@ -208,7 +211,7 @@ def calibration(
     for name, own in regions:
         low, high = (edges[int(name)], edges[int(name) + 1]) if name else (np.nan, np.nan)
         slope, slope_error = _slope(scores[own])
-        bias, bias_error = _bias(probabilities[own], values[own])
+        bias, bias_error = _bias(probabilities[own & ~everywhere], values[own & ~everywhere])
         entries.append(
             {
                 "low": float(low), "high": float(high), "datasets": int(own.sum()), "slope": slope,
@@ -241,11 +244,13 @@ def _slope(scores: Array) -> tuple[float, float]:
 
 
 def _bias(p: Array, values: Array) -> tuple[float, float]:
-    """Return the mean of ``(learned - true)`` over the mean learned standard deviation, and its error."""
+    """Return how far learned values are above the true ones, the first, given in standard deviations; and its error.
+
+    That is, to first order, how steep a slope added to the scores makes the true ones most likely.
+    """
     mean = (p * values).sum(axis=1)
-    variance = (p * (values - mean[:, None]) ** 2).sum(axis=1)
-    total = max(float(np.sqrt(variance).sum()), 1e-300)
-    return float((mean - values[:, 0]).sum() / total), float(np.sqrt(variance.sum()) / total)
+    information = max(float((p * (values - mean[:, None]) ** 2).sum()), 1e-300)
+    return float((mean - values[:, 0]).sum() / information), information**-0.5
 
 
 def closure(channel: SetChannel, source: _Source, scale: _Scale, axis: int, n: int) -> tuple[dict[str, Any], ...]:
@@ -314,7 +319,7 @@ def _closed(names: Sequence[str], ends: tuple[str, str], statistics: Array, rati
     cells: list[dict[str, Any]] = []
     offset, error, overlap = _offset(ratio)
     weights = [_normalised(ratio[0]), _normalised(-ratio[1])]
-    shifts, errors = [], []
+    compared, shifts, errors = [], [], []
     for k, name in enumerate(names):
         there = np.isfinite(statistics[:, :, k])
         if there.sum(axis=1).min() < 2:
@@ -324,6 +329,7 @@ def _closed(names: Sequence[str], ends: tuple[str, str], statistics: Array, rati
         if spread <= 1e-9 * max(abs(float(x[0].mean())), 1e-300):  # it does not vary: nothing to compare
             continue
         moments = [_mean(values, overlap[end, there[end]]) for end, values in enumerate(x)]
+        compared.append(name)
         shifts.append((moments[0][0] - moments[1][0]) / spread)
         errors.append(float(np.sqrt(moments[0][1] + moments[1][1])) / spread)
         columns = [(values[:, None].astype(np.float32), np.ones(len(values))) for values in x]
@@ -335,6 +341,7 @@ def _closed(names: Sequence[str], ends: tuple[str, str], statistics: Array, rati
         "effective": float(min(effective_events(one) for one in weights)),
         "offset": offset,
         "offset_error": error,
+        "statistics": compared,
         "shifts": shifts,
         "shift_errors": errors,
         "cells": cells,

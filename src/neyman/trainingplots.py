@@ -182,7 +182,8 @@ def _of_datasets(report: SetReport) -> Figure:
     parts = list(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
     top = parts.pop(0)
     grid = top.add_gridspec(2, 3, height_ratios=(3, 1))
-    _stages(top.add_subplot(grid[:, 0]), report)
+    if report.stages:
+        _stages(top.add_subplot(grid[:, 0]), report)
     if report.curve:
         curve = top.add_subplot(grid[0, 1])
         _calibration(curve, top.add_subplot(grid[1, 1], sharex=curve), {"calibration": {"candidates": report.curve}})

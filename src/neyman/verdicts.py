@@ -66,8 +66,8 @@ def _calibration(axis: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
             whole = np.array([not np.isfinite(_number(entry["low"])) for entry in entries])
             if not bad.any():
                 continue
-            if bad[whole].any():  # then a slice need not show it alone
-                bad |= excess > tolerance
+            if bad[whole].any():  # then a slice need not show it all alone
+                bad |= excess > np.maximum(tolerance, 2.0 * errors)
             slices = [entry for entry, wrong, total in zip(entries, bad, whole, strict=True) if wrong and not total]
             some = 0 < len(slices) < np.count_nonzero(~whole)
             found.append(f"{what} {f'at {_where(axis, slices)}' if some else 'everywhere'}")
@@ -75,20 +75,31 @@ def _calibration(axis: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _closure(axis: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say where reweighted datasets do not look like those that they should."""
-    bad = sorted(_number(entry["at"]) + 0.0 for entry in entries if _open(entry))
-    return [f"wrong in reweighting near {axis} = {', '.join(f'{value:.3g}' for value in bad)}"] if bad else []
+    """Say where reweighted datasets do not look like those that they should, and in what.
+
+    A network that does not see something of the events may be well calibrated for what it does see; yet datasets that
+    are reweighted by it then have a wrong distribution of what it does not see.
+    """
+    places: dict[str, list[float]] = {}
+    for entry in entries:
+        if wrong := _open(entry):
+            places.setdefault(wrong, []).append(_number(entry["at"]) + 0.0)
+    return [
+        f"{wrong} near {axis} = {', '.join(f'{value:.3g}' for value in sorted(at))}" for wrong, at in places.items()
+    ]
 
 
-def _open(entry: Mapping[str, Any]) -> bool:
-    shifts, errors = (np.asarray(entry[key], dtype=np.float64) for key in ("shifts", "shift_errors"))
+def _open(entry: Mapping[str, Any]) -> str:
+    """Say what is wrong in one closure, or nothing."""
     offset, error = _number(entry["offset"]), _number(entry["offset_error"])
+    if abs(offset) > max(_OFFSET, _SIGNIFICANT * error):
+        return "wrong in weight"
+    shifts, errors = (np.abs(np.asarray(entry[key], dtype=np.float64)) for key in ("shifts", "shift_errors"))
+    bad = (shifts > _SHIFT) & (shifts > _SIGNIFICANT * errors)
+    if bad.any():
+        return f"wrong about or blind to the {entry['statistics'][int(np.argmax(np.where(bad, shifts, 0.0)))]}"
     chi2, bins = chi_squared(entry["cells"])
-    return (
-        bool(np.any((np.abs(shifts) > _SHIFT) & (np.abs(shifts) > _SIGNIFICANT * errors)))
-        or abs(offset) > max(_OFFSET, _SIGNIFICANT * error)
-        or (entry["effective"] > _FEWEST and chi2 > _BINNED * bins)
-    )
+    return "wrong in distributions" if entry["effective"] > _FEWEST and chi2 > _BINNED * bins else ""
 
 
 def _asymptotic(regions: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -81,8 +81,8 @@ class SetReport(Result):
         closure: for each pair of points ``here`` and ``there``: datasets from here, reweighted by the learned ratio,
             should be those from there, and the other way round. How many ``datasets``, the smaller ``effective``
             number after reweighting, the ``offset``, the logarithm of the mean weight, which should be zero, ``shifts``
-            of the means of summary statistics in standard deviations, each with its ``..._error``, and ``cells`` with
-            the distributions of these statistics, as ``reweighting`` in :class:`TrainingReport`.
+            of the means of summary ``statistics`` in standard deviations, each with its ``..._error``, and ``cells``
+            with the distributions of these statistics, as ``reweighting`` in :class:`TrainingReport`.
         poi: the parameter of interest, empty if there is none.
         truths: of datasets thrown over the parameters' bounds, the true parameter of interest (``truth``), its
             ``bestfit``, the ``statistic`` :math:`t` at the truth, and their ``number`` of events.
@@ -122,8 +122,10 @@ class SetReport(Result):
             rows.append(("calibration", where, f"slope {_pair(one, 'slope')}, bias {_pair(one, 'bias')} sigma"))
         for pair in self.closure:
             chi2, bins = chi_squared(pair["cells"])
-            shift = max(map(abs, pair["shifts"]), default=0.0)
-            found = f"chi2/bins {chi2:.0f}/{bins}, largest shift {shift:.2f}, offset {_pair(pair, 'offset')}, "
+            shifts = [(abs(s), name) for s, name in zip(pair["shifts"], pair["statistics"], strict=True)]
+            shift, name = max(shifts, default=(0.0, "none"))
+            found = f"chi2/bins {chi2:.0f}/{bins}, largest shift {shift:.2f} sigma of {name}, "
+            found += f"offset {_pair(pair, 'offset')}, "
             found += f"{pair['effective']:.0f} effective of {pair['datasets'] // 2:.0f} datasets"
             rows.append(("closure", f"{pair['here']} and {pair['there']}", found))
         for one in self.regions:
