@@ -78,7 +78,7 @@ class SetOptions:
 
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "event": {"width": 32, "steps": 4000},
+    "event": {"width": 32, "steps": 4000, "networks": 1},
     "deepset": {},
     "transformer": {"width": 32},
 }
