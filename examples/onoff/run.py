@@ -138,6 +138,22 @@ def measure(seed: int, events: int, toys: int) -> dict[str, Any]:
     return {"seed": seed, "training_seconds": seconds, "points": points}
 
 
+def measure_network(kind: str, seed: int, toys: int, folder: Path) -> dict[str, Any]:
+    """Train a network of whole datasets, or read it from the folder, and compare it at every point."""
+    path, start = folder / f"{kind}-{seed}.neyman", time.perf_counter()
+    if path.exists():
+        model = neyman.Model.load(path)
+    else:
+        model = neyman.train(exact.SIMULATOR, kind, seed=seed)
+        model.save(path)
+    seconds = time.perf_counter() - start
+    points = [
+        {"mu": mu, "nu": nu, **compare(model, toys_at((mu, nu), toys, [seed, number]), mu, "events")}
+        for number, (mu, nu) in enumerate(exact.POINTS)
+    ]
+    return {"network": kind, "seed": seed, "training_seconds": seconds, "points": points}
+
+
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """Return the means over the trainings as text, with the range of the width ratio and the r.m.s. of the bias."""
     lines = [" mu   nu   width ratio        smallest  largest   r.m.s. of t   bias    scatter   t <= 1 [%]  exact [%]"]
@@ -213,6 +229,12 @@ def main() -> None:
     comparing.add_argument("--toys", type=int, default=500, help="exact toys at every point and for each seed")
     comparing.add_argument("--events", type=int, default=100_000, help="simulated events of each sample")
     comparing.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
+    whole = commands.add_parser("networks", help="networks of whole datasets against the exact likelihood")
+    whole.add_argument("--network", nargs="+", default=["deepset", "transformer", "event"], help="their kinds")
+    whole.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings")
+    whole.add_argument("--toys", type=int, default=500, help="exact toys at every point and for each seed")
+    whole.add_argument("--folder", type=Path, default=Path(), help="where model files are kept, and used again")
+    whole.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
     covering = commands.add_parser("coverage", help="coverage of the mixture's intervals at every point")
     covering.add_argument("--toys", type=int, default=1000, help="toys at every point")
     covering.add_argument("--datasets", type=int, default=20_000, help="datasets of other events at every point")
@@ -226,9 +248,14 @@ def main() -> None:
     single = commands.add_parser("undertrained", help="networks with a single step of training")
     single.add_argument("--toys", type=int, default=2000, help="exact datasets at each truth")
     arguments = parser.parse_args()
-    {"compare": _compare, "coverage": _coverage, "bad": _bad, "undertrained": _undertrained}[arguments.command](
-        arguments
-    )
+    run = {
+        "compare": _compare,
+        "networks": _networks,
+        "coverage": _coverage,
+        "bad": _bad,
+        "undertrained": _undertrained,
+    }
+    run[arguments.command](arguments)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -237,6 +264,16 @@ def _compare(arguments: argparse.Namespace) -> None:
         runs.append(measure(seed, arguments.events, arguments.toys))
         print(f"seed {seed}: trained in {runs[-1]['training_seconds']:.0f} s", file=sys.stderr)
     print(table(runs))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(runs, indent=1))
+
+
+def _networks(arguments: argparse.Namespace) -> None:
+    runs = []
+    for kind in arguments.network:
+        mine = [measure_network(kind, seed, arguments.toys, arguments.folder) for seed in arguments.seeds]
+        print(f"{kind}\n{table(mine)}", flush=True)
+        runs += mine
     if arguments.output:
         arguments.output.write_text(json.dumps(runs, indent=1))
 
