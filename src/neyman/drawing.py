@@ -154,9 +154,9 @@ def draw_each(points: NDArray[np.float64], model: Model, seed: int | np.random.S
         >>> channel = {"name": "CR", "samples": [{"name": "background", "data": [50.0, 60.0], "modifiers": [
         ...     {"name": "mu", "type": "normfactor", "data": None}]}]}
         >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
-        >>> draw_each(np.array([[0.0], [2.0]]), model).main.round(-1)
-        array([[  0.,   0.],
-               [100., 120.]])
+        >>> toys = draw_each(np.repeat([[0.0], [2.0]], 10_000, axis=0), model)
+        >>> toys.main[0], toys.main[10_000:].mean(axis=0).round(-1)
+        (array([0., 0.]), array([100., 120.]))
     """
     rng = np.random.default_rng(seed)
     size = model.batch_rates.size

@@ -79,7 +79,14 @@ def train_statistic(
 
     By default the distances are 0.5 to 5 standard deviations of the parameter of interest, uniform in the logarithm,
     as learned first for each dataset: the statistic is then the same function of the distance in standard deviations
-    however well a dataset determines it.
+    however well a dataset determines it. Beside a bound, beyond which there are no alternatives, it favours those on
+    the other side: intervals there may have other ends than those of the profile likelihood ratio, and cover as well.
+
+    For the deep set of a signal over a background of unknown rate (arXiv:2306.12584) it orders toys at the truth as the
+    exact profile likelihood ratio with a rank correlation of 0.96 at (mu, nu) = (5, 1) and 0.95 at (2, 0.6), where the
+    exact form of the ratio above has 0.97; 68 % intervals are 2.3 +- 0.7 % longer and 0.9 +- 0.6 % shorter (24 and 25
+    datasets), and cover 69.8 +- 2.1 and 66.0 +- 2.1 % of 500 toys. Toys are thrown and evaluated 3.6 and 4.5 times
+    faster than they are thrown and fitted.
 
     Args:
         model: the model. The simulator must be at hand where it was trained on one.
