@@ -3,7 +3,8 @@
 ``python run.py compare`` trains on new ntuples for every seed, and fits exact toys with the learned and the exact
 likelihood. ``python run.py coverage`` measures how often the intervals from toys and by the asymptotic formulas hold
 the truth. ``python run.py bad`` does so for a network that was trained badly on purpose, and
-``python run.py undertrained`` shows what toys need for that. :func:`compare` takes any model whose learned channel has
+``python run.py undertrained`` shows what toys need for that. ``python run.py networks`` compares networks of whole
+datasets, trained on the simulator of ``exact.py``, in the same way. :func:`compare` takes any model whose learned channel has
 the one feature.
 """
 
@@ -30,6 +31,16 @@ from neyman import plot
 from neyman.inference.profile import Profile
 
 HERE = Path(__file__).parent
+
+SIMULATOR = neyman.Simulator(
+    exact.sample,
+    [
+        {"name": name, "inits": [1.0], "bounds": [list(bounds)]}
+        for name, bounds in zip(("mu", "nu"), exact.BOUNDS, strict=True)
+    ],
+    poi="mu",
+    features=["x"],
+)
 
 Array = NDArray[np.float64]
 
@@ -144,7 +155,7 @@ def measure_network(kind: str, seed: int, toys: int, folder: Path) -> dict[str, 
     if path.exists():
         model = neyman.Model.load(path)
     else:
-        model = neyman.train(exact.SIMULATOR, kind, seed=seed)
+        model = neyman.train(SIMULATOR, kind, seed=seed)
         model.save(path)
     seconds = time.perf_counter() - start
     points = [
