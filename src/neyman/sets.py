@@ -303,13 +303,22 @@ class SetChannel:
                 f"{self.high[k]:g}), which the network was trained for: keep within, or train with wider bounds"
             )
 
+    def point(self, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the network's own parameters, shape ``(P,)``; the arguments are those of :meth:`log_ratio`.
+
+        Raises:
+            InvalidParameter: outside the range that the network was trained for.
+        """
+        fractions = rates[:-1] / rates.sum() if len(rates) else np.empty(0)
+        point: NDArray[np.float64] = np.concatenate([fractions, pars[self._first]])
+        self._check(point[None])
+        return point
+
     def tilts(
         self, events: Events, rates: NDArray[np.float64], pars: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the scores, shape ``(P,)``, and how the weight of each event changes them, shape ``(P, N)``."""
-        fractions = rates[:-1] / rates.sum() if len(rates) else np.empty(0)
-        point = np.concatenate([fractions, pars[self._first]])
-        self._check(point[None])
+        point = self.point(rates, pars)
         theta = torch.from_numpy(point).requires_grad_()
         weights = torch.from_numpy(events.weights.copy()).requires_grad_()
         with torch.enable_grad():
