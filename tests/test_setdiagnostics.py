@@ -78,7 +78,7 @@ def steep() -> SetReport:
 @pytest.fixture(scope="module")
 def trained() -> neyman.Model:
     torch.set_num_threads(1)
-    options = {"kind": "deepset", "datasets": 6400, "steps": 100, "head_steps": 200}
+    options = {"kind": "deepset", "datasets": 6400, "steps": 100, "head_steps": 200, "networks": 1}
     return neyman.train(SIMULATOR, options, seed=1, device="cpu", workers=1)
 
 
@@ -262,7 +262,7 @@ def test_a_document_with_a_dataset_wide_channel_is_trained_examined_inspected_an
     report = neyman.Model.load(model).report[-1]
     assert isinstance(report, SetReport)
     assert report.verdict in trained.stderr
-    assert report.axis == "fraction of signal"
+    assert report.axis == "share of signal"
     assert {region["name"] for region in report.regions} == {"mu", "number of events"}
     assert report.verdict in runner.invoke(main, ["inspect", str(model)]).stdout
     assert runner.invoke(main, ["plot", str(model), "-o", str(figure)]).exit_code == 0

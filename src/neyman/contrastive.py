@@ -171,14 +171,21 @@ def train_set(
 
 def _at_once(members: Sequence[_Training]) -> list[_Member]:
     """Train each network on a core of its own: so small ones gain more than by sharing several."""
+    stop = threading.Event()
 
     def run(member: _Training) -> _Member:
         torch.set_num_threads(1)
+        member.stop = stop
         return member.run()
 
-    threads = torch.get_num_threads()
-    with concurrent.futures.ThreadPoolExecutor(min(len(members), max(threads, 1))) as executor:
-        return list(executor.map(run, members))
+    with concurrent.futures.ThreadPoolExecutor(min(len(members), torch.get_num_threads())) as executor:
+        futures = [executor.submit(run, member) for member in members]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()  # the first error there is
+        finally:
+            stop.set()  # after an error or control-C the others end with their next step
+    return [future.result() for future in futures]
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +229,7 @@ class _Training:
         self.numbers = self.offsets.diff()
         self.low, self.high = torch.from_numpy(low), torch.from_numpy(high)
         self.history: list[dict[str, Any]] = []
+        self.stop = threading.Event()
         with _initialised(seed):
             self.encoder = encoder_of(kind, datasets.features, options).to(self.device)
 
@@ -400,9 +408,12 @@ class _Training:
                 if state.step % every == 0 or state.step == steps:
                     state.validate(loss, held_out.to(self.device))
                     bar.set_postfix(loss=f"{state.validation[-1]:.5f}")
-                if file is not None and time.perf_counter() - saved > _SECONDS_KEPT:
+                stopped = self.stop.is_set()
+                if file is not None and (stopped or time.perf_counter() - saved > _SECONDS_KEPT):
                     save_checkpoint(state.dump(), file)
                     saved = time.perf_counter()
+                if stopped:
+                    raise concurrent.futures.CancelledError
         if file is not None:
             save_checkpoint(state.dump(), file)
         state.finish()

@@ -191,10 +191,13 @@ def _unpack_set(entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays:
         module.load_state_dict(values)
         module.eval().requires_grad_(False)
     source = None if entry["source"] is None else _unpack_mixture(entry["source"], weights, arrays)
-    return SetChannel(
-        name, entry["kind"], entry["features"], low, high, encoder, head, tuple(entry["numbers"]), source,
-        entry["parameters"],
-    )  # fmt: skip
+    fewest, most = map(float, entry["numbers"])
+    channel = SetChannel(
+        name, entry["kind"], entry["features"], low, high, encoder, head, (fewest, most), source, entry["parameters"]
+    )
+    if len(channel.names) != len(low) or any(len(channel.features) != len(one.scaler.centre) for one in encoders):
+        raise ValueError(f"channel {name} has other parameters or features than its network")
+    return channel
 
 
 def _encoder_shape(encoder: Any) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from neyman.channels import MixtureChannel, MixtureSummary, interpolation
 from neyman.ensemble import Events
@@ -23,7 +24,10 @@ def __dir__() -> list[str]:
 
 
 _TILTS = 30
-_BOUNDING = 256  # events whose largest shape effect bounds that of all
+_KEPT = 4  # Asimov ensembles
+_PRECISION = 1e-8  # of scores, relative to their standard deviation
+_AT_BOUND = 1e-9  # of a range
+_ANCHORS = 1000  # toys near which others are bent
 _ROUNDS = 200
 
 
@@ -88,26 +92,51 @@ class SetAsimov:
         self._channel, self._events = channel, events
         source = channel.simulation()
         self._pool = AsimovPool(source, events) if isinstance(source, MixtureChannel) else None
+        self._known: dict[bytes, Events] = {}
 
     def weighted(self, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> Events:
-        """Return the Asimov events; the arguments are those of the channel's ``log_ratio``."""
+        """Return the Asimov events; the arguments are those of the channel's ``log_ratio``.
+
+        The last few are remembered: pyhf asks for the same ones at every tested value.
+        """
+        key = np.concatenate([rates, pars]).tobytes()
+        if key not in self._known:
+            kept = list(self._known.items())[1 - _KEPT :]
+            self._known = {**dict(kept), key: self._tilted(rates, pars)}
+        return self._known[key]
+
+    def _tilted(self, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> Events:
         events = self._pool.weighted(rates, pars) if self._pool else self._simulated(pars)
         if not len(events):
             return events
+        positive = np.maximum(events.weights, 0.0)  # at a rate of zero the pool's own tilt leaves some below
+        raw = Events(events.features, positive * (events.weights.sum() / positive.sum()))
+        return self._scoreless(raw, rates, pars)
+
+    def _scoreless(self, raw: Events, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> Events:
+        """Tilt the weights until no score pulls the parameters away."""
+        channel, events = self._channel, raw
+        point, margin = channel.point(rates, pars), _AT_BOUND * (channel.high - channel.low)
         for _ in range(_TILTS):
-            score, slopes = self._channel.tilts(events, rates, pars)
-            if not len(score):
-                break
+            score, slopes = channel.tilts(events, rates, pars)
+            # at its bound a parameter stays where the score pulls it beyond
+            held = ((point <= channel.low + margin) & (score < 0)) | ((point >= channel.high - margin) & (score > 0))
+            score, slopes = score[~held], slopes[~held]
             # the smallest relative change of the weights that takes the scores to zero and keeps the total weight
             rows = np.concatenate([slopes, np.ones((1, len(events)))])
             moments = (rows * events.weights) @ rows.T
+            if np.all(np.abs(score) <= _PRECISION * np.sqrt(np.diag(moments)[:-1])):
+                return events
             target = np.append(-score, 0.0)
             tilt = np.linalg.lstsq(moments, target, rcond=1e-12)[0] @ rows
             step = min(1.0, 0.5 / max(float(np.abs(tilt).max()), 1e-12))  # weights stay positive
             events = Events(events.features, events.weights * (1.0 + step * tilt))
-            if np.all(np.abs(score) < 1e-8 * np.sqrt(np.maximum(np.diag(moments)[:-1], 1e-300))):
-                break
-        return events
+        warnings.warn(
+            f"channel {channel.name}: the network is far from the simulation at these parameters, so that a fit of "
+            "Asimov data does not return them: train with more datasets and steps",
+            stacklevel=2,
+        )
+        return raw
 
     def _simulated(self, pars: NDArray[np.float64]) -> Events:
         simulator = self._channel.simulation()
@@ -183,43 +212,49 @@ def bent_events(
 ) -> NDArray[np.int32]:
     """Draw what :func:`simulated_events` does, for toys each with shape parameters of its own.
 
-    Events are drawn from the nominal simulation and accepted in proportion to the shape effect, whose largest value
-    is taken from a few hundred events.
+    Events are drawn as bent at the nearest of some anchors, which are toys themselves, and accepted in proportion to
+    what the shape effect at the toy's own parameters is relative to that. The bound on this is exact.
 
     Args:
         channel: the channel.
         numbers: how many events of each sample each toy has, shape ``(n, C)``.
         alphas: the nuisance parameters of each toy, shape ``(n, M)``.
         rng: the source of randomness.
+
+    Returns:
+        The events of all toys end to end.
     """
     pool, events = channel.pool, np.empty(int(numbers.sum()), dtype=np.int32)
     label = np.repeat(np.tile(np.arange(numbers.shape[1]), len(numbers)), numbers.ravel())
     toy = np.repeat(np.arange(len(numbers)), numbers.sum(axis=1))
     curve = interpolation(alphas, np.array([v.one_sided for v in channel.variations], dtype=bool))[0]
+    scaled = alphas / np.maximum(np.ptp(alphas, axis=0), 1e-9)
+    anchors = rng.permutation(len(alphas))[:_ANCHORS]
+    nearest = KDTree(scaled[anchors]).query(scaled)[1]
     for c in range(numbers.shape[1]):
-        own, pending = np.flatnonzero(pool.samples == c), np.flatnonzero(label == c)
-        weights, varied = pool.summary.weights[own], [m for m, v in enumerate(channel.variations) if v.sample == c]
-        slopes, curvatures = (rows[varied][:, own] for rows in (pool.summary.slopes, pool.summary.curvatures))
-        few = choice(weights, min(_BOUNDING, len(own)), rng)
-        top = np.concatenate(
-            [(a @ slopes[:, few] + v @ curvatures[:, few]).max(axis=1) for a, v in _parts(alphas, curve, varied)]
-        )
-        for _ in range(_ROUNDS):
-            drawn = choice(weights, len(pending), rng)
-            events[pending] = own[drawn]
-            row = toy[pending]
-            exponent = np.einsum("em,me->e", alphas[row][:, varied], slopes[:, drawn])
-            exponent += np.einsum("em,me->e", curve[row][:, varied], curvatures[:, drawn])
-            pending = pending[np.log(rng.random(len(pending))) > exponent - top[row]]
-            if not len(pending):
-                break
+        own, varied = np.flatnonzero(pool.samples == c), [m for m, v in enumerate(channel.variations) if v.sample == c]
+        # the logarithm of the shape effect is linear in these, shapes (n, 2 m) and (2 m, N)
+        at = np.concatenate([alphas[:, varied], curve[:, varied]], axis=1)
+        effects = np.concatenate([rows[varied][:, own] for rows in (pool.summary.slopes, pool.summary.curvatures)])
+        lowest, highest = effects.min(axis=1), effects.max(axis=1)
+        mine = np.flatnonzero(label == c)
+        mine = mine[np.argsort(nearest[toy[mine]], kind="stable")]
+        ends = np.searchsorted(nearest[toy[mine]], np.arange(len(anchors) + 1))
+        for anchor, begin, end in zip(anchors, ends[:-1], ends[1:], strict=True):
+            pending = mine[begin:end]
+            exponent = at[anchor] @ effects
+            cumulative = np.cumsum(pool.summary.weights[own] * np.exp(exponent - exponent.max(initial=0.0)))
+            for _ in range(_ROUNDS):
+                uniform = rng.random(len(pending)) * np.nextafter(cumulative[-1], 0.0)
+                drawn = np.searchsorted(cumulative, uniform, side="right")
+                events[pending] = own[drawn]
+                apart = at[toy[pending]] - at[anchor]
+                most = np.maximum(apart, 0.0) @ highest + np.minimum(apart, 0.0) @ lowest
+                relative = np.einsum("em,me->e", apart, effects[:, drawn])
+                pending = pending[np.log(rng.random(len(pending))) > relative - most]
+                if not len(pending):
+                    break
     return events
-
-
-def _parts(alphas: NDArray[np.float64], curve: NDArray[np.float64], varied: list[int]) -> Any:
-    for begin in range(0, len(alphas), 10_000):
-        part = slice(begin, begin + 10_000)
-        yield alphas[part][:, varied], curve[part][:, varied]
 
 
 def choice(weights: NDArray[np.float64], number: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -171,7 +171,8 @@ def _ranges(
         rates = np.array([model.rates(point)[0][term.samples, term.bin] for point in points])
         total = rates.sum(axis=1, keepdims=True)
         values = np.concatenate([shares_of(np.maximum(rates, 0.0))[0], total], axis=1)
-        return np.asarray(np.where((rates >= 0).all(axis=1, keepdims=True) & (total > 0), values, np.nan))
+        good = (rates >= 0).all(axis=1, keepdims=True) & (total > 0)
+        return np.asarray(np.where(good, values, np.nan), dtype=np.float64)
 
     corners = np.where(free, bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * rng.random((_POINTS, len(init))), init)
     known = shares(corners)
@@ -198,13 +199,13 @@ def _ascended(
     """Return the largest values of functions within bounds, or with ``sign`` -1 the smallest, shape ``(T,)``."""
     targets = np.arange(known.shape[1])
     best = points[np.nanargmax(sign * known, axis=0)].copy()
-    values = known[np.nanargmax(sign * known, axis=0), targets]
+    values: NDArray[np.float64] = known[np.nanargmax(sign * known, axis=0), targets]
     for _ in range(_SWEEPS):
         for k in np.flatnonzero(free):
             for bound in bounds[k]:
                 trial = best.copy()
                 trial[:, k] = bound
-                found = function(trial)[targets, targets]
+                found = np.diagonal(function(trial))
                 better = sign * found > sign * values  # never, where nan
                 best[better], values[better] = trial[better], found[better]
     return np.asarray(values)

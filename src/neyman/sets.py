@@ -322,13 +322,23 @@ class SetChannel:
                 f"{self.high[k]:g}), which the network was trained for: keep within, or train with wider bounds"
             )
 
+    def point(self, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the network's own parameters, shape ``(P,)``; the arguments are those of :meth:`log_ratio`.
+
+        Raises:
+            InvalidParameter: outside the range that the network was trained for.
+        """
+        points, _ = self._points(rates[None], pars[None])
+        self._check(points)
+        point: NDArray[np.float64] = points[0]
+        return point
+
     def tilts(
         self, events: Events, rates: NDArray[np.float64], pars: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the scores, shape ``(P,)``, and how the weight of each event changes them, shape ``(P, N)``."""
-        points, _ = self._points(rates[None], pars[None])
-        self._check(points)
-        theta = torch.from_numpy(points[0]).requires_grad_()
+        point = self.point(rates, pars)
+        theta = torch.from_numpy(point).requires_grad_()
         weights = torch.from_numpy(events.weights.copy()).requires_grad_()
         with torch.enable_grad():
             dataset = torch.zeros(len(events), dtype=torch.int64)

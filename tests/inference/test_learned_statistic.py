@@ -78,7 +78,15 @@ def normal_model() -> neyman.Model:
         {"name": "width", "inits": [1.0], "bounds": [[0.5, 2.0]]},
     ]
     simulator = neyman.Simulator(normal, parameters, "mean", ["x"])
-    options = {"kind": "deepset", "datasets": 3200, "steps": 150, "head_steps": 60, "hidden": [16, 16], "width": 8}
+    options = {
+        "kind": "deepset",
+        "datasets": 3200,
+        "steps": 150,
+        "head_steps": 60,
+        "hidden": [16, 16],
+        "width": 8,
+        "networks": 1,
+    }
     return neyman.train(simulator, options, workers=1)
 
 

@@ -49,8 +49,8 @@ class ParameterFeatures(nn.Module):
 
     def __init__(self, low: Tensor, high: Tensor) -> None:
         super().__init__()
-        self.register_buffer("low", low.to(torch.float64))
-        self.register_buffer("high", high.to(torch.float64))
+        self.register_buffer("low", low.to(torch.float64, copy=True))  # each head has its own, to be saved
+        self.register_buffer("high", high.to(torch.float64, copy=True))
         self._pairs = torch.triu_indices(len(low), len(low))
 
     @property
