@@ -116,6 +116,7 @@ def test_a_saved_summary_is_data_too(folder: Path, of_simulator: Callable[[str],
     assert json.loads(by_summary.stdout) == json.loads(by_events.stdout)
 
 
+@pytest.mark.filterwarnings("ignore:channel events. the network is far")  # it was trained for seconds
 @pytest.mark.parametrize(
     "command",
     [

@@ -26,6 +26,7 @@ def __dir__() -> list[str]:
 _TILTS = 30
 _KEPT = 4  # Asimov ensembles
 _PRECISION = 1e-8  # of scores, relative to their standard deviation
+_ENOUGH = 1e-3  # of scores: as many standard deviations does a fit differ
 _AT_BOUND = 1e-9  # of a range
 _ANCHORS = 1000  # toys near which others are bent
 _ROUNDS = 200
@@ -117,6 +118,7 @@ class SetAsimov:
         """Tilt the weights until no score pulls the parameters away."""
         channel, events = self._channel, raw
         point, margin = channel.point(rates, pars), _AT_BOUND * (channel.high - channel.low)
+        last = np.inf
         for _ in range(_TILTS):
             score, slopes = channel.tilts(events, rates, pars)
             # at its bound a parameter stays where the score pulls it beyond
@@ -125,8 +127,11 @@ class SetAsimov:
             # the smallest relative change of the weights that takes the scores to zero and keeps the total weight
             rows = np.concatenate([slopes, np.ones((1, len(events)))])
             moments = (rows * events.weights) @ rows.T
-            if np.all(np.abs(score) <= _PRECISION * np.sqrt(np.diag(moments)[:-1])):
+            distance = float(np.max(np.abs(score) / np.sqrt(np.diag(moments)[:-1]), initial=0.0))
+            # a transformer's scores are of single precision: no further than that gets them
+            if distance <= _PRECISION or (distance <= _ENOUGH and distance > 0.5 * last):
                 return events
+            last = distance
             target = np.append(-score, 0.0)
             tilt = np.linalg.lstsq(moments, target, rcond=1e-12)[0] @ rows
             step = min(1.0, 0.5 / max(float(np.abs(tilt).max()), 1e-12))  # weights stay positive

@@ -9,6 +9,7 @@ import pytest
 import simulators
 
 import neyman
+from neyman.inference import limits
 
 
 @pytest.fixture(params=["deepset", "transformer", "workspace"])
@@ -35,7 +36,7 @@ def test_fits_find_the_same_minimum(model, data, optimizer):
 
 def test_asymptotic_hypotest(model, data):
     cls, band = pyhf.infer.hypotest(2.0, data, model, test_stat="qtilde", return_expected_set=True)
-    ours = neyman.inference.limits.cls(2.0, data, model)
+    ours = limits.cls(2.0, data, model)
     assert float(cls) == pytest.approx(ours.observed, abs=0.01)
     np.testing.assert_allclose(np.array(band, dtype=float), ours.expected, atol=0.01)
 
