@@ -114,12 +114,8 @@ def data(model: neyman.Model) -> np.ndarray:
     return observed
 
 
-QUICK = {
-    "datasets": 6400,
-    "steps": 100,
-    "head_steps": 200,
-    "networks": 1,
-}  # seconds of training, enough for a likelihood that fits
+# seconds of training, enough for a likelihood that fits
+QUICK = {"datasets": 6400, "steps": 100, "head_steps": 200, "networks": 1}
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@
 likelihood. ``python run.py coverage`` measures how often the intervals from toys and by the asymptotic formulas hold
 the truth. ``python run.py bad`` does so for a network that was trained badly on purpose, and
 ``python run.py undertrained`` shows what toys need for that. ``python run.py networks`` compares networks of whole
-datasets, trained on the simulator of ``exact.py``, in the same way. :func:`compare` takes any model whose learned channel has
-the one feature.
+datasets, trained on the simulator of ``exact.py``, in the same way. :func:`compare` takes any model whose learned
+channel has the one feature.
 """
 
 from __future__ import annotations
