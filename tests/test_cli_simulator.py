@@ -72,11 +72,11 @@ def test_training_writes_a_model_and_keeps_datasets(tmp_path: Path) -> None:
              {"kind": '"event"', "datasets": 640, "steps": 5, "batch_size": 64, "hidden": "8,8"}.items()]  # fmt: skip
     result = run("train", FILE, "-o", tmp_path / "m.neyman", "--cache", tmp_path / "c", "--workers", "1", *quick)
     assert result.exit_code == 0, result.output
-    assert "events: validation loss" in result.stderr
+    assert "training of events (event; x)" in result.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "m.neyman"]  # and no checkpoint
     assert any((tmp_path / "c").iterdir())
     channel = neyman.Model.load(tmp_path / "m.neyman").learned["events"]
-    assert (channel.kind, channel.encoder.hidden) == ("event", (8, 8))
+    assert (channel.kind, channel.encoder.members[0].hidden) == ("event", (8, 8))
     inspected = run("inspect", tmp_path / "m.neyman")
     assert "learned  " in inspected.stdout
     assert run("plot", tmp_path / "m.neyman", "-o", tmp_path / "training.pdf").exit_code == 0
@@ -136,6 +136,14 @@ def test_toys_and_asimov_data_need_the_simulator(
     result = run(name, "model.neyman", *options, "--simulator", FILE)
     assert result.stdout.startswith("{"), result.output
     assert not result.stderr.startswith("neyman: channel")
+
+
+def test_a_statistic_is_trained_on_the_simulator(folder: Path, tmp_path: Path) -> None:
+    options = ("--values", "1:9", "--datasets", "1000", "-o", tmp_path / "statistic.neyman")
+    assert "--simulator file.py:name" in fails("train-statistic", folder / "model.neyman", *options)
+    result = run("train-statistic", folder / "model.neyman", "--simulator", FILE, *options)
+    assert result.exit_code == 0, result.output
+    assert neyman.LearnedStatistic.load(tmp_path / "statistic.neyman").values == (1.0, 9.0)
 
 
 def test_toys_from_two_processes_are_those_from_one(folder: Path, tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def upper_limit(
 @click.argument("model", type=FILE)
 @click.option("--values", metavar="LOW:HIGH", type=_Range(), required=True,
               help="The lowest and the highest value that is to be tested.")  # fmt: skip
-@click.option("-o", "--output", metavar="FILE", type=FILE, required=True, help="The file of the statistic.")
+@click.option("-o", "--output-file", metavar="FILE", type=FILE, required=True, help="The file of the statistic.")
 @click.option("--side", type=click.Choice(["both", "upper"]), default="both", show_default=True,
               help="Against values on both sides, or smaller ones alone, for upper limits.")  # fmt: skip
 @click.option("--datasets", "n_datasets", metavar="N", type=click.IntRange(1), default=50_000, show_default=True,
@@ -224,15 +224,17 @@ def upper_limit(
 @fix_option
 @seed_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, ...; auto takes a GPU if there is one.")
+@simulator_option
 def train_statistic(
     model: Path,
     values: tuple[float, float],
-    output: Path,
+    output_file: Path,
     side: str,
     n_datasets: int,
     fix: Sequence[tuple[str, float]],
     seed: int,
     device: str,
+    simulator: Path | None,
 ) -> None:
     """Learn a test statistic whose toys take no fits, for ``--statistic``.
 
@@ -243,10 +245,10 @@ def train_statistic(
     import neyman
 
     statistic = neyman.train_statistic(
-        load(model), values, side=side, n_datasets=n_datasets, fixed=dict(fix), seed=seed, device=device,
+        load(model, simulator), values, side=side, n_datasets=n_datasets, fixed=dict(fix), seed=seed, device=device,
         progress=interactive(),
     )  # fmt: skip
-    statistic.save(output)
+    statistic.save(output_file)
     click.echo(repr(statistic), err=True)
 
 
