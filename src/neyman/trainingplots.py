@@ -204,15 +204,21 @@ def _of_datasets(report: SetReport) -> Figure:
 
 
 def _stages(ax: Axes, report: SetReport) -> None:
-    """Draw how far the validation loss of each stage is above its best."""
-    for k, stage in enumerate(report.stages):
+    """Draw how far each stage's validation loss is above its best: a colour for each, dashes for another network."""
+    names = list(dict.fromkeys(stage["name"] for stage in report.stages))
+    for stage in report.stages:
+        k, network = names.index(stage["name"]), int(stage.get("network", 0))
         loss = array(stage["validation_loss"])
         best = float(np.nanmin(loss)) if loss.size else np.nan
         kept = {True: ", kept", False: ", not kept"}.get(stage.get("kept"), "")  # type: ignore[arg-type]
         above = np.where(loss > best, loss - best, np.nan)
         x = np.arange(1, len(loss) + 1) / max(len(loss), 1)
         style: dict[str, Any] = {"color": COLOURS[k % 7], "marker": MARKERS[k % 7], "markersize": 3.5, "linewidth": 1.2}
-        ax.plot(x, above, label=escaped(f"{stage['name']}: {best:.4f}{kept}"), **style)
+        if network:
+            style |= {"linestyle": "--", "fillstyle": "none"}
+        else:
+            style["label"] = escaped(f"{stage['name']}: {best:.4f}{kept}")
+        ax.plot(x, above, **style)
     ax.set(xlabel="progress of the stage", ylabel="validation loss above its best", yscale="log", xlim=(0, 1.03))
     ax.margins(y=0.3)
     ax.set_ylim(bottom=max(ax.get_ylim()[0], 1e-5))

@@ -116,7 +116,7 @@ class SetReport(Result):
             losses = [loss for loss in stage["validation_loss"] if loss is not None]
             kept = {True: ", kept", False: ", not kept"}.get(stage.get("kept"), "")  # type: ignore[arg-type]
             found = f"validation loss {min(losses, default=math.nan):.4f} in {stage['seconds']:.0f} s{kept}"
-            rows.append(("stage", stage["name"], found))
+            rows.append(("stage", f"{stage['name']}, network {int(stage.get('network', 0)) + 1}", found))
         for one in self.calibration:
             where = _range(self.axis, one) if math.isfinite(_number(one["low"])) else "everywhere"
             rows.append(("calibration", where, f"slope {_pair(one, 'slope')}, bias {_pair(one, 'bias')} sigma"))
