@@ -23,7 +23,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_TILTS = 30
+_TILTS = 300
 _KEPT = 4  # Asimov ensembles
 _PRECISION = 1e-8  # of scores, relative to their standard deviation
 _ENOUGH = 1e-3  # of scores: as many standard deviations does a fit differ
