@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -147,12 +148,19 @@ class Profile:
             best, minimum = float(self.best[0][index]), self.best[1]
             low, high = self.bounds[index]
             sigma = math.sqrt(max(self.covariance[index, index], 0.0)) or 0.1 * (high - low)
-            sides = [
-                crossing(lambda x: self.ratio({index: x}) ** 0.5, 1.0, best, best + reach, bound)
-                for reach, bound in ((-sigma, low), (sigma, high))
-            ]
-            if self.best[1] == minimum:
-                return sides[0] - best, sides[1] - best
+
+            def distance(x: float, minimum: float = minimum) -> float:
+                ratio = self.ratio({index: x})
+                if self.best[1] != minimum:
+                    raise _BetterMaximum
+                return math.sqrt(ratio)
+
+            with contextlib.suppress(_BetterMaximum):  # then once more, about that one
+                down, up = (
+                    crossing(distance, 1.0, best, best + reach, bound) - best
+                    for reach, bound in ((-sigma, low), (sigma, high))
+                )
+                return down, up
 
     def ratio(self, values: Mapping[int, float]) -> float:
         """Return -2 log of the profile likelihood ratio with those parameters held there.
@@ -261,6 +269,10 @@ class Profile:
                 )
             start[index] = value
         return start
+
+
+class _BetterMaximum(Exception):
+    """The search for an interval's end has found a better maximum than it began with."""
 
 
 def parameter_index(model: Any, name: str) -> int:
