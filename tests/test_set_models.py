@@ -116,11 +116,16 @@ def changed(path: Path, target: Path, change) -> Path:
         ("parameters", []), ("numbers", [1]), ("numbers", "many"), ("encoder", {}), ("encoder", {"width": -1}),
         ("encoder", {"hidden": [32, 32], "width": 17}), ("head", {"kind": "Head"}), ("head", {"kind": "__class__"}),
         ("head", {}), ("head", [1]), ("source", {}), ("name", "other"),
+        ("networks", []), ("networks", {}),
     ],
 )  # fmt: skip
 def test_an_entry_that_makes_no_channel_is_refused(of_simulator, tmp_path, key, value):
     of_simulator("deepset").save(tmp_path / "model.neyman")
-    wrong = changed(tmp_path / "model.neyman", tmp_path / "wrong.neyman", lambda entry: entry.update({key: value}))
+
+    def change(entry: dict) -> None:
+        (entry["networks"][0] if key in ("encoder", "head") else entry)[key] = value
+
+    wrong = changed(tmp_path / "model.neyman", tmp_path / "wrong.neyman", change)
     with pytest.raises(InvalidModelFile):
         neyman.Model.load(wrong)
 

@@ -211,6 +211,7 @@ print(len(simulate(simulator(mine), points(100))))
 def test_all_cores_are_used_where_that_saves_time(
     datasets: Datasets, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, worth: float, message: str
 ) -> None:
+    caplog.set_level("INFO", logger="neyman")  # which a command may have changed
     monkeypatch.setattr("neyman.simulation._WORTH", worth)
     monkeypatch.setattr("neyman.simulation._cores", lambda: 2)
     assert_same(simulate(simulator(), points(200), seed=5), datasets)

@@ -485,8 +485,11 @@ SIGNAL, AT = "channels.0.samples.0", "channels[0].samples[0]"
         ),
         (
             "channels.0.network",
-            {"kind": "deepset"},
-            "channels[0].network.kind: no network of the kind 'deepset'; the kinds are mixture",
+            {"kind": "deepsets"},
+            (
+                "channels[0].network.kind: no network of the kind 'deepsets'; the kinds are mixture, event, deepset, "
+                "transformer"
+            ),
         ),
         (
             "channels.1.network",
