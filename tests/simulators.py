@@ -16,6 +16,13 @@ def onoff_events(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([rng.normal(-7.0, 2.0, (signal, 1)), rng.normal(0.0, 3.0, (background, 1))])
 
 
+def events_of_any_size(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return 1 to 100 events, as many of them about -7 as mu and nu say."""
+    number = int(np.exp(rng.uniform(0.0, np.log(101.0))))
+    signal = rng.binomial(number, 10 * pars[0] / (10 * pars[0] + 30 * pars[1]))
+    return np.concatenate([rng.normal(-7.0, 2.0, (signal, 1)), rng.normal(0.0, 3.0, (number - signal, 1))])
+
+
 def widening_events(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return events of one feature, or of two where mu is large."""
     return np.zeros((3, 2 if pars[0] > 6.0 else 1))
@@ -31,6 +38,7 @@ def no_events(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 onoff = Simulator(onoff_events, [MU, NU], "mu", ["x"])
+onoff_of_any_size = Simulator(events_of_any_size, [MU, NU], "mu", ["x"])
 widening = Simulator(widening_events, [MU, NU], "mu", ["x"])
 broken = Simulator(broken_events, [MU, NU], "mu", ["x"])
 silent = Simulator(no_events, [MU, NU], "mu", ["x"])

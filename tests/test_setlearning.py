@@ -196,3 +196,11 @@ def test_infinite_bounds_are_refused_by_name(of_workspace, mixture):
     model = neyman.Model(spec, {"SR": mixture}, poi_name="mu")
     with pytest.raises(InvalidParameter, match=r"SR: mu has the bounds \[0.0, inf\].*narrower bounds"):
         setlearning.train_on_workspace(mixture, "deepset", neyman.options.set_options("deepset", {}), model)
+
+
+def test_a_number_of_events_that_says_nothing_is_left_out_of_the_likelihood_of_single_events():
+    event = {**SMALL, "kind": "event", "steps": 100}
+    telling = neyman.train(simulators.onoff, event, workers=1).learned["events"]
+    silent = neyman.train(simulators.onoff_of_any_size, event, workers=1).learned["events"]
+    assert telling.head.members[0].rate is not None
+    assert silent.head.members[0].rate is None

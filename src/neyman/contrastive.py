@@ -55,6 +55,7 @@ _EVALUATIONS = 20
 _PATIENCE = 6  # evaluations without improvement
 _LATE = 0.6  # of the steps: before, the learning rate is too large for the last digits to tell
 _SECONDS_KEPT = 20.0  # what an interruption may cost
+_SEEN = 4.0  # standard errors
 _APART = 1_000_003  # between the seeds of networks that are averaged
 _LOCK = threading.Lock()
 
@@ -272,7 +273,23 @@ class _Training:
             return total
 
         self._loop("events", [self.encoder, head], loss, self.options.steps, self.options.learning_rate)
+        if head.rate is not None and not self._rate_is_seen(head):
+            head.rate = None
         return head
+
+    def _rate_is_seen(self, head: EventHead) -> bool:
+        """Whether held-out numbers of events tell the learned rate from a constant one.
+
+        Where the number does not depend on the parameters, and need not be a Poisson number either, the noise of a
+        learned rate would outweigh what the events say.
+        """
+        rows = torch.arange(self.held_out * GROUP, device=self.device)
+        numbers = self.numbers[rows].double()
+        constant = self.numbers.double().mean().clamp(min=1e-12).log()
+        with torch.no_grad():
+            log_rate = head.log_rate(self.theta[rows])[:, 0].double()
+        gain = numbers * (log_rate - constant) - (log_rate.exp() - constant.exp())
+        return bool(gain.mean() > _SEEN * gain.std() / math.sqrt(len(rows)))
 
     # -- whole datasets
 
