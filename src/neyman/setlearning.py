@@ -30,7 +30,8 @@ def __dir__() -> list[str]:
 
 log = logging.getLogger(__name__)
 
-_EVENTS = 30_000_000  # of all datasets of a training: what fits into memory
+_EVENTS = 30_000_000  # of all datasets of a training: what fits into memory; there are fewer datasets for it,
+_FEWEST = 20_000  # down to these, and then no larger ones
 _POINTS = 500  # of the parameters, to begin the search for the largest and smallest fractions
 _CONSTANT = 1e-6  # a range that is nothing but rounding
 _MARGIN = 0.02  # what a network sees of a parameter that is constant
@@ -132,14 +133,15 @@ def train_on_workspace(
     high[constant] += 0.5 * _MARGIN
     fewest, most = max(int(_RANGE[0] * expected[0]), 1), int(np.ceil(_RANGE[1] * expected[1])) + 1
     average = (most - fewest) / np.log(most / fewest) if most > fewest else float(most)
-    if options.datasets * average > _EVENTS:
-        most = max(int(_EVENTS / options.datasets * 3), fewest + 1)
+    count = min(options.datasets, max(int(_EVENTS / average), _FEWEST))
+    if count * average > _EVENTS:
+        most = max(int(_EVENTS / count * 3), fewest + 1)
         log.warning(
-            "channel %s: datasets of up to %d events are expected, but memory lets %d datasets have up to %d: use fewer"
-            " datasets, or kind: mixture",
-            mixture.name, int(expected[1]), options.datasets, most,
+            "channel %s: up to %d events are expected in a dataset, but memory lets %d datasets have up to %d: narrow the "
+            "bounds of the parameters, use fewer datasets, or kind: mixture",
+            mixture.name, int(expected[1]), count, most,
         )  # fmt: skip
-    points = propose(low, high, options.datasets, seed)
+    points = propose(low, high, count, seed)
     numbers = np.exp(rng.uniform(np.log(fewest), np.log(most + 1), len(points))).astype(np.int64)
     datasets = draw_datasets(mixture, points, numbers, rng)
     label = mixture.name if progress else None
