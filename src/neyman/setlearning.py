@@ -137,8 +137,8 @@ def train_on_workspace(
     if count * average > _EVENTS:
         most = max(int(_EVENTS / count * 3), fewest + 1)
         log.warning(
-            "channel %s: up to %d events are expected in a dataset, but memory lets %d datasets have up to %d: narrow the "
-            "bounds of the parameters, use fewer datasets, or kind: mixture",
+            "channel %s: up to %d events are expected in a dataset, but memory lets %d datasets have up to %d: narrow"
+            " the bounds of the parameters, use fewer datasets, or kind: mixture",
             mixture.name, int(expected[1]), count, most,
         )  # fmt: skip
     points = propose(low, high, count, seed)
