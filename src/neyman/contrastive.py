@@ -411,7 +411,8 @@ class _Training:
         if file is not None and file.exists():
             state.load(read_checkpoint(file, self.device))
         label = None if self.progress is None else f"{self.progress}: {name}"
-        held_out = torch.arange(min(self.held_out, 128))
+        # fewer where every event has to be encoded
+        held_out = torch.arange(min(self.held_out, 32 if self.encoder in modules else 128))
         every, saved = max(steps // _EVALUATIONS, 1), time.perf_counter()
         with tqdm(total=steps, initial=state.step, desc=label, disable=label is None, unit="step") as bar:
             while state.step < steps and not (state.stalled and state.step > _LATE * steps):

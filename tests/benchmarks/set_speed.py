@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    warnings.simplefilter("ignore")  # these datasets are larger than those of the training, on purpose
     torch.set_num_threads(options.threads)
     simulator = neyman.Simulator(onoff, PARAMETERS, "mu", ["x"])
     model = neyman.train(simulator, {"datasets": 6400, "steps": 100, "head_steps": 100}, workers=1)
