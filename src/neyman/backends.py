@@ -133,6 +133,7 @@ def minuit(
         warnings.filterwarnings("ignore", message="hessian overrides g2")
         second = {"hessian": curvature, "g2": lambda pars: np.diag(curvature(pars))} if use_hessian else _NO_HESSIAN
         minimiser = iminuit.Minuit(nll, values, grad=nll.gradient, name=names, **second)
+    minimiser.print_level = 0  # of all Minuits of a process: another one's must not write between our results
     minimiser.limits = list(bounds)
     minimiser.errordef = iminuit.Minuit.LEAST_SQUARES  # -2 log L rises by one at one sigma
     return minimiser
