@@ -17,7 +17,7 @@ from neyman.exceptions import InvalidEvents, InvalidParameter, InvalidSimulation
 from neyman.options import SetOptions
 from neyman.pool import bent_events, simulated_events
 from neyman.results import SetReport
-from neyman.sets import SetChannel, fractions_of, shares_of
+from neyman.sets import SetChannel, first_places, fractions_of, shares_of
 from neyman.simulation import Datasets, simulate
 from neyman.simulator import Simulator
 
@@ -123,12 +123,12 @@ def train_on_workspace(
     rng = np.random.default_rng(seed)
     [term] = [term for term in model.terms if term.channel.name == mixture.name]
     low, high, expected = _ranges(mixture, term, model, rng)
-    if np.all(high - low <= _CONSTANT):
+    constant = high - low <= _CONSTANT
+    if np.all(constant):
         raise InvalidEvents(
             f"channel {mixture.name}: nothing of its events changes with the parameters, so that there is nothing for "
             f"a {kind} to learn: use kind: mixture"
         )
-    constant = high - low <= _CONSTANT
     low[constant] -= 0.5 * _MARGIN
     high[constant] += 0.5 * _MARGIN
     fewest, most = max(int(_RANGE[0] * expected[0]), 1), int(np.ceil(_RANGE[1] * expected[1])) + 1
@@ -182,11 +182,9 @@ def _ranges(
         raise InvalidEvents(f"channel {mixture.name}: its rates are not positive anywhere within the bounds")
     # from the best points found, each parameter in turn goes to the bound that is better still: rates are monotonic
     lowest, highest = (_ascended(shares, sign, corners, known, bounds, free) for sign in (-1.0, 1.0))
-    alphas = bounds[term.parameters]
-    order = list(dict.fromkeys(v.parameter for v in mixture.variations))
-    first = [[v.parameter for v in mixture.variations].index(name) for name in order]
-    low = np.concatenate([lowest[:-1], alphas[first, 0] if first else []])
-    high = np.concatenate([highest[:-1], alphas[first, 1] if first else []])
+    alphas = bounds[term.parameters[first_places(mixture.parameters)]]
+    low = np.concatenate([lowest[:-1], alphas[:, 0]])
+    high = np.concatenate([highest[:-1], alphas[:, 1]])
     return low, high, (float(lowest[-1]), float(highest[-1]))
 
 
@@ -226,8 +224,8 @@ def draw_datasets(
     """
     first = len(mixture.samples) - 1
     fractions = fractions_of(points[:, :first])
-    order = list(dict.fromkeys(v.parameter for v in mixture.variations))
-    column = [first + order.index(v.parameter) for v in mixture.variations]
+    order = list(dict.fromkeys(mixture.parameters))
+    column = [first + order.index(name) for name in mixture.parameters]
     parts = rng.multinomial(numbers, fractions / fractions.sum(axis=1, keepdims=True))
     if mixture.variations:
         index = bent_events(mixture, parts, points[:, column], rng)

@@ -20,7 +20,7 @@ from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.networks.averages import AverageEncoder, AverageHead
 from neyman.simulator import Simulator
 
-__all__ = ["SetChannel", "SetSummaries", "SetSummary", "fractions_of", "shares_of"]
+__all__ = ["SetChannel", "SetSummaries", "SetSummary", "first_places", "fractions_of", "shares_of"]
 
 
 def __dir__() -> list[str]:
@@ -110,11 +110,9 @@ class SetChannel:
         self.numbers, self.source = numbers, source
         mixture = source if isinstance(source, MixtureChannel) else None
         self.samples: tuple[str, ...] = mixture.samples if mixture else ()
-        self.parameters: tuple[str, ...] = (
-            tuple(v.parameter for v in mixture.variations) if mixture else tuple(parameters)
-        )
+        self.parameters: tuple[str, ...] = mixture.parameters if mixture else tuple(parameters)
         # a parameter that varies several samples is one parameter of the network
-        self._first = np.array([self.parameters.index(name) for name in dict.fromkeys(self.parameters)], dtype=np.intp)
+        self._first = first_places(self.parameters)
         self._head = copy.deepcopy(head).double()
 
     @property
@@ -347,6 +345,16 @@ class SetChannel:
             (score,) = torch.autograd.grad(value, theta, create_graph=True)
             rows = [torch.autograd.grad(one, weights, retain_graph=True)[0].numpy() for one in score]
         return score.detach().numpy(), np.stack(rows)
+
+
+def first_places(names: Sequence[str]) -> NDArray[np.intp]:
+    """Return where each different name stands first.
+
+    Example:
+        >>> first_places(["scale", "pdf", "scale"])
+        array([0, 1])
+    """
+    return np.array([names.index(name) for name in dict.fromkeys(names)], dtype=np.intp)
 
 
 def shares_of(rates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
