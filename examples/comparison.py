@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import neyman
-from neyman import style
 from neyman.exceptions import FailedFit
 from neyman.inference.profile import Profile, crossing
+from neyman.results.figures import style
 
 __all__ = [
     "ExactModel",

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import neyman
-from neyman import style
+from neyman.results.figures import style
 
 REACH = 1.5  # the true parameters are uniform within this
 TRUTH = (0.5, -0.5, 1.0)  # of the stream

@@ -22,7 +22,8 @@ from make_ntuples import make_ntuples
 from numpy.typing import NDArray
 
 import neyman
-from neyman.rates import Constraints, Rates
+from neyman.model.constraints import Constraints
+from neyman.model.rates import Rates
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

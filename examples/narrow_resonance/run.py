@@ -18,7 +18,7 @@ import exact
 import numpy as np
 from numpy.typing import NDArray
 
-from neyman import style
+from neyman.results.figures import style
 
 STARTS = {"s": np.linspace(0.05, 0.65, 7), "m": np.linspace(-2.9, 4.9, 79)}  # m: a signal's width apart
 FRACTIONS = np.linspace(0.0, 0.7, 57)  # of the picture

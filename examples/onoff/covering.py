@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import neyman
-from neyman.batch import fit_batch
-from neyman.channels import MixtureChannel, Pool
-from neyman.drawing import draw
+from neyman.inference.batch import fit_batch
 from neyman.inference.throws import Settings, Throw, seed_of, statistics
+from neyman.model.mixture import MixtureChannel, Pool
+from neyman.model.toys import draw
 
 __all__ = ["LEVELS", "construct", "critical_values", "picture", "width", "with_pool"]
 

@@ -6,50 +6,50 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neyman.analysis import train
-    from neyman.backends import optimizer
-    from neyman.ensemble import Ensemble, Events
+    from neyman.events import Ensemble, Events
     from neyman.inference.construction import interval
     from neyman.inference.coverage import coverage
-    from neyman.inference.critical import CriticalValues
+    from neyman.inference.critical.learning import critical_values
+    from neyman.inference.critical.values import CriticalValues
     from neyman.inference.fit import fit, scan
-    from neyman.inference.learned import LearnedStatistic
+    from neyman.inference.learned_statistic import LearnedStatistic
     from neyman.inference.limits import limit
-    from neyman.inference.quantile import critical_values
-    from neyman.inference.statistic_training import train_statistic
+    from neyman.inference.optimizer import optimizer
     from neyman.inference.toys import toys
-    from neyman.model import Model
+    from neyman.inputs.simulator import Simulator
+    from neyman.inputs.workspace import Workspace
+    from neyman.model.model import Model
+    from neyman.model.summary import Summary
     from neyman.results import CoverageResult, FitResult, IntervalResult, LimitResult, ScanResult, ToysResult
-    from neyman.simulator import Simulator
-    from neyman.summary import Summary
-    from neyman.workspace import Workspace
+    from neyman.training.statistic import train_statistic
+    from neyman.training.train import train
 
 # each name is imported when it is first used: torch and pyhf take seconds, and `neyman --help` needs neither
 _HOMES = {
     "CoverageResult": "results",
-    "CriticalValues": "inference.critical",
-    "Ensemble": "ensemble",
-    "Events": "ensemble",
+    "CriticalValues": "inference.critical.values",
+    "Ensemble": "events",
+    "Events": "events",
     "FitResult": "results",
     "IntervalResult": "results",
-    "LearnedStatistic": "inference.learned",
+    "LearnedStatistic": "inference.learned_statistic",
     "LimitResult": "results",
-    "Model": "model",
+    "Model": "model.model",
     "ScanResult": "results",
-    "Simulator": "simulator",
-    "Summary": "summary",
+    "Simulator": "inputs.simulator",
+    "Summary": "model.summary",
     "ToysResult": "results",
-    "Workspace": "workspace",
+    "Workspace": "inputs.workspace",
     "coverage": "inference.coverage",
-    "critical_values": "inference.quantile",
+    "critical_values": "inference.critical.learning",
     "fit": "inference.fit",
     "interval": "inference.construction",
     "limit": "inference.limits",
-    "optimizer": "backends",
+    "optimizer": "inference.optimizer",
     "scan": "inference.fit",
     "toys": "inference.toys",
-    "train": "analysis",
-    "train_statistic": "inference.statistic_training",
+    "train": "training.train",
+    "train_statistic": "training.statistic",
 }
 
 __all__ = [

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 import uproot
 
-from neyman.calibration import Calibration, Variation
-from neyman.channels import MixtureChannel, MixtureSummary, Pool
+from neyman.events import EventSource
+from neyman.inputs.root import read
+from neyman.model.calibration import Calibration, Variation
+from neyman.model.mixture import MixtureChannel, MixtureSummary, Pool
 from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
-from neyman.ntuples import EventSource, read
-from neyman.options import TrainingOptions
+from neyman.networks.options import TrainingOptions
 
 __all__: list[str] = []
 

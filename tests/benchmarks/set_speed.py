@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 import neyman
-from neyman.contrastive import GROUP, propose, train_set
+from neyman.inputs.simulation import Datasets, simulate
 from neyman.networks.deepset import DeepSet
 from neyman.networks.heads import LinearHead, ParameterFeatures
-from neyman.options import set_options
-from neyman.simulation import Datasets, simulate
-from neyman.training import robust_scaler
+from neyman.networks.options import set_options
+from neyman.training.contrastive import GROUP, propose, train_set
+from neyman.training.crossfit import robust_scaler
 
 
 def onoff(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:

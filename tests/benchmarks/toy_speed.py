@@ -21,7 +21,7 @@ from fit_speed import scaled, trained_model
 from pyhf.infer.calculators import ToyCalculator
 
 import neyman
-from neyman.batch import fit_batch
+from neyman.inference.batch import fit_batch
 from neyman.inference.toys import batches
 
 __all__: list[str] = []

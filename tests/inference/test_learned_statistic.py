@@ -16,12 +16,12 @@ import torch
 from click.testing import CliRunner
 
 import neyman
-from neyman.cli import main
-from neyman.drawing import draw, draw_each
+from neyman.cli.main import main
 from neyman.exceptions import InvalidParameter, NeymanError, Unsupported
-from neyman.fixed_features import dataset_features, toy_features
+from neyman.inference.fixed_features import dataset_features, toy_features
 from neyman.inference.limits import cls
 from neyman.inference.throws import Settings, fitted
+from neyman.model.toys import draw, draw_each
 
 EVENTS = 15
 

@@ -14,9 +14,9 @@ import pytest
 
 import neyman
 import neyman.inference.toys
-from neyman.drawing import Toys
 from neyman.exceptions import InvalidParameter, NeymanError
 from neyman.inference.toys import batches
+from neyman.model.toys import Toys
 from neyman.results import from_json
 
 

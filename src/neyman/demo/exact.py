@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
 from neyman.demo.densities import FEATURES, SAMPLES, densities, generate, quadrature, scores
-from neyman.ensemble import Ensemble, Events
-from neyman.rates import Constraints, Rates
+from neyman.events import Ensemble, Events
+from neyman.model.constraints import Constraints
+from neyman.model.rates import Rates
 
 __all__ = ["ExactLikelihood"]
 

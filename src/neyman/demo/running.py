@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from neyman import plot
-from neyman.analysis import train
 from neyman.demo.exact import ExactLikelihood
 from neyman.demo.files import make_ntuples
 from neyman.inference.fit import fit, scan
 from neyman.inference.limits import limit
-from neyman.model import Model
+from neyman.inputs.workspace import Workspace
+from neyman.model.model import Model
 from neyman.results import Result
-from neyman.workspace import Workspace
+from neyman.results.figures import plots as plot
+from neyman.training.train import train
 
 __all__ = ["BINNINGS", "binned", "run"]
 

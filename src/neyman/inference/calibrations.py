@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neyman.inference.critical import CriticalValues
+from neyman.inference.critical.values import CriticalValues
 from neyman.inference.ends import Point
 from neyman.inference.observed import Array, Observed
 from neyman.inference.statistics import asymptotic_critical, asymptotic_pvalue
@@ -16,7 +16,6 @@ from neyman.inference.throws import (
     BATCH,
     TIE,
     Settings,
-    Store,
     Throw,
     certain_at_zero,
     counts_of,
@@ -24,6 +23,7 @@ from neyman.inference.throws import (
     statistics,
     throw_all,
 )
+from neyman.support.store import Store
 
 __all__ = ["Asymptotics", "Learned", "OnToys", "batches_of"]
 

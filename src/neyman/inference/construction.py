@@ -13,24 +13,17 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
 from neyman.inference.calibrations import Asymptotics, Learned, OnToys, batches_of
-from neyman.inference.critical import CriticalValues, complaint
+from neyman.inference.critical.learning import critical_values
+from neyman.inference.critical.values import CriticalValues, complaint
 from neyman.inference.ends import Point, extended, intervals_of, refined, settled, without_chance
-from neyman.inference.learned import LearnedStatistic, checked_statistic
+from neyman.inference.learned_statistic import LearnedStatistic, checked_statistic
 from neyman.inference.observed import Observed
 from neyman.inference.profile import Bounds, Start, crossing
-from neyman.inference.quantile import critical_values
 from neyman.inference.statistics import asymptotic_pvalue, checked
-from neyman.inference.throws import (
-    BATCH,
-    TIE,
-    Store,
-    checked_level,
-    checked_number,
-    counts_of,
-    statistics,
-    throw_all,
-)
+from neyman.inference.throws import BATCH, TIE, counts_of, statistics, throw_all
 from neyman.results import IntervalResult, StatisticResult
+from neyman.support.checks import checked_level, checked_number
+from neyman.support.store import Store
 
 __all__ = ["distribution", "interval"]
 
@@ -45,6 +38,7 @@ _POINTS = 13  # of the first grid
 _REACH = 1.5  # of the first grid, in units of the asymptotic interval
 _TOYS = {"toys": 4000, "quantile": 20_000, "asymptotics": 1}  # by default
 _PRECISION = {"toys": 0.005, "quantile": 1e-4, "asymptotics": 1e-5}  # of an interval's ends, relative to the length
+_EDGES = 41  # of the histogram of a test statistic
 _SETTLED = 0.01  # how well the ends are to be known on toys, relative to the length
 
 
@@ -198,6 +192,7 @@ def distribution(
     throw_all(statistics, model, throws, store, executor, progress=progress)
     values = counts_of(store[name] for name in throws)
     t, root = observed.statistic(value), observed.root_asimov(value)
+    edges = np.linspace(0.0, max(float(np.quantile(values, 0.998)), 1.2 * t, 1.0), _EDGES)
     return StatisticResult(
         name=observed.name,
         value=value,
@@ -208,6 +203,8 @@ def distribution(
         root_asimov=root,
         p_value=float(np.mean(values >= t - TIE)),
         asymptotic_p_value=float(asymptotic_pvalue(test_stat, t, root)),
+        edges=edges,
+        asymptotic=asymptotic_pvalue(test_stat, edges, root),
     )
 
 

@@ -13,31 +13,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neyman.drawing import draw
 from neyman.exceptions import InvalidParameter
-from neyman.inference.certificate import certificate
-from neyman.inference.critical import CriticalValues
-from neyman.inference.learned import LearnedStatistic, checked_statistic
+from neyman.inference.critical.learning import critical_values
+from neyman.inference.critical.values import CriticalValues
+from neyman.inference.learned_statistic import LearnedStatistic, checked_statistic
 from neyman.inference.observed import poi_profile
 from neyman.inference.profile import Bounds, Profile, parameter_index
-from neyman.inference.quantile import critical_values
 from neyman.inference.statistics import asymptotic_critical, is_bounded
 from neyman.inference.throws import (
     TIE,
     Settings,
-    Store,
     Throw,
     certain_at_zero,
-    checked_level,
-    checked_number,
-    checked_source,
     counts_of,
     fitted,
     seed_of,
     statistics,
     throw_all,
 )
+from neyman.model.toys import draw
 from neyman.results import CoverageResult
+from neyman.results.certificate import certificate
+from neyman.support.checks import checked_level, checked_number, checked_source
+from neyman.support.store import Store
 
 __all__ = ["coverage"]
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter
 from neyman.inference.profile import Bounds, Profile, Start, parameter_index
-from neyman.rates import constraints
+from neyman.model.constraints import constraints
 from neyman.results import FitResult, ScanResult
 
 __all__ = ["fit", "scan"]

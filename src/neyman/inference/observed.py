@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
-from neyman.inference.learned import LearnedStatistic
+from neyman.inference.learned_statistic import LearnedStatistic
 from neyman.inference.profile import Bounds, Profile, Start
 from neyman.inference.statistics import is_bounded, statistic
-from neyman.inference.throws import Settings, checked_source
+from neyman.inference.throws import Settings
+from neyman.support.checks import checked_source
 
 __all__ = ["Observed", "poi_profile"]
 

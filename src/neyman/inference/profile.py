@@ -12,9 +12,9 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from neyman.backends import TwiceNLL, inverse, minuit
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
-from neyman.summary import Summary
+from neyman.inference.minimise import TwiceNLL, inverse, minuit
+from neyman.model.summary import Summary
 
 __all__ = ["Bounds", "Profile", "Start", "crossing", "parameter_index"]
 

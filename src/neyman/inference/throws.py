@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import warnings
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neyman.batch import fit_batch
-from neyman.drawing import draw
-from neyman.exceptions import FailedFit, InvalidParameter, NeymanError
-from neyman.executors import run
-from neyman.files import replacing
-from neyman.inference.learned import LEARNED, LearnedStatistic
+from neyman.exceptions import FailedFit
+from neyman.inference.batch import fit_batch
+from neyman.inference.learned_statistic import LEARNED, LearnedStatistic
 from neyman.inference.statistics import is_bounded, statistic
+from neyman.model.toys import draw
+from neyman.support.store import Store
+from neyman.support.tasks import run
 
 __all__ = [
     "BATCH",
     "TIE",
     "Settings",
-    "Store",
     "Throw",
     "certain_at_zero",
-    "checked_level",
-    "checked_number",
-    "checked_source",
     "counts_of",
     "fitted",
     "grouped",
@@ -160,55 +151,6 @@ def seed_of(seed: int, *labels: float) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
-class Store:
-    """The batches that are done, by name; with a path, a checkpoint file that an interrupted run goes on from.
-
-    Args:
-        path: of the file, or ``None``.
-        belongs_to: what the file is made for, any JSON: a file made for something else is refused.
-
-    Raises:
-        NeymanError: if the file is none of ours, or was made for something else.
-    """
-
-    def __init__(self, path: str | Path | None = None, belongs_to: Any = None) -> None:
-        self._path = None if path is None else Path(path)
-        self._label = hashlib.sha256(json.dumps(belongs_to, sort_keys=True, default=_plain).encode()).hexdigest()
-        self._done: dict[str, Array] = {}
-        if self._path is not None and self._path.exists():
-            self._done = self._read(self._path)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._done
-
-    def __getitem__(self, name: str) -> Array:
-        return self._done[name]
-
-    def __setitem__(self, name: str, values: Array) -> None:
-        self._done[name] = values
-
-    def save(self) -> None:
-        """Write the file, if there is to be one."""
-        if self._path is None:
-            return
-        buffer = io.BytesIO()
-        content: dict[str, Any] = {"belongs to": np.array(self._label), **self._done}
-        np.savez(buffer, **content)
-        with replacing(self._path) as stream:
-            stream.write(buffer.getvalue())
-
-    def _read(self, path: Path) -> dict[str, Array]:
-        try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                found = {name: content[name] for name in content.files}
-            label = str(found.pop("belongs to"))
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise NeymanError(f"{path}: not a checkpoint of toys ({error}): delete it, or name another") from error
-        if label != self._label:
-            raise NeymanError(f"{path}: a checkpoint of other toys (model, data, seed or options differ): name another")
-        return found
-
-
 def throw_all(
     function: Any, model: Any, throws: Mapping[str, Any], store: Store, executor: Any, *, progress: bool = False
 ) -> None:
@@ -237,40 +179,3 @@ def counts_of(batches: Iterable[Array]) -> Array:
             f"{joined.size - good.size} of {joined.size} toys have no valid fit and are left out", stacklevel=2
         )
     return np.asarray(good)
-
-
-def checked_number(n: Any, what: str) -> int:
-    """Return a number of toys.
-
-    Raises:
-        InvalidParameter: if it is not a positive whole number.
-    """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise InvalidParameter(f"{what} is {n!r}: it must be a whole number, at least 1")
-    return int(n)
-
-
-def checked_level(level: float) -> float:
-    """Return a confidence level.
-
-    Raises:
-        InvalidParameter: if it does not lie between 0 and 1.
-    """
-    if not 0.0 < level < 1.0:
-        raise InvalidParameter(f"level is {level}: it must lie between 0 and 1, as 0.68 for 68 %")
-    return float(level)
-
-
-def checked_source(source: str) -> str:
-    """Return where toys come from.
-
-    Raises:
-        InvalidParameter: if there is no such source.
-    """
-    if source not in ("simulation", "model"):
-        raise InvalidParameter(f"source is {source!r}: it must be 'simulation' or 'model'")
-    return source
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

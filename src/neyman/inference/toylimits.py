@@ -12,11 +12,13 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
-from neyman.inference.learned import LEARNED, LearnedStatistic
+from neyman.inference.learned_statistic import LEARNED, LearnedStatistic
 from neyman.inference.observed import Observed
 from neyman.inference.profile import Bounds, Start
-from neyman.inference.throws import BATCH, TIE, Store, Throw, checked_number, counts_of, seed_of, statistics, throw_all
+from neyman.inference.throws import BATCH, TIE, Throw, counts_of, seed_of, statistics, throw_all
 from neyman.results import ClsResult, LimitResult
+from neyman.support.checks import checked_number
+from neyman.support.store import Store
 
 __all__ = ["ToyCls"]
 

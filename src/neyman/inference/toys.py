@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neyman.batch import fit_batch
-from neyman.drawing import Toys, draw
 from neyman.exceptions import InvalidParameter
+from neyman.inference.batch import fit_batch
 from neyman.inference.profile import Bounds, Profile, parameter_index
-from neyman.inference.throws import Store, checked_number, throw_all
+from neyman.inference.throws import throw_all
+from neyman.inputs.simulator import Simulator
+from neyman.model.setwise import SetChannel
+from neyman.model.toys import Toys, draw
 from neyman.results import ToysResult
-from neyman.sets import SetChannel
-from neyman.simulator import Simulator
+from neyman.support.checks import checked_number
+from neyman.support.store import Store
 
 __all__ = ["batches", "toys"]
 

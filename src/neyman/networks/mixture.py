@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from neyman.networks.layers import FeatureScaler, StackedLinear, stacked_mlp
 
-__all__ = ["CrossFitClassifier"]
+__all__ = ["CrossFitClassifier", "fold_of", "logits"]
 
 
 def __dir__() -> list[str]:
@@ -57,3 +59,52 @@ class CrossFitClassifier(nn.Module):
         assert isinstance(last, StackedLinear)
         # transposed, for matrix products with few columns are slow
         return torch.baddbmm(last.bias.mT, last.weight.mT, z.mT).mean(0).T
+
+
+def fold_of(events: int, folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of every event of a class, shape ``(events,)``.
+
+    It depends on the number of events alone, so that a systematic variation that only reweights the nominal
+    events shares their folds.
+    """
+    return np.random.default_rng([seed, events]).permutation(events) % folds
+
+
+def logits(
+    network: CrossFitClassifier,
+    features: NDArray[np.float32],
+    folds: NDArray[np.int64] | None = None,
+    chunk: int = 2048,
+) -> NDArray[np.float64]:
+    """Return a classifier's logits for events, shape ``(N, C)``.
+
+    Args:
+        network: the classifier.
+        features: shape ``(N, d)``.
+        folds: the fold of every event, for events the training has seen: each gets the logit of the one network
+            that has not seen it. ``None`` for new events, which get the mean logit.
+        chunk: events in memory at a time, of each fold.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> network = CrossFitClassifier(FeatureScaler(torch.zeros(2), torch.ones(2)), 2, (8,), 5)
+        >>> logits(network, np.zeros((4, 2), dtype=np.float32)).shape
+        (4, 2)
+    """
+    out = np.empty((len(features), network.classes))
+    with torch.inference_mode():
+        if folds is None:
+            for begin in range(0, len(features), chunk):
+                part = slice(begin, begin + chunk)
+                out[part] = network.mean_logits(torch.from_numpy(np.ascontiguousarray(features[part]))).numpy()
+            return out
+        held_out = [np.flatnonzero(folds == k) for k in range(network.folds)]
+        for begin in range(0, max(map(len, held_out)), chunk):
+            parts = [index[begin : begin + chunk] for index in held_out]
+            x = np.zeros((len(parts), max(map(len, parts)), features.shape[1]), dtype=np.float32)
+            for k, index in enumerate(parts):
+                x[k, : len(index)] = features[index]
+            values = network(torch.from_numpy(x)).numpy()
+            for k, index in enumerate(parts):
+                out[index] = values[k, : len(index)]
+    return out

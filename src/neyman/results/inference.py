@@ -343,6 +343,8 @@ class StatisticResult(Result):
         root_asimov: the tested value in standard deviations, which the asymptotic form depends on.
         p_value: the fraction of toys at or above the observed value, nan without.
         asymptotic_p_value: the same by the asymptotic formula.
+        edges: values of the statistic from zero up, the edges of a histogram, shape ``(k,)``.
+        asymptotic: the asymptotic probability of a value at least as large, shape ``(k,)``.
     """
 
     kind: ClassVar[str] = "test statistic"
@@ -355,6 +357,8 @@ class StatisticResult(Result):
     root_asimov: float
     p_value: float
     asymptotic_p_value: float
+    edges: NDArray[np.float64]
+    asymptotic: NDArray[np.float64]
 
     def __repr__(self) -> str:
         error = math.sqrt(max(self.p_value * (1 - self.p_value), 0.0) / len(self.statistic))

@@ -1,0 +1,390 @@
+"""Fits of many toys at once: a Newton method on all of them together; what does not converge is left to iminuit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln, xlogy
+
+from neyman.exceptions import FailedFit, InvalidParameter
+from neyman.inference.profile import Bounds, Profile, parameter_index
+from neyman.model.mixture import MixtureChannel, PaddedSummary
+from neyman.model.setwise import SetChannel, SetSummaries
+from neyman.model.toys import Toys
+
+if TYPE_CHECKING:
+    from neyman.model.model import Model
+
+__all__ = ["BatchFit", "BatchNLL", "EncodedToy", "fit_batch"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+Array = NDArray[np.float64]
+
+_TOLERANCE = 1e-5  # in -2 log L: what another step is expected to gain
+_ITERATIONS = 40
+_SWEEPS = 10  # over all parameters, to find those that a step takes to their bounds
+_BLOCK = 65_536  # events whose arrays stay in a processor's cache
+_MOST = 512  # toys of a block: their normalisations take memory too
+
+
+@dataclass(frozen=True, eq=False)
+class BatchFit:
+    """The fits of a batch of toys.
+
+    Args:
+        pars: the best fits, shape ``(n, P)``.
+        twice_nll: -2 log L there, shape ``(n,)``.
+        valid: whether a minimum was found, shape ``(n,)``.
+        by_iminuit: which toys had to be left to iminuit, shape ``(n,)``.
+    """
+
+    pars: Array
+    twice_nll: Array
+    valid: NDArray[np.bool_]
+    by_iminuit: NDArray[np.bool_]
+
+    @property
+    def fallbacks(self) -> int:
+        """How many toys had to be left to iminuit."""
+        return int(self.by_iminuit.sum())
+
+    def __len__(self) -> int:
+        return len(self.pars)
+
+
+def fit_batch(
+    model: Model,
+    toys: Toys,
+    init: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    bounds: Bounds | None = None,
+    fixed: Mapping[str, ArrayLike] | None = None,
+) -> BatchFit:
+    """Fit all toys of a batch by maximum likelihood.
+
+    Args:
+        model: the model.
+        toys: the toys.
+        init: starting values: shape ``(P,)``, ``(n, P)``, or by name a number or one for each toy. They are moved
+            into the bounds.
+        bounds: bounds, all of them or by name.
+        fixed: parameters held at a value, by name: a number, or one for each toy, shape ``(n,)``.
+
+    Returns:
+        The fits, in the order of the toys.
+
+    Raises:
+        InvalidParameter: for a parameter or value that the model does not have or allow.
+
+    Example:
+        >>> import neyman
+        >>> from neyman.inference.batch import fit_batch
+        >>> from neyman.model.toys import draw
+        >>> channel = {"name": "CR", "samples": [{"name": "background", "data": [50.0, 60.0], "modifiers": [
+        ...     {"name": "mu", "type": "normfactor", "data": None}]}]}
+        >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
+        >>> fits = fit_batch(model, draw([2.0], model, 1000))
+        >>> fits.pars.mean(axis=0).round(1), fits.fallbacks
+        (array([2.]), 0)
+    """
+    profile = Profile([], model, bounds=bounds)
+    lows, highs = np.array(profile.bounds, dtype=np.float64).T
+    held = profile.fixed.copy()
+    start = np.tile(profile.start, (len(toys), 1))
+    if isinstance(init, Mapping):
+        for name, given in init.items():
+            _assign(start[:, parameter_index(model, name)], given, f"the starting value of {name}")
+    elif init is not None:
+        _assign(start, init, "init")
+    start = np.where(held, start, np.clip(start, lows, highs))
+    for name, given in (fixed or {}).items():
+        index = parameter_index(model, name)
+        held[index] = True
+        _assign(start[:, index], given, f"the value that {name} is fixed at")
+
+    toys, start, copies = _distinct(toys, start)
+    nll = BatchNLL(model, toys)
+    pars, values, converged = _minimise(nll, start, lows, highs, held)
+    failed = np.flatnonzero(~converged)
+    valid = np.ones(len(toys), dtype=bool)
+    for toy in failed:
+        pars[toy], values[toy], valid[toy] = _iminuit(model, toys, int(toy), pars[toy], profile.bounds, held)
+    return BatchFit(pars[copies], values[copies], valid[copies], ~converged[copies])
+
+
+class BatchNLL:
+    """-2 log L of all toys of a batch, each at its own point.
+
+    Args:
+        model: the model.
+        toys: the toys.
+    """
+
+    def __init__(self, model: Model, toys: Toys) -> None:
+        self._model, self._toys = model, toys
+        self._counted = model.counted
+        self._constant = gammaln(toys.main[:, self._counted] + 1.0).sum(axis=1)
+        self._blocks = {term.channel.name: _blocks(toys, term.channel) for term in model.terms}
+        self._places = {name: _places(blocks, len(toys)) for name, blocks in self._blocks.items()}
+
+    def __call__(self, pars: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        """Return values, gradients and approximate Hessians, which are positive semidefinite.
+
+        The Hessian of a Poisson term is that of Fisher's scoring, of the events it is the sum of squared scores.
+
+        Args:
+            pars: the points, shape ``(r, P)``.
+            rows: the toys they belong to, in ascending order, shape ``(r,)``.
+
+        Returns:
+            -2 log L, infinite where it is not defined, shape ``(r,)``; shape ``(r, P)``; shape ``(r, P, P)``.
+        """
+        n, n_parameters = pars.shape
+        value, gradient = np.empty(n), np.empty((n, n_parameters))
+        hessian = np.empty((n, n_parameters, n_parameters))
+        size = self._model.batch_rates.size
+        for begin in range(0, n, size):
+            part = slice(begin, begin + size)
+            value[part], gradient[part], hessian[part] = self._evaluate(pars[part], rows[part])
+        return -2.0 * value, -2.0 * gradient, 2.0 * hessian
+
+    def _evaluate(self, pars: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        """Return log L, its gradient, and what stands for minus its second derivatives."""
+        rates, jacobian = self._model.batch_rates(pars)
+        main = self._toys.main[np.ix_(rows, self._counted)]
+        expected, slope = rates.sum(axis=1)[:, self._counted], jacobian.sum(axis=1)[:, self._counted]
+        undefined = ((expected < 0) | ((expected == 0) & (main != 0))).any(axis=1)
+        known = expected > 0
+        inverse = np.divide(1.0, expected, out=np.zeros_like(expected), where=known)
+        value, gradient, diagonal = self._model.constraints.batch(pars, self._toys.auxdata[rows])
+        value += (xlogy(main, np.where(known, expected, 1.0)) - expected).sum(axis=1) - self._constant[rows]
+        gradient += ((main * inverse - 1.0)[:, None, :] @ slope)[:, 0]
+        # without an event the term is linear, and where the rate is too: no curvature
+        weighted = slope * np.where(main > 0, inverse, 0.0)[:, :, None]
+        hessian = weighted.transpose(0, 2, 1) @ slope
+        index = np.arange(pars.shape[1])
+        hessian[:, index, index] += diagonal
+        for term in self._model.terms:
+            own = rates[:, term.samples, term.bin]
+            by_local = jacobian[:, term.samples, term.bin]
+            alphas = pars[:, term.parameters]
+            by_alpha = np.zeros((len(alphas), alphas.shape[1], pars.shape[1]))
+            by_alpha[:, np.arange(alphas.shape[1]), term.parameters] = 1.0
+            by_local = np.concatenate([by_local, by_alpha], axis=1)
+            block_of, place = self._places[term.channel.name]
+            order = np.argsort(block_of[rows], kind="stable")
+            ends = np.searchsorted(block_of[rows[order]], np.arange(len(self._blocks[term.channel.name]) + 1))
+            for (_, block), begin, end in zip(self._blocks[term.channel.name], ends[:-1], ends[1:], strict=True):
+                if begin == end:
+                    continue
+                members = order[begin:end]
+                summary: Any = block if end - begin == len(block) else block[place[rows[members]]]
+                ratio, local, information = term.channel.log_ratio_batch(summary, own[members], alphas[members])
+                to_pars = by_local[members]
+                value[members] += ratio
+                gradient[members] += (local[:, None, :] @ to_pars)[:, 0]
+                hessian[members] += to_pars.transpose(0, 2, 1) @ information @ to_pars
+        value[undefined] = -np.inf
+        return value, gradient, hessian
+
+
+def _blocks(
+    toys: Toys, channel: MixtureChannel | SetChannel
+) -> Sequence[tuple[NDArray[np.intp], PaddedSummary | SetSummaries]]:
+    """Return the summaries of toys, block by block, and which toys they are of."""
+    offsets, events = toys.offsets[channel.name], toys.events[channel.name]
+    if isinstance(channel, SetChannel):
+        features = toys.tables[channel.name][events]
+        return [(np.arange(len(toys)), SetSummaries(channel.encode_many(features, offsets)))]
+    # toys of about the same number of events side by side; those without are left out
+    numbers = np.diff(offsets)
+    order = np.argsort(numbers, kind="stable")
+    order = order[numbers[order] > 0]
+    blocks = []
+    while len(order):
+        # the last one is the largest
+        largest = int(numbers[order[-1]])
+        size = min(max(_BLOCK // largest, 1), _MOST)
+        members = np.sort(order[-size:])
+        order = order[:-size]
+        places = np.minimum(offsets[:-1][members, None] + np.arange(largest), len(events) - 1)
+        blocks.append((members, PaddedSummary.take(channel.pool.summary, events[places], numbers[members])))
+    return blocks
+
+
+def _places(
+    blocks: Sequence[tuple[NDArray[np.intp], PaddedSummary | SetSummaries]], n: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the block of each toy, minus one for none, and its place there."""
+    block_of, place = np.full(n, -1), np.zeros(n, dtype=np.intp)
+    for number, (members, _) in enumerate(blocks):
+        block_of[members], place[members] = number, np.arange(len(members))
+    return block_of, place
+
+
+def _minimise(
+    nll: BatchNLL, start: Array, lows: Array, highs: Array, held: NDArray[np.bool_]
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return the minima, the values there, and whether they are ones."""
+    rows = np.arange(len(start))
+    best, values = start.copy(), np.empty(len(start))
+    converged = np.zeros(len(start), dtype=bool)
+    pars = start
+    value, gradient, hessian = nll(pars, rows)
+    values[:] = value
+    damping = np.zeros(len(start))
+    for _ in range(_ITERATIONS):
+        step, gain = _step(pars, gradient, hessian, damping, lows, highs, held)
+        done = (gain < _TOLERANCE) & (damping <= 0.1) & np.isfinite(value)
+        keep = np.isfinite(value) & ~done
+        converged[rows[done]] = True
+        best[rows], values[rows] = pars, value
+        if not keep.any():
+            break
+        if not keep.all():
+            rows, pars, value, gradient, hessian, damping, step, gain = (
+                array[keep] for array in (rows, pars, value, gradient, hessian, damping, step, gain)
+            )
+        trial = pars + step
+        free = ~held
+        trial[:, free] = np.clip(trial, lows, highs)[:, free]
+        new_value, new_gradient, new_hessian = nll(trial, rows)
+        ratio = np.divide(value - new_value, gain, out=np.full(len(gain), -1.0), where=np.isfinite(new_value))
+        better = ratio > 1e-4
+        new_hessian = _secant(new_hessian, trial - pars, new_gradient - gradient)
+        pars = np.where(better[:, None], trial, pars)
+        value = np.where(better, new_value, value)
+        gradient = np.where(better[:, None], new_gradient, gradient)
+        hessian = np.where(better[:, None, None], new_hessian, hessian)
+        damping = np.where(better, np.where(damping > 1e-3, 0.2 * damping, 0.0), np.maximum(8.0 * damping, 0.1))
+    return best, values, converged
+
+
+def _step(
+    pars: Array,
+    gradient: Array,
+    hessian: Array,
+    damping: Array,
+    lows: Array,
+    highs: Array,
+    held: NDArray[np.bool_],
+) -> tuple[Array, Array]:
+    """Minimise the quadratic model within the bounds; return the steps and the gain that each is expected to bring."""
+    index = np.arange(pars.shape[1])
+    below, above = np.where(held, 0.0, lows - pars), np.where(held, 0.0, highs - pars)
+    scale = np.sqrt(hessian[:, index, index] + 1e-9 / (highs - lows) ** 2)
+    scaled = hessian / (scale[:, :, None] * scale[:, None, :])
+    scaled[:, index, index] += damping[:, None] + 1e-10
+    slope, below, above = gradient / scale, below * scale, above * scale
+    free = ~held & ~((below >= 0.0) & (gradient > 0.0)) & ~((above <= 0.0) & (gradient < 0.0))
+    step = _solve(scaled, slope, np.zeros_like(pars), free)
+    outside = ((step < below) | (step > above)).any(axis=1)
+    if outside.any():
+        some = (scaled[outside], slope[outside], below[outside], above[outside])
+        step[outside] = _within(*some)
+    step /= scale
+    gain = -((gradient * step).sum(axis=1) + 0.5 * (step[:, None, :] @ hessian @ step[:, :, None])[:, 0, 0])
+    return step, gain
+
+
+def _within(hessian: Array, slope: Array, below: Array, above: Array) -> Array:
+    """Minimise quadratic functions within bounds: parameter by parameter, then what came out free together."""
+    step = np.zeros_like(slope)
+    residual = slope.copy()
+    for _ in range(_SWEEPS):
+        for i in range(slope.shape[1]):
+            moved = np.minimum(np.maximum(step[:, i] - residual[:, i] / hessian[:, i, i], below[:, i]), above[:, i])
+            residual += hessian[:, i] * (moved - step[:, i])[:, None]
+            step[:, i] = moved
+    free: NDArray[np.bool_] = (step > below) & (step < above)
+    together = _solve(hessian, slope, np.where(free, 0.0, step), free)
+    inside = np.all((together >= below) & (together <= above), axis=1, keepdims=True)
+    return np.where(inside, together, step)
+
+
+def _solve(hessian: Array, slope: Array, step: Array, free: NDArray[np.bool_]) -> Array:
+    """Minimise quadratic functions by the free parameters, the others taking the steps given."""
+    index = np.arange(slope.shape[1])
+    right = np.where(free, -slope - (hessian @ step[:, :, None])[:, :, 0], step)
+    matrix = np.where(free[:, :, None] & free[:, None, :], hessian, 0.0)
+    matrix[:, index, index] = np.where(free, hessian[:, index, index], 1.0)
+    solution: Array = np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+    return solution
+
+
+def _secant(hessian: Array, step: Array, change: Array) -> Array:
+    """Correct Hessians so that they reproduce the last change of the gradient (the formula of BFGS)."""
+    predicted = (hessian @ step[:, :, None])[:, :, 0]
+    expected = (step * predicted).sum(axis=1)
+    found = (step * change).sum(axis=1)
+    good = (found > 0.05 * expected) & (found < 20.0 * expected) & (expected > 1e-9)
+    rows = np.flatnonzero(good)
+    hessian[rows] += (
+        change[rows, :, None] * change[rows, None, :] / found[rows, None, None]
+        - predicted[rows, :, None] * predicted[rows, None, :] / expected[rows, None, None]
+    )
+    return hessian
+
+
+def _distinct(toys: Toys, start: Array) -> tuple[Toys, Array, NDArray[np.intp]]:
+    """Return each different toy once where there are no events and few different ones, and which one each was."""
+    everyone = np.arange(len(toys))
+    if toys.events or len(toys) < 2:
+        return toys, start, everyone
+    content = np.concatenate([toys.main, toys.auxdata, start], axis=1)
+    _, first, copies = np.unique(content, axis=0, return_index=True, return_inverse=True)
+    if 2 * len(first) > len(toys):
+        return toys, start, everyone
+    return toys[first], start[first], copies.reshape(-1)
+
+
+class EncodedToy:
+    """A toy seen as a model with ``evaluate``, which iminuit takes: its events need no network.
+
+    Args:
+        model: the model.
+        toys: the batch that it belongs to.
+        toy: which one it is.
+    """
+
+    def __init__(self, model: Model, toys: Toys, toy: int) -> None:
+        self.config = model.config
+        self.data = np.concatenate([toys.main[toy], toys.auxdata[toy]])
+        self._model, self._main, self._auxdata = model, toys.main[toy], toys.auxdata[toy]
+        self._summaries = toys.summaries(toy)
+
+    def evaluate(self, pars: ArrayLike, data: Any) -> tuple[float, Array]:
+        """Return log L and its gradient; the data are the toy's own."""
+        return self._model.evaluate_encoded(pars, self._main, self._auxdata, self._summaries)
+
+
+def _iminuit(
+    model: Model, toys: Toys, toy: int, start: Array, bounds: list[tuple[float, float]], held: NDArray[np.bool_]
+) -> tuple[Array, float, bool]:
+    names, encoded = list(model.config.par_names), EncodedToy(model, toys, toy)
+    fixed = {names[i]: float(start[i]) for i in np.flatnonzero(held)}
+    free = {names[i]: float(start[i]) for i in np.flatnonzero(~held)}
+    for init in (free, None):  # where the Newton method got to, then where the model suggests
+        try:
+            pars, value = Profile(encoded.data, encoded, init, bounds, fixed).best
+        except FailedFit:
+            continue
+        return pars, value, True
+    return start, np.nan, False
+
+
+def _assign(target: Array, given: Any, what: str) -> None:
+    try:
+        values = np.broadcast_to(np.asarray(given, dtype=np.float64), target.shape)
+    except (TypeError, ValueError) as error:
+        raise InvalidParameter(f"{what} has no shape that fits {target.shape}, {len(target)} toys: {error}") from error
+    if not np.isfinite(values).all():
+        raise InvalidParameter(f"{what} is not finite everywhere")
+    target[...] = values

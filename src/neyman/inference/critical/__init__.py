@@ -1,0 +1,1 @@
+"""Critical values learned over all parameters at once, from toys thrown everywhere."""

@@ -1,0 +1,275 @@
+"""A learned test statistic: a classifier of datasets by the value of the parameter of interest; no fit is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+
+from neyman.exceptions import InvalidParameter
+from neyman.inference.fixed_features import dataset_features, toy_features
+from neyman.inference.statistics import checked
+from neyman.model.summary import Summary
+from neyman.model.toys import Toys
+from neyman.networks.statistic import StatisticNetwork
+from neyman.support.files import replacing
+
+if TYPE_CHECKING:
+    from neyman.model.model import Model
+
+__all__ = ["LEARNED", "LearnedStatistic", "checked_statistic"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+Array = NDArray[np.float64]
+
+LEARNED = "learned"  # its name among the test statistics
+_FORMAT = 1
+_BEYOND = 1e-9  # of the range: a tested value may leave it by rounding
+_CORRUPT = (LookupError, TypeError, ValueError, EOFError, RuntimeError, OSError, zipfile.BadZipFile, SafetensorError)
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedStatistic:
+    r"""A test statistic learned from simulated datasets, by :func:`neyman.train_statistic`.
+
+    :math:`t_{\mu_0}(D) = -2 \log \hat r(D, \mu_0)`, with :math:`\hat r` the ratio of the probabilities of :math:`D` at
+    :math:`\mu_0` and at values apart from it, each averaged over the nuisance parameters, up to a function of
+    :math:`\mu_0`. It is the larger the less a dataset is compatible with :math:`\mu_0`, and not distributed by any
+    formula: only toys can calibrate it.
+
+    Args:
+        names: the parameters, in the model's order, shape ``(P,)``.
+        poi: position of the parameter of interest.
+        side: ``"both"``, or ``"upper"`` where the alternatives are smaller values alone.
+        values: lowest and highest tested value.
+        box: where datasets were thrown, shape ``(P, 2)``.
+        delta: smallest and largest distance of the alternatives, or ``None`` where it is relative to the uncertainty.
+        references: parameters at which events of a mixture are summarised, shape ``(R, P)``.
+        fingerprint: what tells the model from others.
+        network: the network.
+        history: per stage its name, losses in training and validation, and seconds.
+        auc: of held-out datasets, the probability that one of the alternatives has the larger value.
+        calibration: of held-out datasets in ten bins of the learned probability of the tested value: its mean, the
+            fraction for which it is true, and the error of that, shape ``(3, 10)``.
+        n_datasets: how many it was trained on.
+        seed: of the training.
+        model: the model, if it is at hand; it is not saved.
+    """
+
+    names: tuple[str, ...]
+    poi: int
+    side: str
+    values: tuple[float, float]
+    box: Array
+    delta: tuple[float, float] | None
+    references: Array
+    fingerprint: str
+    network: StatisticNetwork = field(repr=False)
+    history: tuple[dict[str, Any], ...]
+    auc: float
+    calibration: Array
+    n_datasets: int
+    seed: int
+    model: Model | None = None
+
+    def evaluate(self, data: Any, value: ArrayLike) -> Array:
+        """Return the test statistic: the larger, the less compatible a dataset is with the tested value.
+
+        Args:
+            data: toys, as from :func:`neyman.model.toys.draw`; or one dataset: a flat data vector or a
+                :class:`neyman.Summary`.
+            value: the tested value, or one for each toy, shape ``(n,)``.
+
+        Returns:
+            Shape ``(n,)``; of one dataset and many values, one for each.
+
+        Raises:
+            InvalidParameter: for a value outside the range, a dataset of another model, or one dataset if the model is
+                not at hand.
+        """
+        if isinstance(data, Toys):
+            self.belongs_to(data.model)
+            features = toy_features(data, self.references)
+        else:
+            features = self.features(data)[None]
+        return self.of_features(features, value)
+
+    def of_features(self, features: Array, value: ArrayLike) -> Array:
+        """Return the test statistic from the features of datasets, shape ``(n, F)``; see :meth:`evaluate`."""
+        tested = self.checked_values(value)
+        n = max(len(features), tested.size)
+        x = np.broadcast_to(features, (n, features.shape[1]))
+        with torch.inference_mode():
+            mu = torch.from_numpy(np.broadcast_to(tested, (n,)).copy())
+            found: Array = self.network.statistic(torch.from_numpy(x.copy()), mu).numpy()
+        return found
+
+    def with_model(self, model: Any) -> LearnedStatistic:
+        """Return the statistic with its model at hand.
+
+        Raises:
+            InvalidParameter: if it was trained for another model.
+        """
+        self.belongs_to(model)
+        return dataclasses.replace(self, model=model)
+
+    def belongs_to(self, model: Any) -> None:
+        """Make sure that this is a statistic of a model and of its parameter of interest.
+
+        Raises:
+            InvalidParameter: if it is not.
+        """
+        if self.names != tuple(model.config.par_names) or self.fingerprint != model.fingerprint:
+            raise InvalidParameter("the statistic was trained for another model: train it for this one")
+        if model.config.poi_index != self.poi:
+            raise InvalidParameter(
+                f"the statistic is for {self.names[self.poi]}, not for {model.config.poi_name}: train one for it"
+            )
+
+    def digest(self) -> str:
+        """Return what tells this statistic from others."""
+        digest = hashlib.sha256(self.fingerprint.encode())
+        for value in self.network.state_dict().values():
+            digest.update(value.numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write the statistic to a file, which :meth:`load` reads; the model is not in it.
+
+        Args:
+            path: the file, completely written or not at all.
+        """
+        header = {
+            key: value.tolist() if isinstance(value, np.ndarray) else value
+            for key in (one.name for one in dataclasses.fields(self))
+            if key not in ("network", "model")
+            for value in (getattr(self, key),)
+        }
+        header |= {"format": _FORMAT, "hidden": self.network.hidden}
+        weights = {key: value.contiguous() for key, value in self.network.state_dict().items()}
+        with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("statistic.json", json.dumps(header, indent=1))
+            archive.writestr("weights.safetensors", safetensors.torch.save(weights))
+
+    @classmethod
+    def load(cls, path: str | Path, model: Model | None = None) -> LearnedStatistic:
+        """Return the statistic of a file; reading one runs no code.
+
+        Args:
+            path: the file.
+            model: the model, if the statistic of single datasets is to be evaluated.
+
+        Raises:
+            InvalidParameter: if there is none, it holds something else, or it was trained for another model.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                header = json.loads(archive.read("statistic.json"))
+                weights = safetensors.torch.load(archive.read("weights.safetensors"))
+            if header.pop("format") > _FORMAT:
+                raise InvalidParameter(f"{path}: of a newer version of neyman: upgrade")
+            for key in ("box", "references", "calibration"):
+                header[key] = np.array(header[key], dtype=np.float64)
+            for key in ("names", "values", "history"):
+                header[key] = tuple(header[key])
+            header["delta"] = None if header["delta"] is None else tuple(header["delta"])
+            ends = weights["parameters_.low"], weights["parameters_.high"]
+            with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
+                network = StatisticNetwork(
+                    weights["centre"], weights["scale"], *ends, upper=header["side"] == "upper",
+                    hidden=header.pop("hidden"),
+                )  # fmt: skip
+            network.load_state_dict(weights)
+            found = cls(**header, network=network.eval().requires_grad_(False))
+        except _CORRUPT as error:
+            reason = " ".join(str(error).split())
+            raise InvalidParameter(f"{path}: not a file of a learned statistic ({reason}): train it again") from error
+        return found if model is None else found.with_model(model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "model": None}  # it travels to other processes by itself
+
+    def __repr__(self) -> str:
+        low, high = self.values
+        sides = "smaller values" if self.side == "upper" else "values on both sides"
+        mean, fraction, error = self.calibration
+        worst = np.max(np.abs(fraction - mean) / error, where=error > 0, initial=0.0)
+        return (
+            f"LearnedStatistic of {self.names[self.poi]} from {low:g} to {high:g} against {sides}; "
+            f"{self.n_datasets} datasets, held-out AUC {self.auc:.3f}, "
+            f"largest pull of the learned probabilities {worst:.1f}"
+        )
+
+    def features(self, data: Any) -> Array:
+        """Return what the network sees of one dataset, shape ``(F,)``; see :meth:`evaluate`."""
+        if self.model is None:
+            raise InvalidParameter("the statistic of a dataset needs its model: use with_model(model), or give toys")
+        if isinstance(data, Summary):
+            if data.model != self.fingerprint:
+                raise InvalidParameter("the summary was made by another model: encode the dataset with this one")
+            summary = data
+        else:
+            summary = self.model.encode(self.model.ensemble(data))
+        return dataset_features(self.model, summary.main, summary.auxdata, summary.channels, self.references)
+
+    def checked_values(self, value: ArrayLike) -> Array:
+        """Return tested values, shape ``(m,)``.
+
+        Raises:
+            InvalidParameter: if one is outside the range.
+        """
+        tested = np.atleast_1d(np.asarray(value, dtype=np.float64))
+        low, high = self.values
+        margin = _BEYOND * (high - low)
+        wrong = tested[~((tested >= low - margin) & (tested <= high + margin))]
+        if wrong.size:
+            raise InvalidParameter(
+                f"{self.names[self.poi]} = {wrong[0]:g} is outside ({low:g}, {high:g}), which the statistic was "
+                "trained for: train it there"
+            )
+        return np.asarray(np.clip(tested, low, high))
+
+
+def checked_statistic(test_stat: str, statistic: LearnedStatistic | None, model: Any, calibration: str) -> str:
+    """Return the test statistic's name, ``"learned"`` among them.
+
+    Args:
+        test_stat: the name.
+        statistic: the learned statistic, for ``"learned"`` alone.
+        model: the model.
+        calibration: ``"toys"``, or what else the result would rest on.
+
+    Raises:
+        InvalidParameter: if there is none of that name, or name and statistic do not go together.
+    """
+    if test_stat != LEARNED:
+        if statistic is not None:
+            raise InvalidParameter(
+                f"statistic is for test_stat='learned', not for {test_stat!r}: leave one of them out"
+            )
+        return checked(test_stat)
+    if not isinstance(statistic, LearnedStatistic):
+        raise InvalidParameter(
+            "test_stat='learned' takes the statistic: give statistic=neyman.train_statistic(model, values)"
+        )
+    statistic.belongs_to(model)
+    if calibration != "toys":
+        raise InvalidParameter(
+            f"only toys can calibrate a learned statistic, whose distribution no formula gives, not {calibration!r}: "
+            "use calibration='toys', or calctype='toybased' for a limit"
+        )
+    return test_stat

@@ -1,0 +1,200 @@
+"""The bridge to pyhf's optimizers: exact gradients for iminuit, from a model's ``evaluate``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import iminuit
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["TwiceNLL", "inverse", "minuit", "positive"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+Array = NDArray[np.float64]
+
+_RELATIVE_STEP = 1e-4  # for differences of the exact gradient
+_NO_HESSIAN = {"hessian": False, "g2": False}
+_FLAT = 1e-10  # an eigenvalue below this, in units of the diagonal, is no curvature
+
+
+class TwiceNLL:
+    """-2 log L of one dataset as a function of the free parameters, with its exact gradient.
+
+    The last point is remembered, so that value and gradient at one point cost a single evaluation.
+
+    Args:
+        model: a model with ``evaluate(pars, data) -> (logpdf, gradient)`` and pyhf's ``config``.
+        data: the flat data vector.
+        pars: all parameters, shape ``(P,)``; those that are not free stay as they are here.
+        free: which of them are free, shape ``(P,)``.
+
+    Example:
+        >>> import numpy as np
+        >>> from neyman.inference.minimise import TwiceNLL
+        >>> class Normal:
+        ...     def evaluate(self, pars, data):
+        ...         return -0.5 * float(np.sum((data - pars) ** 2)), data - pars
+        >>> nll = TwiceNLL(Normal(), np.array([1.0, 2.0]), np.zeros(2), np.array([False, True]))
+        >>> nll(np.array([0.0])), nll.gradient(np.array([0.0])), nll.full(np.array([0.5]))
+        (5.0, array([-4.]), array([0. , 0.5]))
+    """
+
+    def __init__(self, model: Any, data: Any, pars: Any, free: NDArray[np.bool_]) -> None:
+        self.model = model
+        self.data = data
+        self._pars = np.array(pars, dtype=np.float64)
+        self._free = np.flatnonzero(free)
+        self._everything = self._free.size == self._pars.size
+        self._point: bytes | None = None
+        self._value = 0.0
+        self._gradient: Array = np.empty(0)
+
+    def __call__(self, pars: Array) -> float:
+        """Return -2 log L at the free parameters, shape ``(F,)``."""
+        self._update(pars)
+        return self._value
+
+    def gradient(self, pars: Array) -> Array:
+        """Return its gradient by the free parameters, shape ``(F,)``."""
+        self._update(pars)
+        return self._gradient
+
+    def hessian(self, pars: Array, bounds: Sequence[tuple[float, float]]) -> Array:
+        """Return its second derivatives, shape ``(F, F)``, from differences of the exact gradient within the bounds."""
+        centre = self.gradient(pars)
+        hessian = np.empty((pars.size, pars.size))
+        for row, (low, high) in enumerate(bounds):
+            step = min(_RELATIVE_STEP * max(1.0, abs(pars[row])), 1e-3 * (high - low))
+            shifted = pars.copy()
+            shifted[row] += step if pars[row] + step <= high else -step
+            hessian[row] = (self.gradient(shifted) - centre) / (shifted[row] - pars[row])
+        return 0.5 * (hessian + hessian.T)
+
+    def full(self, pars: Array) -> Array:
+        """Return all parameters, shape ``(P,)``."""
+        if self._everything:
+            return np.array(pars, dtype=np.float64)
+        full = self._pars.copy()
+        full[self._free] = pars
+        return full
+
+    def _update(self, pars: Array) -> None:
+        point = np.asarray(pars, dtype=np.float64).tobytes()
+        if point != self._point:
+            logpdf, gradient = self.model.evaluate(self.full(pars), self.data)
+            self._value, self._gradient, self._point = -2.0 * float(logpdf), -2.0 * gradient[self._free], point
+
+
+def minuit(
+    nll: TwiceNLL,
+    start: Any,
+    bounds: Sequence[tuple[float, float]],
+    names: Sequence[str] | None = None,
+    hessian: Array | None = None,
+    *,
+    use_hessian: bool = True,
+) -> iminuit.Minuit:
+    """Return an :class:`iminuit.Minuit` that knows the exact gradient and a positive definite Hessian.
+
+    A Hessian spares MIGRAD its own search for step sizes: few function calls, whatever the number of parameters.
+
+    Args:
+        nll: what to minimise.
+        start: the free parameters' starting values, shape ``(F,)``; one on its bound is moved inside, where Minuit's
+            transformation lets it leave.
+        bounds: their bounds.
+        names: their names.
+        hessian: a Hessian, shape ``(F, F)``, to use at every point; default is to compute it where asked.
+        use_hessian: whether Minuit is to have one at all.
+    """
+    low, high = np.array(bounds, dtype=np.float64).T
+    margin = 1e-4 * np.minimum(high - low, np.maximum(1.0, np.abs(start)))
+    values = np.clip(np.asarray(start, dtype=np.float64), low + margin, high - margin)
+
+    @_last_point
+    def curvature(pars: Array) -> Array:
+        # Minuit takes the Hessian over to its own coordinates, x = low + (high - low) (1 + sin u) / 2, without the
+        # term that the gradient contributes, and would never settle on a bound
+        slope = nll.gradient(pars) * (0.5 * (low + high) - pars) / np.maximum((pars - low) * (high - pars), 1e-300)
+        return positive((nll.hessian(pars, bounds) if hessian is None else hessian) + np.diag(slope))
+
+    with warnings.catch_warnings():
+        # without g2 Minuit fails in the places where it falls back on it in spite of the Hessian
+        warnings.filterwarnings("ignore", message="hessian overrides g2")
+        second = {"hessian": curvature, "g2": lambda pars: np.diag(curvature(pars))} if use_hessian else _NO_HESSIAN
+        minimiser = iminuit.Minuit(nll, values, grad=nll.gradient, name=names, **second)
+    minimiser.print_level = 0  # of all Minuits of a process: another one's must not write between our results
+    minimiser.limits = list(bounds)
+    minimiser.errordef = iminuit.Minuit.LEAST_SQUARES  # -2 log L rises by one at one sigma
+    return minimiser
+
+
+def positive(hessian: Array) -> Array:
+    """Return a positive definite matrix for a symmetric one: directions of negative curvature change sign.
+
+    Args:
+        hessian: a symmetric matrix, shape ``(F, F)``.
+
+    Example:
+        >>> import numpy as np
+        >>> from neyman.inference.minimise import positive
+        >>> positive(np.diag([4.0, -9.0]))
+        array([[4., 0.],
+               [0., 9.]])
+    """
+    scale, values, vectors = _modes(hessian)
+    values = np.maximum(np.abs(values), _FLAT)
+    return np.asarray((vectors * values) @ vectors.T * np.outer(scale, scale))
+
+
+def inverse(hessian: Array) -> tuple[Array, bool]:
+    """Return the inverse of a symmetric matrix, and whether the matrix is positive definite.
+
+    Directions without curvature do not contribute to it, those of negative curvature count as if it were positive.
+
+    Args:
+        hessian: a symmetric matrix, shape ``(F, F)``.
+
+    Example:
+        >>> import numpy as np
+        >>> from neyman.inference.minimise import inverse
+        >>> inverse(np.diag([4.0, 1e-12]))
+        (array([[2.5e-01, 0.0e+00],
+               [0.0e+00, 1.0e+12]]), True)
+    """
+    scale, values, vectors = _modes(hessian)
+    curved = np.abs(values) > _FLAT
+    inverted = np.divide(1.0, np.abs(values), out=np.zeros_like(values), where=curved)
+    result = (vectors * inverted) @ vectors.T / np.outer(scale, scale)
+    return np.asarray(0.5 * (result + result.T)), bool(np.all(values > _FLAT))
+
+
+def _modes(hessian: Array) -> tuple[Array, Array, Array]:
+    """Return scales that take out the parameters' units, and eigenvalues and eigenvectors of the matrix in them."""
+    diagonal = np.abs(np.diag(hessian))
+    scale = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+    values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
+    return scale, values, vectors
+
+
+def _last_point(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return the function with its last value remembered."""
+    last: dict[bytes, Array] = {}
+
+    def remembered(pars: Any) -> Array:
+        pars = np.array(pars, dtype=np.float64)
+        key = pars.tobytes()
+        if key not in last:
+            value = function(pars)
+            last.clear()
+            last[key] = value
+        return last[key]
+
+    return remembered

@@ -1,0 +1,473 @@
+"""Simulation: many datasets of a simulator, in order and reproducible, from all cores, kept on disk if asked."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+import hashlib
+import itertools
+import logging
+import multiprocessing
+import operator
+import os
+import pickle
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neyman.events import Events
+from neyman.exceptions import InvalidParameter
+from neyman.inputs.simulation_cache import Cache, Drawn, fingerprint
+from neyman.inputs.simulator import Simulator
+from neyman.support import tasks as executors
+
+__all__ = ["Datasets", "simulate", "stream"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
+
+CACHE_LIMIT = 4 * 2**30  # bytes
+
+_CHUNK = 500  # datasets of a task, at most
+_CHUNKS = 64  # of a simulation, at least: so many workers share even a small one
+_PROBE = 0.2  # seconds of drawing that tell how long all datasets will take
+_WORTH = 4.0  # seconds: below, starting processes costs more than it saves
+_BROKEN = 3  # times that the workers of a stream may be killed
+_UNPICKLABLE = (pickle.PicklingError, AttributeError, TypeError, ValueError, RuntimeError)
+
+
+@dataclass(frozen=True, eq=False)
+class Datasets:
+    """Simulated datasets, their events end to end.
+
+    Args:
+        pars: the parameters of each, shape ``(T, P)``.
+        features: the events of all, shape ``(E, d)``.
+        offsets: shape ``(T + 1,)``; dataset t has the events ``offsets[t]`` to ``offsets[t + 1]``.
+
+    Example:
+        >>> import numpy as np
+        >>> from neyman.inputs.simulation import Datasets
+        >>> pars, features = np.array([[1.0], [2.0]]), np.array([[0.1], [0.2], [0.3]], dtype=np.float32)
+        >>> datasets = Datasets(pars, features, np.array([0, 1, 3]))
+        >>> len(datasets), datasets.numbers, len(datasets.dataset(1))
+        (2, array([1, 2]), 2)
+        >>> datasets[::-1].features.ravel()
+        array([0.2, 0.3, 0.1], dtype=float32)
+    """
+
+    pars: Floats
+    features: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.pars)
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """The number of events in each, shape ``(T,)``."""
+        return np.diff(self.offsets)
+
+    def dataset(self, t: int) -> Events:
+        """Return the events of one dataset."""
+        t = range(len(self))[t]
+        return Events(self.features[self.offsets[t] : self.offsets[t + 1]])
+
+    def __getitem__(self, index: slice | NDArray[np.intp] | NDArray[np.bool_]) -> Datasets:
+        chosen = np.arange(len(self))[index]
+        if chosen.ndim != 1:
+            raise TypeError("datasets are chosen by a slice or an array; dataset(t) gives the events of one")
+        starts, numbers = self.offsets[chosen], self.numbers[chosen]
+        offsets = _offsets(numbers)
+        if np.array_equal(chosen, np.arange(*((chosen[0], chosen[-1] + 1) if len(chosen) else (0, 0)))):  # no copy
+            first = starts[0] if len(chosen) else 0
+            features = self.features[first : first + offsets[-1]]
+        else:
+            features = self.features[np.repeat(starts - offsets[:-1], numbers) + np.arange(offsets[-1])]
+        return Datasets(self.pars[chosen], features, offsets)
+
+    def __add__(self, other: Datasets) -> Datasets:
+        return Datasets(
+            np.concatenate([self.pars, other.pars]),
+            np.concatenate([self.features, other.features]),
+            np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]),
+        )
+
+
+def simulate(
+    simulator: Simulator,
+    pars: ArrayLike,
+    seed: int = 0,
+    *,
+    executor: Any = None,
+    workers: int | None = None,
+    cache: str | Path | None = None,
+    cache_limit: int = CACHE_LIMIT,
+    progress: bool = False,
+) -> Datasets:
+    """Simulate a dataset for each point.
+
+    Dataset t is ``simulator.draw(pars[t], [seed, t])``, wherever and in whatever order it is made.
+
+    Args:
+        simulator: the simulator.
+        pars: the points, shape ``(T, P)``.
+        seed: the source of all randomness, a non-negative integer.
+        executor: any :class:`concurrent.futures.Executor`; excludes ``workers``.
+        workers: number of processes, one being this one. ``None`` starts one for each core if that saves time and the
+            simulator can be sent there.
+        cache: a folder that keeps the datasets: the same call with the same code then takes them from there, also
+            after it was interrupted. Code that changes in other modules than that of ``sample`` goes unseen, as do
+            the files that it reads; see :func:`neyman.inputs.simulation_cache.fingerprint`.
+        cache_limit: size of that folder in bytes; what was not used for longest is deleted.
+        progress: whether to show a progress bar on standard error.
+
+    Returns:
+        The datasets, in the order of the points.
+
+    Raises:
+        InvalidParameter: for points of the wrong shape, workers that the simulator cannot be sent to, or a cache for
+            one whose state cannot be pickled.
+        InvalidSimulation: if the simulator raises or returns what is no dataset; it names parameters and seed.
+
+    Example:
+        >>> from neyman.inputs.simulation import simulate
+        >>> from neyman.inputs.simulator import Simulator
+        >>> def counts(pars, rng):
+        ...     return rng.normal(0.0, 1.0, size=(rng.poisson(pars[0]), 1))
+        >>> simulator = Simulator(counts, [{"name": "rate", "inits": [1.0], "bounds": [[0, 9]]}], "rate", ["x"])
+        >>> datasets = simulate(simulator, [[1.0], [5.0]], seed=3)
+        >>> datasets.numbers
+        array([0, 6])
+    """
+    points, seed = _checked_points(simulator, pars), _checked_seed(seed)
+    if executor is not None and workers is not None:
+        raise InvalidParameter("executor and workers exclude each other: give one of them")
+    size = min(_CHUNK, -(-len(points) // _CHUNKS)) or 1
+    chunks = [_Chunk(points[first : first + size], seed, first) for first in range(0, len(points), size)]
+    done: dict[int, Drawn] = {}
+    store = None if cache is None else Cache(cache, cache_limit)
+    keys = [] if store is None else _keys(simulator, chunks)
+    if store is not None:
+        for number, (key, chunk) in enumerate(zip(keys, chunks, strict=True)):
+            if (kept := store.get(key, len(chunk.pars), len(simulator.features))) is not None:
+                done[number] = kept
+    missing = [number for number in range(len(chunks)) if number not in done]
+    tasks = [chunks[number] for number in missing]
+    with _executor(simulator, tasks, executor, workers) as chosen:
+        for task, drawn in executors.run(_drawn, simulator, tasks, chosen, progress=progress, description="datasets"):
+            done[missing[task]] = drawn
+            if store is not None:
+                store.put(keys[missing[task]], drawn)
+    return _joined(points, [done[number] for number in range(len(chunks))], len(simulator.features))
+
+
+def stream(
+    simulator: Simulator,
+    propose: Callable[[int, np.random.Generator], ArrayLike],
+    seed: int = 0,
+    *,
+    workers: int | None = None,
+    ahead: int = 2,
+) -> Generator[Datasets, None, None]:
+    """Yield fresh datasets without end, block by block, simulated in the background while the last ones are used.
+
+    Dataset t of block b is ``simulator.draw(pars[t], [seed, t, b + 1])``, wherever it is made; no dataset of a stream
+    has the seed of one of :func:`simulate`. The workers begin with the first block and end when the iterator is
+    closed or forgotten, each after at most an eighth of its share of a block. Should they be killed, new ones begin.
+
+    Args:
+        simulator: the simulator.
+        propose: gives the points of a block, shape ``(T, P)``, from its number and a generator; called in this process.
+        seed: the source of all randomness, a non-negative integer.
+        workers: number of processes beside this one; 0 simulates in this process, when a block is asked for. ``None``
+            is one for each further core, at least one, or 0 if the simulator cannot be sent there.
+        ahead: how many blocks are simulated before they are asked for.
+
+    Returns:
+        An iterator, with a ``close()``.
+
+    Raises:
+        InvalidParameter: for points of the wrong shape, or workers that the simulator cannot be sent to.
+        InvalidSimulation: if the simulator raises or returns what is no dataset; it names parameters and seed.
+
+    Example:
+        >>> from neyman.inputs.simulation import stream
+        >>> from neyman.inputs.simulator import Simulator
+        >>> def counts(pars, rng):
+        ...     return rng.normal(0.0, 1.0, size=(rng.poisson(pars[0]), 1))
+        >>> simulator = Simulator(counts, [{"name": "rate", "inits": [1.0], "bounds": [[0, 9]]}], "rate", ["x"])
+        >>> blocks = stream(simulator, lambda block, rng: rng.uniform(0, 9, size=(100, 1)), workers=0)
+        >>> [len(next(blocks)) for _ in range(3)]
+        [100, 100, 100]
+        >>> blocks.close()
+    """
+    seed = _checked_seed(seed)
+    if ahead < 1 or (workers is not None and workers < 0):
+        raise InvalidParameter(f"ahead is {ahead} and workers {workers}: give a positive and a non-negative number")
+    obstacle = None if workers == 0 else _obstacle(simulator)
+    if workers and obstacle is not None:
+        raise InvalidParameter(f"workers is {workers}, but {obstacle}: give workers=0")
+    if workers is None:
+        workers = max(_cores() - 1, 1)
+        if obstacle is not None:
+            log.warning("simulating during the training instead of beside it: %s", obstacle)
+            workers = 0
+    return _blocks(simulator, propose, seed, workers, ahead)
+
+
+def _blocks(
+    simulator: Simulator, propose: Callable[[int, np.random.Generator], ArrayLike], seed: int, workers: int, ahead: int
+) -> Generator[Datasets, None, None]:
+    background = _Background(simulator, workers) if workers else None
+    waiting: deque[tuple[Floats, list[Callable[[], Drawn]]]] = deque()
+    try:
+        for block in itertools.count():
+            # the last number keeps this apart from the seeds of datasets
+            points = _checked_points(simulator, propose(block, np.random.default_rng([seed, block, 0, 1])))
+            size = max(1, min(_CHUNK, -(-len(points) // (8 * max(workers, 1)))))
+            chunks = [
+                _Chunk(points[first : first + size], seed, first, (block + 1,)) for first in range(0, len(points), size)
+            ]
+            if background is None:
+                yield _joined(points, [_drawn(simulator, chunk) for chunk in chunks], len(simulator.features))
+                continue
+            waiting.append((points, [background.submit(chunk) for chunk in chunks]))
+            if len(waiting) > ahead:
+                points, results = waiting.popleft()
+                yield _joined(points, [result() for result in results], len(simulator.features))
+    finally:
+        if background is not None:
+            background.close()
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """A task: the datasets from number ``first`` on, whose seeds are ``[seed, number, *block]``."""
+
+    pars: Floats
+    seed: int
+    first: int
+    block: tuple[int, ...] = ()
+
+    def seeds(self) -> Iterator[list[int]]:
+        return ([self.seed, self.first + number, *self.block] for number in range(len(self.pars)))
+
+
+def _keys(simulator: Simulator, chunks: Sequence[_Chunk]) -> list[str]:
+    """Return what each chunk is kept under: a hash of all that it follows from."""
+    common = fingerprint(simulator)
+    parts = ((repr((common, c.seed, c.first, c.block, c.pars.shape)), c.pars) for c in chunks)
+    return [hashlib.sha256(text.encode() + pars.astype("<f8").tobytes()).hexdigest() for text, pars in parts]
+
+
+def _drawn(simulator: Simulator, chunk: _Chunk) -> Drawn:
+    """Return the events of a chunk."""
+    features = [simulator.draw(*one).features for one in zip(chunk.pars, chunk.seeds(), strict=True)]
+    return np.concatenate(features), np.array([len(one) for one in features], dtype=np.int64)
+
+
+def _joined(points: Floats, parts: Sequence[Drawn], d: int) -> Datasets:
+    features = np.concatenate([one for one, _ in parts]) if parts else np.empty((0, d), dtype=np.float32)
+    numbers = [numbers for _, numbers in parts]
+    return Datasets(points, features, _offsets(np.concatenate(numbers) if parts else np.empty(0, dtype=np.int64)))
+
+
+def _offsets(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(numbers, dtype=np.int64)])
+
+
+def _checked_points(simulator: Simulator, pars: ArrayLike) -> Floats:
+    points = np.array(pars, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != len(simulator.names) or not np.isfinite(points).all():
+        wanted = f"(points, {len(simulator.names)}), the parameters being {', '.join(simulator.names)}"
+        raise InvalidParameter(f"pars, of shape {points.shape}, must be finite and of shape {wanted}")
+    return points
+
+
+def _checked_seed(seed: int) -> int:
+    try:
+        checked = operator.index(seed)
+    except TypeError:
+        checked = -1
+    if checked < 0:
+        raise InvalidParameter(f"seed is {seed!r}: give a non-negative integer")
+    return checked
+
+
+# -- processes
+
+
+@contextlib.contextmanager
+def _executor(
+    simulator: Simulator, chunks: Sequence[_Chunk], executor: Any, workers: int | None
+) -> Iterator[concurrent.futures.Executor | None]:
+    """Give what runs the chunks: the executor, a pool of workers, or ``None`` for this process."""
+    if executor is not None:
+        if (obstacle := _unpicklable(simulator)) is not None:
+            raise InvalidParameter(f"{obstacle}: the executor cannot have it, so give none")
+        yield executor
+        return
+    n = _number_of_workers(simulator, chunks, workers)
+    if n == 1:
+        yield None
+        return
+    with _pool(n) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _number_of_workers(simulator: Simulator, chunks: Sequence[_Chunk], workers: int | None) -> int:
+    if workers is not None:
+        if workers < 1:
+            raise InvalidParameter(f"workers is {workers}: give a positive number, or None for as many as are useful")
+        if workers > 1 and (obstacle := _obstacle(simulator)) is not None:
+            raise InvalidParameter(f"workers is {workers}, but {obstacle}: give workers=1")
+        return min(workers, max(len(chunks), 1))
+    n = min(_cores(), len(chunks))
+    if n < 2:
+        return 1
+    seconds = _seconds(simulator, chunks)
+    if seconds < _WORTH:
+        return 1
+    if (obstacle := _obstacle(simulator)) is not None:
+        log.warning("simulating for some %.0f s on one of %d cores: %s", seconds, n, obstacle)
+        return 1
+    log.info("simulating on %d cores, instead of for some %.0f s on one", n, seconds)
+    return n
+
+
+def _seconds(simulator: Simulator, chunks: Sequence[_Chunk]) -> float:
+    """Return how long all chunks take in this process, from the first datasets; what is done only once, left out."""
+    chunk, total = chunks[0], sum(len(chunk.pars) for chunk in chunks)
+    start = time.perf_counter()
+    for number, one in enumerate(zip(chunk.pars, chunk.seeds(), strict=True)):
+        simulator.draw(*one)
+        now = time.perf_counter()
+        if number == 0 and len(chunk.pars) > 1:
+            start = now
+        elif now - start > _PROBE:
+            break
+    return (now - start) / max(number, 1) * total
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _pool(workers: int, simulator: bytes | None = None) -> concurrent.futures.ProcessPoolExecutor:
+    # spawned: a process that is forked while torch has threads may hang
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_begin, initargs=(simulator,)
+    )
+
+
+class _Background:
+    """Workers with one simulator, begun anew when they are killed, but not for ever."""
+
+    def __init__(self, simulator: Simulator, workers: int) -> None:
+        self._simulator, self._workers = simulator, workers
+        self._pickled = pickle.dumps(simulator)
+        self._pool: concurrent.futures.ProcessPoolExecutor | None = _pool(workers, self._pickled)
+        self._broken = 0
+
+    def submit(self, chunk: _Chunk) -> Callable[[], Drawn]:
+        """Begin a chunk; return what waits for its result."""
+        pool = self._pool
+        if pool is None:
+            return functools.partial(_drawn, self._simulator, chunk)
+        try:
+            return functools.partial(self._result, pool, pool.submit(_drawn_there, chunk), chunk)
+        except concurrent.futures.BrokenExecutor as error:
+            self._replace(pool, error)
+            return self.submit(chunk)
+
+    def _result(
+        self, pool: concurrent.futures.ProcessPoolExecutor, future: concurrent.futures.Future[Drawn], chunk: _Chunk
+    ) -> Drawn:
+        try:
+            return future.result()
+        except concurrent.futures.BrokenExecutor as error:
+            self._replace(pool, error)
+            return _drawn(self._simulator, chunk)
+
+    def _replace(self, pool: concurrent.futures.ProcessPoolExecutor, error: Exception) -> None:
+        if pool is not self._pool:  # which is a new one already
+            return
+        self._broken += 1
+        pool.shutdown(wait=False)
+        again = self._broken < _BROKEN
+        self._pool = _pool(self._workers, self._pickled) if again else None
+        text = " ".join(str(error).split())
+        what = "new ones begin" if again else "the simulation goes on in this process"
+        warnings.warn(f"the workers of the simulation have failed ({text}): {what}", stacklevel=2)
+
+    def close(self) -> None:
+        """End the workers as soon as they are through with what they are doing."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+_SIMULATORS: list[Simulator] = []  # in a worker of a stream: its simulator
+
+
+def _begin(simulator: bytes | None) -> None:
+    """Begin a worker, which ends with this process even if that is killed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if simulator is not None:
+        _SIMULATORS.append(pickle.loads(simulator))
+
+
+def _drawn_there(chunk: _Chunk) -> Drawn:
+    return _drawn(_SIMULATORS[0], chunk)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _unpicklable(simulator: Simulator) -> str | None:
+    """Return why the simulator cannot be sent to any other process, ``None`` if it can."""
+    try:
+        pickle.dumps(simulator)
+    except _UNPICKLABLE as error:
+        return f"the simulator cannot be pickled ({' '.join(str(error).split())}); a function of a module can"
+    return None
+
+
+def _obstacle(simulator: Simulator) -> str | None:
+    """Return why the simulator cannot be sent to a process that we start, ``None`` if it can."""
+    if (obstacle := _unpicklable(simulator)) is not None:
+        return obstacle
+    if multiprocessing.current_process().daemon:
+        return "a daemonic process cannot start others"
+    path = getattr(sys.modules["__main__"], "__file__", None)  # which a new process imports
+    if path is None or not Path(path).is_file():
+        if b"__main__" in pickle.dumps(simulator):
+            return "the simulator is defined in an interactive session; write it to a module and import it"
+    elif b"__name__" not in Path(path).read_bytes():
+        return f"new processes would run all of {path} again; put its main part under if __name__ == '__main__'"
+    return None

@@ -1,0 +1,247 @@
+"""Simulators: forward models, any function of parameters and a random generator, as a source of ensembles."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neyman.events import Events
+from neyman.exceptions import InvalidParameter, InvalidSimulation
+
+__all__ = ["Simulator"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_REQUIRED = ("inits", "bounds")
+_CONSTRAINT = ("auxdata", "sigmas")
+_KEYS = ("name", *_REQUIRED, *_CONSTRAINT, "fixed")
+_FLOAT_KINDS = "biuf"
+
+
+class Simulator:
+    """A forward model as a source of ensembles: ``sample(pars, rng) -> events (N, d)``.
+
+    It may be hierarchical or not, and it owns the number of events: nothing of its density or rates needs to be known.
+
+    Args:
+        sample: makes one dataset; takes the parameters, shape ``(P,)`` in the order of ``parameters``, and a
+            :class:`numpy.random.Generator` from which all its randomness must come; returns the events, shape
+            ``(N, d)``, where ``N`` may be 0. A function of a module can be sent to other processes, a lambda cannot.
+        parameters: pyhf's parameter blocks, one value each: ``name``, ``inits``, ``bounds``, and ``fixed`` if it is to
+            be held at its initial value. With ``auxdata`` and ``sigmas`` the parameter has pyhf's normal constraint.
+        poi: name of the parameter of interest, or ``None``.
+        features: names of the ``d`` features.
+        channel: name of the channel that the events are in.
+
+    Raises:
+        InvalidParameter: if a parameter, the parameter of interest or a feature is not as described.
+
+    Example:
+        >>> from neyman.inputs.simulator import Simulator
+        >>> def counts(pars, rng):
+        ...     return rng.normal(pars[1], 1.0, size=(rng.poisson(pars[0]), 1))
+        >>> parameters = [
+        ...     {"name": "rate", "inits": [10.0], "bounds": [[0, 50]]},
+        ...     {"name": "mean", "inits": [0.0], "bounds": [[-1, 1]], "auxdata": [0.0], "sigmas": [0.2]},
+        ... ]
+        >>> simulator = Simulator(counts, parameters, poi="rate", features=["x"])
+        >>> simulator
+        Simulator(counts; parameters: rate, mean; POI rate; features: x)
+        >>> simulator.draw([10.0, 0.5], seed=1).features.shape
+        (8, 1)
+    """
+
+    def __init__(
+        self,
+        sample: Callable[[NDArray[np.float64], np.random.Generator], ArrayLike],
+        parameters: Sequence[Mapping[str, Any]],
+        poi: str | None,
+        features: Sequence[str],
+        channel: str = "events",
+    ) -> None:
+        if not callable(sample):
+            raise InvalidParameter(f"sample is {sample!r}: give a function of the parameters and a random generator")
+        self.sample = sample
+        self.parameters = [_checked_block(block, number) for number, block in enumerate(parameters)]
+        self.names: tuple[str, ...] = tuple(block["name"] for block in self.parameters)
+        self.poi = poi
+        self.features = _checked_names(features, "features")
+        self.channel = _checked_names([channel], "channel")[0]
+        _checked_names(self.names, "parameters")
+        if poi is not None and poi not in self.names:
+            raise InvalidParameter(
+                f"poi is {poi!r}, which is no parameter: give one of {', '.join(self.names)} or None"
+            )
+        self.bounds: NDArray[np.float64] = np.array([block["bounds"][0] for block in self.parameters], dtype=np.float64)
+        self.inits: NDArray[np.float64] = np.array([block["inits"][0] for block in self.parameters], dtype=np.float64)
+
+    def __repr__(self) -> str:
+        parts = [
+            getattr(self.sample, "__name__", type(self.sample).__name__),
+            f"parameters: {', '.join(self.names)}",
+            f"POI {self.poi}",
+            f"features: {', '.join(self.features)}",
+        ]
+        return f"Simulator({'; '.join(parts)})"
+
+    def spec(self) -> dict[str, Any]:
+        """Return the inner HistFactory specification, in which the parameters exist but change no rate.
+
+        One bin has the expected rate zero for all parameters. A free parameter is a ``normfactor`` of it; a
+        constrained one is a ``normsys`` whose two factors are one or, since pyhf has no ``sigmas`` for that, a
+        ``staterror`` where sigma is not one. The name of the latter in pyhf's ``config.par_names`` then ends with
+        ``[0]``, unless its ``config.param_set(name).is_scalar`` is set; ``config.par_order`` and ``config.par_map``
+        have the bare name. The order of the parameters is pyhf's, not ours.
+
+        Example:
+            >>> import pyhf
+            >>> from neyman.inputs.simulator import Simulator
+            >>> parameters = [{"name": "scale", "inits": [1.0], "bounds": [[0, 2]], "auxdata": [1.0], "sigmas": [0.1]}]
+            >>> simulator = Simulator(lambda pars, rng: rng.normal(0.0, pars[0], (9, 1)), parameters, None, ["x"])
+            >>> model = pyhf.Model(simulator.spec(), poi_name=None)
+            >>> model.config.par_order, model.config.suggested_init(), model.config.auxdata
+            (['scale'], [1.0], [1.0])
+            >>> model.expected_actualdata([1.5])
+            array([0.])
+        """
+        kinds = [_kind(block) for block in self.parameters]
+        modifiers = [
+            {"name": block["name"], "type": kind, "data": copy.deepcopy(_DATA[kind])}
+            for block, kind in zip(self.parameters, kinds, strict=True)
+        ]
+        sample = {"name": "simulation", "data": [0.0], "modifiers": modifiers}
+        parameters = [
+            {key: copy.deepcopy(value) for key, value in block.items() if (key, kind) != ("sigmas", "normsys")}
+            for block, kind in zip(self.parameters, kinds, strict=True)
+        ]
+        return {"channels": [{"name": self.channel, "samples": [sample]}], "parameters": parameters}
+
+    def draw(self, pars: ArrayLike, seed: int | Sequence[int]) -> Events:
+        """Make one dataset; the same arguments give the same one.
+
+        Args:
+            pars: the parameters, shape ``(P,)``; they may be out of bounds.
+            seed: an integer or integers, for :func:`numpy.random.default_rng`.
+
+        Returns:
+            The events, each of weight one.
+
+        Raises:
+            InvalidParameter: if the parameters are too few, too many or not finite, or the seed is none.
+            InvalidSimulation: if the simulator raises, or returns what is not finite or not of shape ``(N, d)``.
+        """
+        values = np.array(pars, dtype=np.float64)
+        if values.shape != (len(self.names),) or not np.isfinite(values).all():
+            names = ", ".join(self.names)
+            raise InvalidParameter(f"pars must be {len(self.names)} finite values, of {names}, not {values.tolist()}")
+        try:
+            rng = np.random.default_rng(seed)
+        except (TypeError, ValueError) as error:
+            raise InvalidParameter(f"seed is {seed!r}: give a non-negative integer or a sequence of them") from error
+        try:
+            sampled = self.sample(values.copy(), rng)
+        except Exception as error:
+            text = " ".join(f"the simulator raised {type(error).__name__}: {error}".split())
+            raise self._invalid(text, values, seed) from error
+        try:
+            returned = np.asarray(sampled)
+        except (TypeError, ValueError) as error:
+            text = f"the simulator returned a {type(sampled).__name__} that makes no array"
+            raise self._invalid(text, values, seed) from error
+        if returned.size == 0:
+            return Events(np.empty((0, len(self.features)), dtype=np.float32))
+        if returned.ndim != 2 or returned.shape[1] != len(self.features):
+            hint = ": reshape them to (events, 1)" if returned.ndim == 1 and len(self.features) == 1 else ""
+            wanted = f"(events, {len(self.features)}), the features being {', '.join(self.features)}"
+            raise self._invalid(f"the simulator returned shape {returned.shape}, not {wanted}{hint}", values, seed)
+        if returned.dtype.kind not in _FLOAT_KINDS:
+            raise self._invalid(f"the simulator returned {returned.dtype!r} instead of real numbers", values, seed)
+        with np.errstate(over="ignore"):
+            features = returned.astype(np.float32)  # a copy: the simulator may use its array again
+        finite = np.isfinite(features)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            what = f"{returned[row, column]} in {int((~finite).any(axis=1).sum())} of {len(features)} events"
+            name = self.features[column]
+            raise self._invalid(f"{name}, as float32, is not finite: the simulator returned {what}", values, seed)
+        return Events(features)
+
+    def _invalid(self, text: str, pars: NDArray[np.float64], seed: int | Sequence[int]) -> InvalidSimulation:
+        """Return the error, with what it takes to reproduce it."""
+        point = ", ".join(f"{name}={value!r}" for name, value in zip(self.names, pars.tolist(), strict=True))
+        shown = [int(one) for one in seed] if isinstance(seed, Iterable) else seed
+        return InvalidSimulation(f"{text} (at {point}, seed={shown})")
+
+
+_DATA: dict[str, Any] = {"normfactor": None, "normsys": {"hi": 1.0, "lo": 1.0}, "staterror": [0.0]}
+
+
+def _kind(block: Mapping[str, Any]) -> str:
+    """Return the modifier whose parameter can have this block: a ``normsys`` has a sigma of one and no other."""
+    if "sigmas" not in block:
+        return "normfactor"
+    return "normsys" if block["sigmas"] == [1.0] else "staterror"
+
+
+def _checked_block(block: Any, number: int) -> dict[str, Any]:
+    """Return a copy of a parameter block, complete and of Python's own types."""
+    if not isinstance(block, Mapping) or not isinstance(block.get("name"), str) or not block["name"]:
+        raise InvalidParameter(f"parameter {number} is {block!r}: give a pyhf parameter block with a name")
+    name = block["name"]
+    if unknown := [key for key in block if key not in _KEYS]:
+        raise InvalidParameter(f"the parameter {name} has the unknown key {unknown[0]}: known are {', '.join(_KEYS)}")
+    if missing := [key for key in _REQUIRED if key not in block]:
+        raise InvalidParameter(f"the parameter {name} has no {missing[0]}")
+    if len(given := [key for key in _CONSTRAINT if key in block]) == 1:
+        raise InvalidParameter(f"the parameter {name} has {given[0]}: a constraint takes auxdata and sigmas")
+    values = {key: _numbers(block, key, (1,)) for key in ("inits", *given)}
+    low, high = _numbers(block, "bounds", (1, 2))[0]
+    if not low < high:
+        raise InvalidParameter(f"the parameter {name} has bounds {[low, high]}: the first must be below the second")
+    if not low <= values["inits"][0] <= high:
+        raise InvalidParameter(
+            f"the parameter {name} has the init {values['inits'][0]}, out of its bounds {[low, high]}"
+        )
+    if given and values["sigmas"][0] <= 0:
+        raise InvalidParameter(f"the parameter {name} has the sigma {values['sigmas'][0]}: it must be positive")
+    fixed = block.get("fixed", False)
+    if not isinstance(fixed, bool):
+        raise InvalidParameter(f"the parameter {name} has fixed {fixed!r}: give true or false")
+    return {"name": name, "bounds": [[low, high]], **values, "fixed": fixed}
+
+
+def _numbers(block: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> list[Any]:
+    """Return a list of finite numbers of that shape."""
+    wrong = InvalidParameter(
+        f"the parameter {block['name']} has {key} {block[key]!r}: "
+        f"give {'one finite number' if len(shape) == 1 else 'one pair of finite numbers'}, in a list"
+    )
+    try:
+        values = np.asarray(block[key], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise wrong from error
+    if values.shape != shape or not np.isfinite(values).all():
+        raise wrong
+    numbers: list[Any] = values.tolist()
+    return numbers
+
+
+def _checked_names(names: Any, what: str) -> tuple[str, ...]:
+    """Return names as a tuple, at least one, each once."""
+    if (
+        not isinstance(names, Sequence)
+        or isinstance(names, str)
+        or not names
+        or not all(isinstance(name, str) and name for name in names)
+    ):
+        raise InvalidParameter(f"{what} is {names!r}: give a list of names")
+    if len(set(names)) < len(names):
+        raise InvalidParameter(f"{what} has the same name twice: {', '.join(names)}")
+    return tuple(names)

@@ -1,0 +1,367 @@
+"""The workspace: what a document says, as simulated and observed events and as HistFactory specifications."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyhf
+from numpy.typing import ArrayLike
+
+from neyman.events import ChannelSimulation, Ensemble, Events, EventSource
+from neyman.exceptions import InvalidDocument, InvalidEvents
+from neyman.inputs import root as ntuples
+from neyman.inputs.document import Channel, Sample, check_edges, resolve
+from neyman.inputs.histfactory import Filled, Filler, fill_bins, histfactory, ones
+from neyman.inputs.schema import hint, normalise, read_file
+
+__all__ = ["Workspace"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class Workspace:
+    """An analysis: its document, and the events it names.
+
+    A document is a pyhf workspace in which event sources may stand for bin contents. Files are read when they are
+    needed and once only.
+
+    Args:
+        document: the document.
+        folder: where its relative paths start.
+        measurement: the name of the measurement; the first one by default.
+        progress: whether to draw bars on standard error while files are read.
+
+    Raises:
+        InvalidDocument: if the document breaks its schema or contradicts itself; the message names the key.
+
+    Example:
+        >>> import neyman
+        >>> from neyman.inputs.workspace import Workspace
+        >>> workspace = Workspace({
+        ...     "version": "1.0.0",
+        ...     "channels": [{"name": "CR", "samples": [{"name": "background", "data": [60.0, 50.0], "modifiers": [
+        ...         {"name": "mu", "type": "normfactor", "data": None}]}]}],
+        ...     "observations": [{"name": "CR", "data": [62.0, 48.0]}],
+        ...     "measurements": [{"name": "measurement", "config": {"poi": "mu", "parameters": []}}],
+        ... })
+        >>> workspace.observed()
+        Ensemble(CR: 2 bins of total 110)
+    """
+
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        folder: str | Path = ".",
+        measurement: str | None = None,
+        *,
+        progress: bool = False,
+    ) -> None:
+        self.document: dict[str, Any] = normalise(document)
+        self.folder = Path(folder)
+        self.progress = progress
+        self._channels = resolve(self.document, self.folder)
+        self._measurement = _measurement(self.document, measurement)
+        self._events: dict[tuple[EventSource, tuple[str, ...]], Events] = {}
+
+    @classmethod
+    def load(cls, path: str | Path, measurement: str | None = None, *, progress: bool = False) -> Workspace:
+        """Read a document from a YAML or JSON file; its paths are relative to that file.
+
+        Args:
+            path: the file; the suffix ``.json`` means JSON, any other YAML.
+            measurement: the name of the measurement; the first one by default.
+            progress: whether to draw bars on standard error while files are read.
+
+        Raises:
+            InvalidDocument: if the file cannot be read or the document is invalid; the message names file and key.
+        """
+        document = read_file(path)
+        try:
+            return cls(document, Path(path).parent, measurement, progress=progress)
+        except InvalidDocument as error:
+            raise InvalidDocument(f"{path}: {error}") from None
+
+    def __repr__(self) -> str:
+        parts = (
+            f"{name}: {len(c.features)} features" if c.features else f"{name}: {c.bins} bins"
+            for name, c in self._channels.items()
+        )
+        return f"Workspace({', '.join(parts)})"
+
+    @property
+    def channels(self) -> list[str]:
+        """The names of all channels, in the document's order."""
+        return list(self._channels)
+
+    @property
+    def learned(self) -> list[str]:
+        """The names of the learned channels, those with features."""
+        return [name for name, channel in self._channels.items() if channel.features]
+
+    @property
+    def measurement(self) -> str:
+        """The name of the measurement."""
+        return str(self._measurement["name"])
+
+    @property
+    def poi_name(self) -> str | None:
+        """The parameter of interest; ``None`` where the measurement has an empty one."""
+        return self._measurement["config"]["poi"] or None
+
+    @property
+    def parameters(self) -> list[dict[str, Any]]:
+        """The measurement's settings of parameters, as pyhf takes them."""
+        return copy.deepcopy(self._measurement["config"]["parameters"])
+
+    def features(self, channel: str) -> list[str]:
+        """Return the expressions of a learned channel."""
+        return list(self._learned(channel).features)
+
+    def network(self, channel: str) -> dict[str, Any]:
+        """Return the network options of a learned channel as written, with the default for ``kind``."""
+        return copy.deepcopy(self._learned(channel).network)
+
+    def data_source(self, channel: str) -> EventSource | None:
+        """Return where the observed events of a channel come from, or ``None`` if it is blind or has a list."""
+        observation = self._channel(channel).observation
+        return observation if isinstance(observation, EventSource) else None
+
+    @property
+    def has_observations(self) -> bool:
+        """Whether every channel has an observation, so that :meth:`observed` gives a dataset."""
+        return all(channel.observation is not None for channel in self._channels.values())
+
+    def with_data(self, path: str | Path) -> Workspace:
+        """Return the same analysis with all observed events taken from another file.
+
+        Tree and selection of each channel's observation stay; a blind channel takes those of its own events.
+
+        Args:
+            path: a ROOT file or a glob, relative to the working directory.
+
+        Raises:
+            InvalidDocument: if a channel is a list of bin contents, which no file can give.
+        """
+        document = copy.deepcopy(self.document)
+        observations = {entry["name"]: entry for entry in document.get("observations", [])}
+        for name, channel in self._channels.items():
+            if not channel.expressions or isinstance(channel.observation, list):
+                raise InvalidDocument(
+                    f"{path}: channel {name!r} is not observed in events; write a document with its observation instead"
+                )
+            entry = observations.setdefault(name, {"name": name, "events": {}})
+            entry["events"]["files"] = [str(Path(path).absolute())]
+        document["observations"] = list(observations.values())
+        return Workspace(document, self.folder, self.measurement, progress=self.progress)
+
+    def simulation(self, channel: str) -> ChannelSimulation:
+        """Return the simulated events of a learned channel.
+
+        Args:
+            channel: its name.
+
+        Raises:
+            InvalidEvents: if a source cannot be read or its weights do not sum to a positive yield.
+            InvalidDocument: if there is no such learned channel.
+        """
+        chosen = self._learned(channel)
+        samples: dict[str, Events] = {}
+        variations: dict[str, dict[str, tuple[Events | None, Events | None]]] = {}
+        for sample in chosen.samples:
+            assert isinstance(sample.contents, EventSource)  # the document is checked
+            samples[sample.name] = self._simulated(sample.contents, chosen.expressions, sample)
+            variations[sample.name] = {
+                name: (
+                    None if hi is None else self._simulated(hi, chosen.expressions, sample, name),
+                    None if lo is None else self._simulated(lo, chosen.expressions, sample, name),
+                )
+                for name, (hi, lo) in sample.variations.items()
+            }
+        return ChannelSimulation(channel, chosen.features, samples, variations)
+
+    def spec(self) -> dict[str, Any]:
+        """Return the inner HistFactory specification, that of a ``pyhf.Model``.
+
+        A learned channel is one bin there, the sum of weights of each sample. A ``histosys`` with event sources is
+        its effect on the yield, a ``normsys``; one that leaves the yield alone keeps its parameter by a ``normsys``
+        with hi = lo = 1.
+
+        Returns:
+            The keys ``channels`` and ``parameters``.
+
+        Raises:
+            InvalidEvents: if a source cannot be read or its weights do not sum to a positive yield.
+        """
+        channels = [
+            histfactory(channel, self._filler(channel, channel.binning), one_bin=bool(channel.features))
+            for channel in self._channels.values()
+        ]
+        return {"channels": channels, "parameters": self.parameters}
+
+    def observed(self) -> Ensemble:
+        """Return the observed dataset: events of learned channels, counts of binned ones.
+
+        Raises:
+            InvalidDocument: if a channel has no observation.
+            InvalidEvents: if a source cannot be read.
+        """
+        events: dict[str, Events] = {}
+        counts: dict[str, ArrayLike] = {}
+        for name, channel in self._channels.items():
+            if channel.observation is None:
+                raise InvalidDocument(f"observations: channel {name!r} is blind; add an observation of that name")
+            if channel.features and isinstance(channel.observation, EventSource):
+                events[name] = self._read(channel.observation, channel.expressions, allow_empty=True)
+            else:
+                counts[name] = self._counts(channel, channel.binning)
+        return Ensemble(events, counts)
+
+    def binned(
+        self, binnings: Mapping[str, tuple[str, Sequence[float]]] | None = None, *, staterror: bool = False
+    ) -> pyhf.Workspace:
+        """Return the ordinary pyhf workspace of the same analysis, the one that would have been made without learning.
+
+        What stands as one number on a learned channel is shared by the bins: a ``histosys`` in proportion to their
+        contents, a ``shapesys`` or ``staterror`` in quadrature, so that the error of the total stays.
+
+        Args:
+            binnings: for every learned channel, the variable (any expression) and the edges of the bins. Bins include
+                their lower edge; what is below the first or not below the last is left out.
+            staterror: whether to give the samples of these channels the statistical error of the simulation, the root
+                of the sum of squared weights, as a ``staterror`` named ``staterror_<channel>``, where they have none.
+
+        Returns:
+            The workspace, validated by pyhf, with the observations that there are.
+
+        Raises:
+            InvalidDocument: if a learned channel has no binning, or a name or its edges are wrong.
+            InvalidEvents: if a source cannot be read or its weights do not sum to a positive yield.
+        """
+        chosen = {
+            name: (variable, check_edges(edges, f"binned: edges of {name!r}"))
+            for name, (variable, edges) in (binnings or {}).items()
+        }
+        for name in chosen:
+            self._learned(name)
+        for name in self.learned:
+            if name not in chosen:
+                raise InvalidDocument(f"binned: channel {name!r} is learned; give its variable and edges too")
+        channels, observations = [], []
+        for name, channel in self._channels.items():
+            binning = chosen.get(name, channel.binning)
+            channels.append(
+                histfactory(channel, self._filler(channel, binning), staterror=staterror and name in chosen)
+            )
+            if channel.observation is not None:
+                observations.append({"name": name, "data": self._counts(channel, binning)})
+        others = [m for m in self.document["measurements"] if m["name"] != self.measurement]
+        spec = {
+            "channels": channels,
+            "observations": observations,
+            "measurements": [self._measurement, *others],
+            "version": self.document["version"],
+        }
+        if not observations:  # pyhf's schema of a workspace wants at least one
+            pyhf.schema.validate({"channels": channels, "parameters": self.parameters}, "model.json")
+        return pyhf.Workspace(spec, validate=bool(observations))
+
+    def validate(self) -> None:
+        """Check without reading an event that every file, tree and branch exists and that pyhf takes the modifiers.
+
+        Raises:
+            InvalidEvents: for the first source that cannot be read; the message names file, tree and branch.
+            InvalidDocument: if the modifiers contradict each other.
+        """
+        for source, expressions in self._sources():
+            ntuples.check(source, expressions)
+        channels = [
+            histfactory(channel, ones(channel), one_bin=bool(channel.features)) for channel in self._channels.values()
+        ]
+        try:
+            pyhf.Model({"channels": channels, "parameters": self.parameters}, poi_name=self.poi_name)
+        except pyhf.exceptions.InvalidSpecification as error:
+            raise InvalidDocument(f"measurements: {' '.join(str(error).split())}") from None
+        except (pyhf.exceptions.InvalidModel, pyhf.exceptions.InvalidNameReuse) as error:
+            raise InvalidDocument(f"modifiers: {' '.join(str(error).split())}") from None
+
+    def provenance(self) -> list[dict[str, Any]]:
+        """Return name, size and hash of every input file, each once."""
+        return ntuples.provenance([source for source, _ in self._sources()])
+
+    def _channel(self, name: str) -> Channel:
+        if name not in self._channels:
+            raise InvalidDocument(f"there is no channel {name!r}; {hint(name, self._channels)}")
+        return self._channels[name]
+
+    def _learned(self, name: str) -> Channel:
+        channel = self._channel(name)
+        if not channel.features:
+            raise InvalidDocument(f"channel {name!r} has no features and is not learned; {hint(name, self.learned)}")
+        return channel
+
+    def _sources(self) -> Iterator[tuple[EventSource, tuple[str, ...]]]:
+        """Yield every event source, each once, with what is read from it."""
+        found: dict[tuple[EventSource, tuple[str, ...]], None] = {}
+        for channel in self._channels.values():
+            contents = [sample.contents for sample in channel.samples] + [channel.observation]
+            sides = [side for sample in channel.samples for pair in sample.variations.values() for side in pair]
+            for source in [*contents, *sides]:
+                if isinstance(source, EventSource):
+                    found[source, channel.expressions] = None
+        yield from found
+
+    def _read(self, source: EventSource, expressions: tuple[str, ...], *, allow_empty: bool = False) -> Events:
+        key = (source, expressions)
+        if key not in self._events:
+            self._events[key] = ntuples.read(source, expressions, progress=self.progress, allow_empty=allow_empty)
+        return self._events[key]
+
+    def _simulated(
+        self, source: EventSource, expressions: tuple[str, ...], sample: Sample, variation: str | None = None
+    ) -> Events:
+        events = self._read(source, expressions)
+        total = events.weights.sum()
+        if not total > 0:
+            which = f"{sample.where} ({sample.name!r}{f', {variation!r}' if variation else ''})"
+            raise InvalidEvents(
+                f"{which}: the weights {source.weight or 1} of tree {source.tree!r} in {', '.join(source.files)} "
+                f"sum to {total:g}, but a yield is positive; correct the weight or the selection"
+            )
+        return events
+
+    def _filler(self, channel: Channel, binning: tuple[str, tuple[float, ...]] | None) -> Filler:
+        """Return what turns the event sources of a channel into bin contents: in bins, or in one for everything."""
+
+        def fill(source: EventSource, sample: Sample, variation: str | None = None) -> Filled:
+            expressions = (binning[0],) if binning else channel.expressions
+            return fill_bins(self._simulated(source, expressions, sample, variation), binning)
+
+        return fill
+
+    def _counts(self, channel: Channel, binning: tuple[str, tuple[float, ...]] | None) -> list[float]:
+        if isinstance(channel.observation, EventSource) and binning:
+            return fill_bins(self._read(channel.observation, (binning[0],), allow_empty=True), binning).contents
+        assert isinstance(channel.observation, list)
+        return list(channel.observation)
+
+
+def _measurement(document: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """Return the named or the first measurement, with a parameter of interest that exists."""
+    measurements = {measurement["name"]: measurement for measurement in document["measurements"]}
+    name = document["measurements"][0]["name"] if name is None else name
+    if name not in measurements:
+        raise InvalidDocument(f"measurements: no measurement {name!r}; {hint(name, measurements)}")
+    measurement: dict[str, Any] = measurements[name]
+    poi = measurement["config"]["poi"]
+    parameters = sorted(
+        {m["name"] for channel in document["channels"] for s in channel["samples"] for m in s.get("modifiers", [])}
+    )
+    if poi and poi not in parameters:
+        where = f"measurements[{list(measurements).index(name)}].config.poi"
+        raise InvalidDocument(f"{where}: no modifier defines {poi!r}; {hint(poi, parameters)}")
+    return measurement

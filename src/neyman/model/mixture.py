@@ -1,0 +1,411 @@
+"""Learned channels: the summary of an ensemble (``encode``, once) and its log-ratio (``log_ratio``, at every step)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neyman.events import Events
+from neyman.model.calibration import Calibration, Variation, calibrate, sample_ratios, slopes_and_curvatures
+from neyman.model.normalisation import LogNormalisation
+from neyman.networks.mixture import CrossFitClassifier, logits
+
+__all__ = ["MixtureChannel", "MixtureSummary", "PaddedSummary", "Pool", "interpolation"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_QUADRATIC_UP_TO = 2.0  # two-sided variations go on linearly in log beyond, like pyhf's interpolation code 2 beyond 1
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureSummary:
+    """What a mixture channel keeps of an ensemble, free of the parameters; ``+`` joins two ensembles.
+
+    Args:
+        weights: shape ``(N,)``.
+        ratios: ``g_c = p_c / p_ref``, shape ``(C, N)``.
+        slopes: ``(log hi - log lo) / 2`` of every variation, shape ``(M, N)``.
+        curvatures: ``(log hi + log lo) / 2``, shape ``(M, N)``.
+    """
+
+    weights: NDArray[np.float64]
+    ratios: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    curvatures: NDArray[np.float64]
+
+    def __add__(self, other: MixtureSummary) -> MixtureSummary:
+        return MixtureSummary(
+            np.concatenate([self.weights, other.weights]),
+            *(
+                np.concatenate([mine, theirs], axis=1)
+                for mine, theirs in (
+                    (self.ratios, other.ratios),
+                    (self.slopes, other.slopes),
+                    (self.curvatures, other.curvatures),
+                )
+            ),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedSummary:
+    """The summaries of many ensembles, side by side and filled up to the same number of events.
+
+    Args:
+        roots: square roots of the weights, zero where there is no event, shape ``(n, N)``.
+        ratios: ``g_c``, one where there is no event, shape ``(n, C, N)``.
+        slopes: shape ``(n, M, N)``.
+        curvatures: shape ``(n, M, N)``.
+        total_weights: shape ``(n,)``.
+    """
+
+    roots: NDArray[np.float64]
+    ratios: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    curvatures: NDArray[np.float64]
+    total_weights: NDArray[np.float64]
+
+    @classmethod
+    def take(
+        cls, summary: MixtureSummary, events: NDArray[np.integer[Any]], numbers: NDArray[np.int64]
+    ) -> PaddedSummary:
+        """Gather ensembles of events of weight one.
+
+        Args:
+            summary: what the events are taken from.
+            events: positions in the summary, shape ``(n, N)``.
+            numbers: how many of each row are events, shape ``(n,)``; the rest is filled up.
+        """
+        none = np.arange(events.shape[1]) >= numbers[:, None]
+        ratios, slopes, curvatures = (
+            np.stack([row[events] for row in rows], axis=1)
+            if len(rows)
+            else np.empty((len(events), 0, events.shape[1]))
+            for rows in (summary.ratios, summary.slopes, summary.curvatures)
+        )
+        np.moveaxis(ratios, 1, 0)[:, none] = 1.0
+        return cls((~none).astype(np.float64), ratios, slopes, curvatures, numbers.astype(np.float64))
+
+    def __len__(self) -> int:
+        return len(self.roots)
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> PaddedSummary:
+        return PaddedSummary(
+            self.roots[rows], self.ratios[rows], self.slopes[rows], self.curvatures[rows], self.total_weights[rows]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The simulated events of a channel, each with the values of the networks that have not seen it.
+
+    Args:
+        features: shape ``(N, d)``.
+        samples: index of the sample each event belongs to, shape ``(N,)``.
+        summary: its weights are not negative and add up to one in every sample.
+    """
+
+    features: NDArray[np.float32]
+    samples: NDArray[np.int64]
+    summary: MixtureSummary
+
+
+class MixtureChannel:
+    r"""A channel whose event density is a mixture of samples with learned shapes.
+
+    .. math::
+
+        \log r = \sum_i w_i \log \sum_c \frac{\nu_c(\theta)}{\nu(\theta)} g_c(x_i) m_c(x_i | \alpha)
+
+    with :math:`g_c = p_c/p_{ref}`, :math:`p_{ref}` the equal mixture of the samples, and
+    :math:`m_c = p_c(x|\alpha)/p_c(x|0) = \exp(\sum_k a_k \alpha_k + b_k v(\alpha_k)) / Z_c(\alpha)`, where :math:`a_k`
+    and :math:`b_k` are half the difference and half the sum of the log-ratios of ``hi`` and ``lo`` to the nominal
+    sample and :math:`Z_c` normalises over the pool.
+
+    Args:
+        name: the channel.
+        features: the expressions of its features.
+        samples: the names of its samples, in the order of the classes.
+        yields: the nominal yield of each, shape ``(C,)``.
+        variations: the shape systematics.
+        sample_classifier: classifier of the samples; ``None`` if there is only one.
+        variation_classifiers: by index of the sample, its classifier of nominal (class 0) against every varied source.
+        calibration: what is fitted on the out-of-fold logits.
+        pool: the simulation.
+    """
+
+    kind = "mixture"
+
+    def __init__(
+        self,
+        name: str,
+        features: Sequence[str],
+        samples: Sequence[str],
+        yields: NDArray[np.float64],
+        variations: Sequence[Variation],
+        sample_classifier: CrossFitClassifier | None,
+        variation_classifiers: dict[int, CrossFitClassifier],
+        calibration: Calibration,
+        pool: Pool,
+    ) -> None:
+        self.name = name
+        self.features = tuple(features)
+        self.samples = tuple(samples)
+        self.yields = yields
+        self.variations = tuple(variations)
+        self.sample_classifier = sample_classifier
+        self.variation_classifiers = variation_classifiers
+        self.calibration = calibration
+        self.pool = pool
+        self._one_sided = np.array([v.one_sided for v in self.variations], dtype=bool)
+        self._varied = {
+            c: _without_copies([m for m, v in enumerate(self.variations) if v.sample == c])
+            for c in sorted({v.sample for v in self.variations})
+        }
+        self._normalisations = {}
+        for c, index in self._varied.items():
+            own = pool.samples == c
+            points = np.concatenate([pool.summary.slopes[index][:, own], pool.summary.curvatures[index][:, own]])
+            self._normalisations[c] = LogNormalisation(points.T, pool.summary.weights[own])
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The nuisance parameter of each variation."""
+        return tuple(v.parameter for v in self.variations)
+
+    @property
+    def owns_number(self) -> bool:
+        """Whether the number of events is in the learned ratio: here it is in the model's Poisson term."""
+        return False
+
+    def __repr__(self) -> str:
+        shapes = f", shapes {', '.join(sorted({v.parameter for v in self.variations}))}" if self.variations else ""
+        return f"MixtureChannel({self.name}: {', '.join(self.samples)} in {', '.join(self.features)}{shapes})"
+
+    def digest(self) -> bytes:
+        """Return what tells its networks from others."""
+        return hashlib.sha256(self.pool.summary.ratios.tobytes()).digest()
+
+    def encode(self, events: Events, chunk: int = 262_144) -> MixtureSummary:
+        """Return the summary of an ensemble: the only place where its events meet the networks.
+
+        Args:
+            events: features of shape ``(N, d)`` and their weights.
+            chunk: events held in memory at a time.
+        """
+        n = len(events)
+        values = [np.empty((rows, n)) for rows in (len(self.samples), len(self.variations), len(self.variations))]
+        for begin in range(0, n, chunk):
+            part = slice(begin, begin + chunk)
+            log_ratios, sides = self.calibrated(*self.raw(events.features[part]))
+            for whole, piece in zip(values, self.summarise(log_ratios, sides), strict=True):
+                whole[:, part] = piece
+        return MixtureSummary(events.weights, *values)
+
+    def raw(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the mean logits of the samples ``(N, C)`` and the log-ratios of all varied sources ``(N, V)``."""
+        if self.sample_classifier is None:
+            log_ratios = np.zeros((len(features), 1))
+        else:
+            log_ratios = logits(self.sample_classifier, features)
+        sides = [np.empty((len(features), 0))]
+        for network in self.variation_classifiers.values():
+            values = logits(network, features)
+            sides.append(values[:, 1:] - values[:, :1])
+        return log_ratios, np.concatenate(sides, axis=1)
+
+    def calibrated(
+        self, log_ratios: NDArray[np.float64], sides: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return calibrated logits from raw ones, of the same shapes."""
+        return calibrate(log_ratios, sides, self.calibration, self.yields, self.variations)
+
+    def summarise(
+        self, log_ratios: NDArray[np.float64], sides: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return ratios ``(C, N)``, slopes and curvatures ``(M, N)`` from calibrated logits."""
+        slopes, curvatures = slopes_and_curvatures(sides, self.variations)
+        return sample_ratios(log_ratios).T, slopes.T, curvatures.T
+
+    def select(self, features: NDArray[np.float32], index: NDArray[Any]) -> MixtureSummary:
+        """Return the summary of a toy whose events, of weight one each, are those of the pool at these positions."""
+        known = self.pool.summary
+        return MixtureSummary(
+            np.ones(len(index)), known.ratios[:, index], known.slopes[:, index], known.curvatures[:, index]
+        )
+
+    def log_ratio(
+        self, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``log r`` and its exact derivatives.
+
+        Args:
+            summary: of the ensemble.
+            rates: expected events of each sample, shape ``(C,)``.
+            alphas: the nuisance parameter of each variation, shape ``(M,)``.
+
+        Returns:
+            The value, minus infinity where the density of an event is not positive; its derivative by the rates,
+            shape ``(C,)``; and by the alphas, shape ``(M,)``.
+        """
+        total_weight = float(summary.weights.sum())
+        total = rates.sum()
+        d_alphas = np.zeros(len(self.variations))
+        if not len(summary.weights):
+            return 0.0, np.zeros(len(rates)), d_alphas
+        shapes, factors = self._shapes(summary, alphas)
+        density = rates @ shapes
+        if not density.min() > 0:
+            density[summary.weights == 0] = 1.0
+        if total <= 0 or not density.min() > 0:
+            return -np.inf, np.zeros(len(rates)), d_alphas
+        pulls = summary.weights / density
+        value = float(summary.weights @ np.log(density, out=density) - total_weight * np.log(total))
+        shares = shapes @ pulls
+        for c, (d_slope, d_curvature, d_normalisation) in factors.items():
+            index = self._varied[c]
+            share = pulls * shapes[c]
+            d_alphas[index] = rates[c] * (
+                (summary.slopes[index] @ share) * d_slope
+                + (summary.curvatures[index] @ share) * d_curvature
+                - shares[c] * d_normalisation
+            )
+        return value, shares - total_weight / total, d_alphas
+
+    def log_ratio_batch(
+        self, toys: PaddedSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``log r`` of many ensembles, each at its own parameters.
+
+        Args:
+            toys: their summaries.
+            rates: expected events of each sample, shape ``(n, C)``.
+            alphas: the nuisance parameter of each variation, shape ``(n, M)``.
+
+        Returns:
+            The values, shape ``(n,)``, minus infinity where the density of an event is not positive; their derivatives
+            by rates and alphas, shape ``(n, C + M)``; and the sum over the events of the outer product of these
+            derivatives, shape ``(n, C + M, C + M)``, which stands for minus the second derivatives.
+        """
+        n, n_samples, n_events = toys.ratios.shape
+        n_rows = n_samples + len(self.variations)
+        total = rates.sum(axis=1)
+        # rows: the samples, the variations, the roots of the weights; all products of two rows are summed in one go
+        rows = np.empty((n, n_rows + 1, n_events))
+        shapes = rows[:, :n_samples]
+        shapes[:], rows[:, n_rows] = toys.ratios, toys.roots
+        curve, d_curve = interpolation(alphas, self._one_sided)
+        # the derivatives are linear in the rows: the reduced sums are transformed, not the events
+        transform = np.zeros((n, n_rows, n_rows + 1))
+        index = np.arange(n_rows)
+        transform[:, index, index] = 1.0
+        for c, varied in self._varied.items():
+            u, v, dv = alphas[:, varied], curve[:, varied], d_curve[:, varied]
+            log_z, gradient = self._normalisations[c].batch(np.concatenate([u, v], axis=1))
+            exponent = (u[:, None, :] @ toys.slopes[:, varied])[:, 0]
+            exponent += (v[:, None, :] @ toys.curvatures[:, varied])[:, 0]
+            exponent -= log_z[:, None]
+            shapes[:, c] *= torch.from_numpy(exponent).exp_().numpy()
+            own = np.arange(len(self.variations))[varied] + n_samples
+            transform[:, own, own] = rates[:, c, None]
+            transform[:, own, c] = -rates[:, c, None] * (gradient[:, : u.shape[1]] + gradient[:, u.shape[1] :] * dv)
+        density = (rates[:, None, :] @ shapes)[:, 0]
+        valid = (total > 0) & (density.min(axis=1) > 0)
+        if not valid.all():
+            density[~valid], total = 1.0, np.where(valid, total, 1.0)
+        transform[:, :n_samples, n_rows] = -1.0 / total[:, None]
+        shapes *= (toys.roots / density)[:, None, :]
+        for m, variation in enumerate(self.variations):
+            row = np.multiply(toys.curvatures[:, m], d_curve[:, m, None], out=rows[:, n_samples + m])
+            row += toys.slopes[:, m]
+            row *= shapes[:, variation.sample]
+        log_density = torch.from_numpy(density).log_().numpy()
+        log_density *= toys.roots
+        sums = rows @ rows.transpose(0, 2, 1)
+        value = np.einsum("ne,ne->n", log_density, toys.roots) - toys.total_weights * np.log(total)
+        value[~valid] = -np.inf
+        by_row = transform @ sums
+        return value, by_row[:, :, n_rows], by_row @ transform.transpose(0, 2, 1)
+
+    def densities(self, summary: MixtureSummary, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``g_c m_c`` of every sample and event, shape ``(C, N)``."""
+        return self._shapes(summary, alphas)[0]
+
+    def scores(
+        self, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return each event's derivative of the log of the unnormalised density ``sum_c nu_c g_c m_c``.
+
+        Returns:
+            By the rates, shape ``(C, N)``, and by the alphas, shape ``(M, N)``.
+        """
+        shapes, factors = self._shapes(summary, alphas)
+        by_rate = shapes / (rates @ shapes)
+        by_alpha = np.zeros((len(self.variations), shapes.shape[1]))
+        for c, (d_slope, d_curvature, d_normalisation) in factors.items():
+            index = self._varied[c]
+            slope = summary.slopes[index] * d_slope[:, None] + summary.curvatures[index] * d_curvature[:, None]
+            by_alpha[index] = rates[c] * by_rate[c] * (slope - d_normalisation[:, None])
+        return by_rate, by_alpha
+
+    def _shapes(
+        self, summary: MixtureSummary, alphas: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], dict[int, tuple[NDArray[np.float64], ...]]]:
+        """Return ``g_c m_c`` and, for each varied sample, what its derivative by the alphas is made of."""
+        if not self._varied:
+            return summary.ratios, {}
+        shapes = summary.ratios.copy()
+        factors: dict[int, tuple[NDArray[np.float64], ...]] = {}
+        curve, d_curve = interpolation(alphas, self._one_sided)
+        for c, index in self._varied.items():
+            u, v, dv = alphas[index], curve[index], d_curve[index]
+            log_z, gradient = self._normalisations[c](np.concatenate([u, v]))
+            exponent = u @ summary.slopes[index]
+            exponent += v @ summary.curvatures[index]
+            exponent -= log_z
+            shapes[c] *= np.exp(exponent, out=exponent)
+            factors[c] = (np.ones_like(u), dv, gradient[: len(u)] + gradient[len(u) :] * dv)
+        return shapes, factors
+
+
+def interpolation(
+    alphas: NDArray[np.float64], one_sided: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the function ``v(alpha)`` that multiplies the curvature, and its derivative.
+
+    Two-sided variations are quadratic in log up to two standard deviations and linear beyond. One-sided ones follow
+    pyhf's code 4p: linear beyond one standard deviation, so that the side without a source stays nominal.
+
+    Args:
+        alphas: shape ``(M,)``.
+        one_sided: shape ``(M,)``.
+
+    Example:
+        >>> import numpy as np
+        >>> interpolation(np.array([1.0, -1.5, 3.0]), np.array([False, True, False]))[0]
+        array([1. , 1.5, 8. ])
+    """
+    size, edge = np.abs(alphas), _QUADRATIC_UP_TO
+    square = alphas * alphas
+    quadratic = np.where(size <= edge, square, edge * (2 * size - edge))
+    d_quadratic = 2 * np.minimum(np.maximum(alphas, -edge), edge)
+    if not one_sided.any():
+        return quadratic, d_quadratic
+    smooth = np.where(size < 1, square * (15 - 10 * square + 3 * square * square) / 8, size)
+    d_smooth = np.where(size < 1, alphas * (30 - 40 * square + 18 * square * square) / 8, np.sign(alphas))
+    return np.where(one_sided, smooth, quadratic), np.where(one_sided, d_smooth, d_quadratic)
+
+
+def _without_copies(index: list[int]) -> slice | NDArray[np.intp]:
+    """Return rows as a slice where they are consecutive: taking them then copies no events."""
+    first, last = index[0], index[-1] + 1
+    return slice(first, last) if index == list(range(first, last)) else np.array(index)

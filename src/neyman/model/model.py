@@ -1,0 +1,553 @@
+"""The model: a pyhf.Model whose learned channels have events for data, with an exact gradient."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyhf
+from numpy.typing import ArrayLike, NDArray
+from pyhf.exceptions import InvalidPdfData, InvalidPdfParameters
+from scipy.special import gammaln, xlogy
+
+from neyman.events import Ensemble, Events, EventSource
+from neyman.exceptions import InvalidDocument, InvalidEnsemble, InvalidParameter, Unsupported
+from neyman.inputs import root as ntuples
+from neyman.inputs.simulator import Simulator
+from neyman.inputs.workspace import Workspace
+from neyman.model import file as modelfile
+from neyman.model.asimov import AsimovPool, SetAsimov, asimov
+from neyman.model.constraints import Constraints
+from neyman.model.mixture import MixtureChannel, MixtureSummary
+from neyman.model.pdf import EnsemblePdf
+from neyman.model.pool import draw_events
+from neyman.model.rates import BatchRates, Rates
+from neyman.model.setwise import SetChannel, SetSummary
+from neyman.model.summary import Summary
+from neyman.results import SetReport, TrainingReport
+
+__all__ = ["LearnedTerm", "Model"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+Summaries = Mapping[str, MixtureSummary | SetSummary]
+
+_DATASETS_KEPT = 4  # an asymptotic limit goes back and forth between the observed and the Asimov data
+
+
+class Model(pyhf.Model):
+    r"""A HistFactory model in which the data of the learned channels are events.
+
+    .. math::
+
+        L(D, a | \theta) = \prod_b \mathrm{Pois}(n_b | \nu_b(\theta)) \prod_k r_k(\{x\}_k | \theta)
+        \prod_p c(a_p | \theta_p)
+
+    A learned channel is one bin of the inner model, its content the sum of event weights; everything but the factors
+    :math:`r_k` is pyhf's. Where :math:`r_k` is learned from a simulator, it has the number of events in it, and the bin
+    has no Poisson term. The data are one flat vector ``[main | events | aux]``, an event being a row
+    ``[channel, x_1 .. x_D, w]``; :meth:`data` packs it and :meth:`ensemble` unpacks it.
+
+    Args:
+        spec: the inner HistFactory specification.
+        learned: the learned channels, by name.
+        poi_name: the parameter of interest, or ``None``.
+        observed: the document's observations, if it has any.
+        document: the document the model was made from.
+        provenance: where it comes from: input files, versions, seed.
+        report: how the training of each learned channel went.
+
+    Example:
+        >>> import neyman
+        >>> channel = {"name": "CR", "samples": [{"name": "background", "data": [50.0, 60.0], "modifiers": [
+        ...     {"name": "mu", "type": "normfactor", "data": None}]}]}
+        >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
+        >>> data = model.data(neyman.Ensemble(counts={"CR": [52, 61]}))
+        >>> model.logpdf([1.0], data).round(4)
+        array([-5.9197])
+    """
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        learned: Mapping[str, MixtureChannel | SetChannel],
+        *,
+        poi_name: str | None = None,
+        observed: Ensemble | None = None,
+        document: dict[str, Any] | None = None,
+        provenance: dict[str, Any] | None = None,
+        report: Sequence[TrainingReport | SetReport] = (),
+    ) -> None:
+        self.learned = dict(learned)
+        super().__init__(spec, poi_name=poi_name)
+        for channel in self.learned.values():
+            if channel.owns_number:
+                for name in channel.parameters:  # one number each, and so its name has no index
+                    self.config.param_set(name).is_scalar = True
+        self.document = document or {}
+        self.provenance = provenance or {}
+        self.report = tuple(report)
+        self.observed_ensemble = observed
+        self._rates = Rates(self)
+        self._constraints = Constraints(self)
+        self._width = max((len(channel.features) for channel in self.learned.values()), default=0) + 2
+        self._terms = [LearnedTerm(self, channel) for channel in self.learned.values()]
+        uncounted = [term.bin for term in self._terms if term.channel.owns_number]
+        self._counted = np.setdiff1d(np.arange(self.config.nmaindata), uncounted)
+        self._encoded: list[tuple[NDArray[np.float64], Summaries]] = []
+        self._asimov_pools: dict[str, AsimovPool | SetAsimov] = {}
+
+    def __repr__(self) -> str:
+        binned = [name for name in self.config.channels if name not in self.learned]
+        parts = [
+            f"learned channels: {', '.join(self.learned) or 'none'}",
+            f"binned channels: {', '.join(binned) or 'none'}",
+        ]
+        return f"neyman.Model({'; '.join(parts)}; {self.config.npars} parameters, POI {self.config.poi_name})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # pyhf's event subscriptions do not survive a pickle: build the model anew
+        return functools.partial(type(self), **self._parts()), ()
+
+    def _parts(self) -> dict[str, Any]:
+        """Return the arguments that make this model."""
+        return {
+            "spec": self.spec,
+            "learned": self.learned,
+            "poi_name": self.config.poi_name,
+            "observed": self.observed_ensemble,
+            "document": self.document,
+            "provenance": self.provenance,
+            "report": self.report,
+        }
+
+    # -- parts
+
+    @property
+    def rates(self) -> Rates:
+        """The expected rates of every sample and bin."""
+        return self._rates
+
+    @functools.cached_property
+    def batch_rates(self) -> BatchRates:
+        """The same for many points at once."""
+        return BatchRates(self)
+
+    @property
+    def constraints(self) -> Constraints:
+        """The constraint terms."""
+        return self._constraints
+
+    @property
+    def terms(self) -> Sequence[LearnedTerm]:
+        """The learned channels with the positions of their bins, samples and parameters."""
+        return self._terms
+
+    @property
+    def counted(self) -> NDArray[np.intp]:
+        """The bins that have a Poisson term: all but those of channels learned from a simulator."""
+        return self._counted
+
+    # -- data
+
+    @property
+    def observed(self) -> NDArray[np.float64] | None:
+        """The document's observations as a data vector, or ``None`` where it has none."""
+        return None if self.observed_ensemble is None else self.data(self.observed_ensemble)
+
+    def data(self, ensemble: Ensemble) -> NDArray[np.float64]:
+        """Pack an ensemble into the flat data vector.
+
+        Args:
+            ensemble: events for every learned channel, counts for every other one, and auxiliary data (nominal
+                if left out).
+
+        Raises:
+            InvalidEnsemble: if a channel is missing or unknown, has another number of features or bins, or numbers
+                that are not finite.
+        """
+        self._check_channels(ensemble)
+        main = np.empty(self.config.nmaindata)
+        rows = []
+        for position, name in enumerate(self.config.channels):
+            part = self.config.channel_slices[name]
+            if name not in self.learned:
+                main[part] = ensemble.counts[name]
+                continue
+            events = ensemble.events[name]
+            main[part] = events.weights.sum()
+            block = np.zeros((len(events), self._width))
+            block[:, 0], block[:, -1] = position, events.weights
+            block[:, 1 : 1 + events.features.shape[1]] = events.features
+            rows.append(block.ravel())
+        aux = self.config.auxdata if ensemble.auxdata is None else ensemble.auxdata
+        return np.concatenate([main, *rows, np.asarray(aux, dtype=np.float64)])
+
+    def ensemble(self, data: ArrayLike) -> Ensemble:
+        """Unpack a flat data vector.
+
+        Raises:
+            pyhf.exceptions.InvalidPdfData: if the vector has a wrong length or contradicts itself.
+        """
+        main, rows, aux = self._split(np.asarray(data, dtype=np.float64))
+        events, counts = {}, {}
+        for position, name in enumerate(self.config.channels):
+            part = main[self.config.channel_slices[name]]
+            if name not in self.learned:
+                counts[name] = part
+                continue
+            own = rows[rows[:, 0] == position]
+            events[name] = Events(own[:, 1 : 1 + len(self.learned[name].features)], own[:, -1])
+            total = events[name].weights.sum()
+            if not np.isclose(part[0], total, rtol=1e-6, atol=1e-6):
+                raise InvalidPdfData(
+                    f"channel {name}: the main data have {part[0]:g} events, but their weights add up to {total:g}"
+                )
+        if sum(len(e) for e in events.values()) != len(rows):
+            raise InvalidPdfData(
+                "the data have events of a channel that is not a learned one: pack them with model.data"
+            )
+        return Ensemble(events, counts, aux)
+
+    def encode(self, ensemble: Ensemble) -> Summary:
+        """Return the summary of an ensemble: what fits need of it, to be kept, saved and added.
+
+        Raises:
+            InvalidEnsemble: as :meth:`data`.
+        """
+        main, _, aux = self._split(self.data(ensemble))
+        return Summary(main, aux, self._encode(ensemble), self.fingerprint)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What tells this model from others: a hash of its specification and networks."""
+        digest = hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode())
+        for channel in self.learned.values():
+            digest.update(channel.digest())
+        return digest.hexdigest()
+
+    def _encode(self, ensemble: Ensemble) -> Summaries:
+        return {name: channel.encode(ensemble.events[name]) for name, channel in self.learned.items()}
+
+    def read_data(self, path: str | Path) -> NDArray[np.float64] | Summary:
+        """Return other observations: the data vector, or a saved summary.
+
+        Args:
+            path: a document whose observations are taken; a ROOT file that takes the place of the files in this
+                model's own observations or, of a model learned from a simulator, has branches named like the features,
+                as ``FILE.root:TREE`` if it has several trees; or a summary, ``FILE.npz``.
+
+        Raises:
+            InvalidDocument: if the document has no observations, or this model has channels without event sources.
+            InvalidEvents: if the file cannot be read or has not what is needed.
+            InvalidEnsemble: if the summary was made by another model.
+        """
+        path = Path(path)
+        file, tree = ntuples.tree_of(path)
+        if path.suffix == ".npz":
+            summary = Summary.load(path)
+            if summary.model != self.fingerprint:
+                raise InvalidEnsemble(
+                    f"{path}: the summary was made by another model: encode the dataset with this one"
+                )
+            return summary
+        if file.suffix != ".root":
+            return self.data(Workspace.load(path).observed())
+        if self.document:
+            if tree is not None:
+                raise InvalidDocument(f"{path}: the model's document names the tree to read: give {file} alone")
+            return self.data(Workspace(self.document).with_data(file).observed())
+        if len(self.config.channels) != 1 or not self.learned:
+            raise InvalidDocument(f"{path}: this model was not made from a document, so the tree to read is not known")
+        [channel] = self.learned.values()
+        source = EventSource((str(file),), tree or ntuples.only_tree(file))
+        return self.data(Ensemble({channel.name: ntuples.read(source, channel.features, allow_empty=True)}))
+
+    def _check_channels(self, ensemble: Ensemble) -> None:
+        for name in self.config.channels:
+            given: Mapping[str, Any] = ensemble.events if name in self.learned else ensemble.counts
+            what = "events" if name in self.learned else "counts"
+            if name not in given:
+                raise InvalidEnsemble(f"channel {name}: the ensemble has no {what} for it")
+            if name in self.learned:
+                width, features = ensemble.events[name].features.shape[1], self.learned[name].features
+                if width != len(features):
+                    raise InvalidEnsemble(
+                        f"channel {name}: the events have {width} features, the model {len(features)}: "
+                        f"{', '.join(features)}"
+                    )
+                _check_finite(ensemble.events[name], name)
+            elif ensemble.counts[name].shape != (self.config.channel_nbins[name],):
+                bins = self.config.channel_nbins[name]
+                raise InvalidEnsemble(
+                    f"channel {name}: {ensemble.counts[name].size} counts given in the shape "
+                    f"{ensemble.counts[name].shape}, but it has {bins} bins"
+                )
+            elif not np.all(np.isfinite(ensemble.counts[name])):
+                raise InvalidEnsemble(f"channel {name}: the counts are not all finite")
+        for name in [*ensemble.events, *ensemble.counts]:
+            if name not in self.config.channels:
+                raise InvalidEnsemble(
+                    f"channel {name}: the model has no such channel; it has {', '.join(self.config.channels)}"
+                )
+            if name in ensemble.events and name in ensemble.counts:
+                raise InvalidEnsemble(f"channel {name}: the ensemble has both events and counts for it; leave one out")
+        if ensemble.auxdata is not None and ensemble.auxdata.shape != (self.config.nauxdata,):
+            raise InvalidEnsemble(
+                f"{ensemble.auxdata.size} auxiliary data given, but the model has {self.config.nauxdata}"
+            )
+
+    def _split(self, data: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        fixed = self.config.nmaindata + self.config.nauxdata
+        events = data.size - fixed
+        if data.ndim != 1 or events < 0 or events % self._width or (events and not self.learned):
+            expected = f"{fixed}" + (f" and {self._width} for each event" if self.learned else "")
+            raise InvalidPdfData(f"eval failed as data has len {data.size} but {expected} was expected")
+        end = self.config.nmaindata + events
+        return data[: self.config.nmaindata], data[self.config.nmaindata : end].reshape(-1, self._width), data[end:]
+
+    # -- likelihood
+
+    def evaluate(self, pars: ArrayLike, data: ArrayLike | Summary) -> tuple[float, NDArray[np.float64]]:
+        """Return the log-likelihood and its exact gradient.
+
+        Args:
+            pars: the parameters, shape ``(P,)``.
+            data: the data vector, or the summary of a dataset.
+
+        Returns:
+            ``log L``, minus infinity where it is not defined, and its derivatives, shape ``(P,)``.
+
+        Raises:
+            pyhf.exceptions.InvalidPdfParameters: if there are more or fewer parameters.
+            pyhf.exceptions.InvalidPdfData: if the data vector does not fit the model.
+        """
+        if isinstance(data, Summary):
+            if data.model != self.fingerprint:
+                raise InvalidPdfData("the summary was made by another model: encode the dataset with this one")
+            return self.evaluate_encoded(pars, data.main, data.auxdata, data.channels)
+        pars, data = self._checked(pars, data)
+        main, _, aux = self._split(data)
+        return self.evaluate_encoded(pars, main, aux, self._summaries(data))
+
+    def evaluate_encoded(
+        self, pars: ArrayLike, main: ArrayLike, auxdata: ArrayLike, summaries: Summaries
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return what :meth:`evaluate` does, of an ensemble whose events are encoded already.
+
+        Args:
+            pars: the parameters, shape ``(P,)``.
+            main: counts and, for learned channels, sums of weights, shape ``(B,)``.
+            auxdata: the auxiliary data, shape ``(A,)``.
+            summaries: the summary of every learned channel.
+        """
+        pars, auxdata = self._checked(pars, auxdata)
+        value, gradient = self._evaluate_main(pars, np.asarray(main, dtype=np.float64), summaries)
+        constraint, slope = self._constraints(pars, auxdata)
+        return value + constraint, gradient + slope
+
+    def logpdf(self, pars: ArrayLike, data: ArrayLike) -> NDArray[np.float64]:
+        """Return ``log L`` as an array of shape ``(1,)``; see :meth:`evaluate`."""
+        return np.array([self.evaluate(pars, data)[0]])
+
+    def mainlogpdf(self, maindata: ArrayLike, pars: ArrayLike) -> NDArray[np.float64]:
+        """Return ``log L`` without the constraint terms; ``maindata`` is a data vector without auxiliary data."""
+        data = np.concatenate([np.asarray(maindata, dtype=np.float64), self.config.auxdata])
+        pars, data = self._checked(pars, data)
+        return np.array(self._evaluate_main(pars, self._split(data)[0], self._summaries(data))[0])
+
+    def _checked(self, pars: ArrayLike, data: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if pyhf.tensorlib.name != "numpy":
+            raise Unsupported(
+                f"pyhf's {pyhf.tensorlib.name} backend is not supported: "
+                "call pyhf.set_backend('numpy', neyman.optimizer())"
+            )
+        pars = np.asarray(pars, dtype=np.float64)
+        if pars.shape != (self.config.npars,):
+            raise InvalidPdfParameters(
+                f"eval failed as pars has shape {pars.shape} but {self.config.npars} parameters were expected"
+            )
+        return pars, np.asarray(data, dtype=np.float64)
+
+    def _summaries(self, data: NDArray[np.float64]) -> Summaries:
+        """Return the encoded events of the data; the last few datasets are remembered by value."""
+        if not self.learned:
+            return {}
+        for position, (known, summaries) in enumerate(self._encoded):
+            if known.shape == data.shape and np.array_equal(known, data):
+                if position:
+                    self._encoded.insert(0, self._encoded.pop(position))
+                return summaries
+        summaries = self._encode(self.ensemble(data))
+        self._encoded = [(data.copy(), summaries), *self._encoded[: _DATASETS_KEPT - 1]]
+        return summaries
+
+    def _evaluate_main(
+        self, pars: NDArray[np.float64], main: NDArray[np.float64], summaries: Summaries
+    ) -> tuple[float, NDArray[np.float64]]:
+        rates, jacobian = self._rates(pars)
+        expected, main, counted = rates.sum(axis=0)[self._counted], main[self._counted], self._counted
+        if np.all(expected > 0):
+            pulls = main / expected - 1.0
+        elif np.any(expected < 0) or np.any((expected == 0) & (main != 0)):
+            return -np.inf, np.zeros(len(pars))
+        else:
+            pulls = np.divide(main, expected, out=np.zeros_like(main), where=expected > 0) - 1.0
+        value = float((xlogy(main, expected) - expected - gammaln(main + 1.0)).sum())
+        gradient = pulls @ jacobian.sum(axis=0)[counted]
+        for term in self._terms:
+            summary: Any = summaries[term.channel.name]
+            ratio, by_rate, by_alpha = term.channel.log_ratio(
+                summary, rates[term.samples, term.bin], pars[term.parameters]
+            )
+            value += ratio
+            gradient += by_rate @ jacobian[term.samples, term.bin]
+            np.add.at(gradient, term.parameters, by_alpha)
+        return value, gradient
+
+    # -- ensembles of the model
+
+    def expected_ensemble(self, pars: ArrayLike) -> Ensemble:
+        """Return the Asimov ensemble: expected counts, weighted events and expected auxiliary data.
+
+        Every score of the likelihood is zero there, so that a fit of it returns ``pars`` exactly.
+
+        Args:
+            pars: the parameters, shape ``(P,)``.
+        """
+        pars = np.asarray(pars, dtype=np.float64)
+        rates, _ = self._rates(pars)
+        events = {}
+        for term in self._terms:
+            name = term.channel.name
+            if name not in self._asimov_pools:
+                self._asimov_pools[name] = asimov(term.channel)
+            events[name] = self._asimov_pools[name].weighted(rates[term.samples, term.bin], pars[term.parameters])
+        expected = rates.sum(axis=0)
+        counts = {c: expected[self.config.channel_slices[c]] for c in self.config.channels if c not in self.learned}
+        return Ensemble(events, counts, self._constraint_pdf_data(pars))
+
+    def expected_data(self, pars: ArrayLike, include_auxdata: bool = True) -> NDArray[np.float64]:
+        """Return the Asimov data vector; see :meth:`expected_ensemble`."""
+        data = self.data(self.expected_ensemble(pars))
+        return data if include_auxdata else data[: data.size - self.config.nauxdata]
+
+    def expected_actualdata(self, pars: ArrayLike) -> NDArray[np.float64]:
+        """Return the Asimov data vector without auxiliary data."""
+        return self.expected_data(pars, include_auxdata=False)
+
+    def make_pdf(self, pars: ArrayLike) -> Any:
+        """Return the density at ``pars``: pyhf's own without learned channels, else an :class:`EnsemblePdf`."""
+        return EnsemblePdf(self, pars) if self.learned else super().make_pdf(pars)
+
+    def draw(self, pars: ArrayLike, rng: np.random.Generator) -> Ensemble:
+        """Draw one toy: events of the learned density or of the simulator, counts and auxiliary data.
+
+        Args:
+            pars: the parameters, shape ``(P,)``.
+            rng: the source of randomness.
+        """
+        pars = np.asarray(pars, dtype=np.float64)
+        rates, _ = self._rates(pars)
+        events = {
+            term.channel.name: draw_events(term.channel, rates[term.samples, term.bin], pars[term.parameters], rng)
+            for term in self._terms
+        }
+        expected = rates.sum(axis=0)
+        counts = {
+            c: rng.poisson(expected[self.config.channel_slices[c]]).astype(np.float64)
+            for c in self.config.channels
+            if c not in self.learned
+        }
+        return Ensemble(events, counts, self._constraints.draw(pars, rng))
+
+    def _constraint_pdf_data(self, pars: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not self.config.nauxdata:
+            return np.empty(0)
+        return np.asarray(self.constraint_model.make_pdf(pars).expected_data(), dtype=np.float64)
+
+    # -- what needs a binned likelihood
+
+    @property
+    def fullpdf_tv(self) -> Any:
+        """Pyhf's view of main and auxiliary data, for models without learned channels."""
+        if self.learned:
+            raise Unsupported("a saturated goodness of fit does not exist for unbinned data: use diagnostics or toys")
+        return self._fullpdf_tv
+
+    @fullpdf_tv.setter
+    def fullpdf_tv(self, view: Any) -> None:
+        self._fullpdf_tv = view
+
+    # -- files
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file, in one step: what stood there before is replaced or, on any error, untouched.
+
+        Args:
+            path: of the file, by convention ``NAME.neyman``.
+        """
+        modelfile.save(Path(path), **self._parts())
+
+    @classmethod
+    def load(cls, path: str | Path, simulator: Simulator | None = None) -> Model:
+        """Read a model file; no code in it is ever run.
+
+        Args:
+            path: the file.
+            simulator: the simulator that the model was trained on, where it was: toys and Asimov datasets need it, and
+                a file cannot hold it.
+
+        Raises:
+            InvalidModelFile: if it is missing, truncated, corrupt, from a newer format, or not a model file.
+            InvalidParameter: if the simulator is not like the one it was trained on.
+        """
+        model = modelfile.load(Path(path), cls)
+        return model if simulator is None else model.with_simulator(simulator)
+
+    def with_simulator(self, simulator: Simulator) -> Model:
+        """Return the model with a simulator at hand, for toys and Asimov datasets.
+
+        Raises:
+            InvalidParameter: if the simulator is not like the one the model was trained on.
+        """
+        channel = self.learned.get(simulator.channel)
+        if not isinstance(channel, SetChannel) or not channel.owns_number:
+            raise InvalidParameter(f"the model has no channel {simulator.channel!r} that was learned from a simulator")
+        for what, mine, theirs in (
+            ("parameters", channel.parameters, simulator.names),
+            ("features", channel.features, simulator.features),
+        ):
+            if tuple(mine) != tuple(theirs):
+                raise InvalidParameter(
+                    f"the simulator has the {what} {', '.join(theirs)}, but that of the training {', '.join(mine)}"
+                )
+        parts = self._parts()
+        return type(self)(**{**parts, "learned": {**self.learned, channel.name: channel.with_source(simulator)}})
+
+
+class LearnedTerm:
+    """Where the rates and nuisance parameters of a learned channel stand in the inner model."""
+
+    def __init__(self, model: Model, channel: MixtureChannel | SetChannel) -> None:
+        self.channel = channel
+        self.bin = model.config.channel_slices[channel.name].start
+        self.samples = np.array([model.config.samples.index(sample) for sample in channel.samples], dtype=np.intp)
+        self.parameters = np.array([model.config.par_slice(name).start for name in channel.parameters], dtype=np.intp)
+
+
+def _check_finite(events: Events, channel: str) -> None:
+    finite = np.isfinite(events.features).all(axis=1) & np.isfinite(events.weights)
+    if not finite.all():
+        raise InvalidEnsemble(
+            f"channel {channel}: {np.count_nonzero(~finite)} of {len(events)} events have a feature or weight that is"
+            " not finite: leave them out or correct them"
+        )

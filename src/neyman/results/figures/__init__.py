@@ -1,0 +1,1 @@
+"""Figures of results, made without pyplot; nothing here refits."""

@@ -1,0 +1,1 @@
+"""What every chapter leans on: files written whole, tasks on executors."""

@@ -1,0 +1,1 @@
+"""From inputs to a model: the networks' training, and the verdict on it."""

@@ -1,0 +1,232 @@
+"""From a workspace or a simulator to a model: train every learned channel and put the likelihood together."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import logging
+import operator
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torch
+
+from neyman.events import ChannelSimulation, effective_events, size_warning
+from neyman.exceptions import InvalidDocument, InvalidParameter
+from neyman.inputs.simulator import Simulator
+from neyman.inputs.workspace import Workspace
+from neyman.model.mixture import MixtureChannel
+from neyman.model.model import Model
+from neyman.model.setwise import SetChannel
+from neyman.networks.options import SET_KINDS, SetOptions, set_options, training_options
+from neyman.results import SetReport, TrainingReport
+from neyman.support.files import replacing
+from neyman.training.crossfit import choose_device
+from neyman.training.examination import DATASETS, examine
+from neyman.training.mixture import check_sizes, train_mixture
+from neyman.training.setwise import train_on_simulator, train_on_workspace
+
+__all__ = ["train"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+log = logging.getLogger(__name__)
+
+_PART = 3  # of the datasets of a training are as many as its diagnostics take, at most
+
+
+def train(
+    source: Workspace | Simulator,
+    network: str | Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+) -> Model:
+    """Train the learned channels of a workspace, or a network on a simulator, and return the model.
+
+    Args:
+        source: the document with its event sources, or a simulator. A document without any is the ordinary
+            HistFactory model.
+        network: the kind of network of a simulator, ``"event"``, ``"deepset"`` (the default) or ``"transformer"``, or
+            a mapping with ``kind`` and options, as a document has. A document names its own.
+        seed: fixes everything random: the same seed gives the same model on the same machine. Not negative.
+        device: ``"auto"`` takes a GPU when torch has one.
+        progress: whether to show progress bars on standard error.
+        checkpoint: a folder that keeps the state of the training; when it is interrupted, the same call resumes it.
+            It can be deleted once the model is saved.
+        cache: a folder that keeps the datasets of a simulator: another training takes them from there.
+        workers: processes that a simulator runs in; by default as many as save time.
+
+    Returns:
+        The model, with the workspace's observations if it has any.
+
+    Raises:
+        InvalidDocument: if the document contradicts itself, or an option of the network makes no sense.
+        InvalidEvents: if an event source cannot be used.
+        InvalidSimulation: if the simulator fails.
+        InvalidParameter: if the seed is negative, or an argument does not go with the source.
+        FailedFit: if a training diverges.
+        Unsupported: if the device cannot be used.
+    """
+    seed = operator.index(seed)
+    if not 0 <= seed < 2**63:
+        raise InvalidParameter(f"seed: {seed} is out of range; it is a whole number from 0 to 2^63 - 1")
+    torch_device = choose_device(device)
+    if isinstance(source, Simulator):
+        return _train_simulator(source, network, seed, torch_device, progress, checkpoint, cache, workers)
+    if network is not None or cache is not None or workers is not None:
+        raise InvalidParameter("network, cache and workers are for simulators: a document has a channel's 'network'")
+    return _train_workspace(source, seed, torch_device, progress, checkpoint)
+
+
+def _train_simulator(
+    simulator: Simulator,
+    network: str | Mapping[str, Any] | None,
+    seed: int,
+    device: torch.device,
+    progress: bool,
+    checkpoint: str | Path | None,
+    cache: str | Path | None,
+    workers: int | None,
+) -> Model:
+    given = {"kind": network} if isinstance(network, str) else dict(network or {})
+    kind = given.setdefault("kind", "deepset")
+    if kind not in SET_KINDS:
+        raise InvalidParameter(f"network is {kind!r}: of a simulator it must be one of {', '.join(SET_KINDS)}")
+    options = set_options(kind, given)
+    provenance: dict[str, Any] = {**_provenance(seed), "simulator": repr(simulator), "network": {**given}}
+    content = {
+        "simulator": repr(simulator),
+        "parameters": simulator.parameters,
+        "kind": kind,
+        "options": dataclasses.asdict(options),
+        "seed": seed,
+        "versions": provenance["versions"],
+    }
+    folder = None if checkpoint is None else _checkpoints(Path(checkpoint), content)
+    channel, report = train_on_simulator(
+        simulator, kind, options, seed=seed, device=device, progress=progress, checkpoints=folder,
+        cache=None if cache is None else Path(cache), workers=workers,
+    )  # fmt: skip
+    model = Model(
+        simulator.spec(), {channel.name: channel}, poi_name=simulator.poi, provenance=provenance, report=[report]
+    )
+    _examine(model, {channel.name: options}, seed, workers)
+    return model
+
+
+def _train_workspace(
+    workspace: Workspace, seed: int, device: torch.device, progress: bool, checkpoint: str | Path | None
+) -> Model:
+    workspace.validate()
+    networks = {name: workspace.network(name) for name in workspace.learned}
+    options = {
+        name: training_options(network if network["kind"] == "mixture" else {}) for name, network in networks.items()
+    }
+    of_sets = {
+        name: set_options(network["kind"], network)
+        for name, network in networks.items()
+        if network["kind"] != "mixture"
+    }
+    spec = workspace.spec()
+    # whatever can be wrong with the input is found before hours of training, not after
+    simulations = {name: workspace.simulation(name) for name in workspace.learned}
+    for name, simulation in simulations.items():
+        check_sizes(simulation, options[name].folds)
+        _warn_of_small_samples(simulation)
+    observed = workspace.observed() if workspace.has_observations else None
+    provenance = {**_provenance(seed), "measurement": workspace.measurement, "files": workspace.provenance()}
+    content = {
+        "document": workspace.document,
+        "files": provenance["files"],
+        "seed": seed,
+        "versions": provenance["versions"],
+        "options": [{name: dataclasses.asdict(o) for name, o in every.items()} for every in (options, of_sets)],
+    }
+    folder = None if checkpoint is None else _checkpoints(Path(checkpoint), content)
+    mixtures: dict[str, MixtureChannel] = {}
+    reports: list[TrainingReport | SetReport] = []
+    for name, simulation in simulations.items():
+        mixtures[name], report = train_mixture(
+            simulation, options[name], seed=seed, device=device, progress=progress, checkpoints=folder
+        )
+        reports.append(report)
+    learned: dict[str, MixtureChannel | SetChannel] = dict(mixtures)
+    if of_sets:
+        rates = Model(spec, mixtures, poi_name=workspace.poi_name)
+        for name, given in of_sets.items():
+            learned[name], set_report = train_on_workspace(
+                mixtures[name], networks[name]["kind"], given, rates, seed=seed, device=device, progress=progress,
+                checkpoints=None if folder is None else folder / quote(name, safe=""),
+            )  # fmt: skip
+            reports.append(set_report)
+    model = Model(
+        spec,
+        learned,
+        poi_name=workspace.poi_name,
+        observed=observed,
+        document=workspace.document,
+        provenance=provenance,
+        report=reports,
+    )
+    _examine(model, of_sets, seed, None)
+    return model
+
+
+def _examine(model: Model, options: Mapping[str, SetOptions], seed: int, workers: int | None) -> None:
+    """Put what fresh datasets say of the dataset-wide channels into the model's reports."""
+    reports: list[TrainingReport | SetReport] = []
+    for report in model.report:
+        if isinstance(report, SetReport):
+            channel = model.learned[report.channel]
+            assert isinstance(channel, SetChannel)
+            # never more than a fraction of the training
+            datasets = min(DATASETS, options[report.channel].datasets // _PART)
+            report = examine(report, channel, model, seed=seed, datasets=datasets, workers=workers)
+        reports.append(report)
+    model.report = tuple(reports)
+
+
+def _warn_of_small_samples(simulation: ChannelSimulation) -> None:
+    for sample, events in simulation.samples.items():
+        if warning := size_warning(float(events.weights.sum()), effective_events(events.weights)):
+            log.warning("channel %s: sample %s has %s", simulation.channel, sample, warning)
+
+
+def _provenance(seed: int) -> dict[str, Any]:
+    packages = ("neyman", "torch", "pyhf", "numpy", "uproot")
+    return {
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "versions": {package: version(package) for package in packages},
+    }
+
+
+def _checkpoints(folder: Path, content: Mapping[str, Any]) -> Path:
+    """Return the folder of checkpoints, emptied if they belong to another training."""
+    fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    note = folder / "training.json"
+    if folder.exists() and not folder.is_dir():
+        raise InvalidDocument(f"{folder}: a file, not a folder for checkpoints; name another one")
+    if folder.exists() and not note.exists() and any(folder.iterdir()):
+        raise InvalidDocument(f"{folder}: this folder is not empty and holds no checkpoints; name another one")
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"fingerprint": fingerprint})
+    if not note.exists() or note.read_text() != text:
+        for old in folder.rglob("*.pt"):  # and nothing that is not ours
+            old.unlink()
+        with replacing(note) as stream:
+            stream.write(text.encode())
+    return folder

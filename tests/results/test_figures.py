@@ -1,0 +1,237 @@
+"""Figures show what the results say, whatever the results hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import sys
+import warnings
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import scipy.stats
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from neyman.exceptions import Unsupported
+from neyman.results import (
+    CoverageResult,
+    FitResult,
+    IntervalResult,
+    LimitResult,
+    Result,
+    ScanResult,
+    StatisticResult,
+    TrainingReport,
+    from_json,
+)
+from neyman.results.figures import plots as plot
+
+MU = np.linspace(0.0, 3.0, 16)
+
+
+def a_scan() -> ScanResult:
+    return ScanResult("mu", MU, ((MU - 1.2) / 0.4) ** 2, 1.2, 0.4)
+
+
+def a_scan_of_two() -> ScanResult:
+    a, b = np.linspace(-1, 1, 9), np.linspace(-2, 2, 7)
+    return ScanResult(("a", "b"), (a, b), (a[:, None] / 0.3) ** 2 + (b / 0.7) ** 2, (0.0, 0.0), (0.3, 0.7))
+
+
+def a_limit() -> LimitResult:
+    band = np.exp(-MU[:, None] * np.array([4.0, 3.0, 2.0, 1.5, 1.0]))
+    return LimitResult("mu", 0.05, 1.7, 3.0 / np.array([4.0, 3.0, 2.0, 1.5, 1.0]), MU, np.exp(-1.8 * MU), band)
+
+
+def a_fit() -> FitResult:
+    names = ("mu", "alpha_scale", "lumi", "held")
+    sigma = np.array([0.3, 0.9, 0.015, 0.0])
+    covariance = np.diag(sigma**2)
+    covariance[0, 1] = covariance[1, 0] = -0.5 * 0.3 * 0.9
+    return FitResult(
+        names, np.array([1.1, 0.4, 1.02, 2.0]), sigma, covariance, 3.2, {"mu": (-0.28, 0.33)}, True, "ok",
+        ("free", "constrained", "constrained", "fixed"), {"lumi": (1.0, 0.02)},
+    )  # fmt: skip
+
+
+def an_interval() -> IntervalResult:
+    t, critical = ((MU - 1.2) / 0.4) ** 2, np.full(16, 1.1)
+    p, toys = np.exp(-t), np.full(16, 500)
+    return IntervalResult(
+        "mu", 0.68, ((0.78, 1.62),), ((0.02, 0.02),), MU, t, critical, 0.1 * critical, p, 0.02 * p, toys, "toys",
+        "tmu_tilde", 1.2,
+    )  # fmt: skip
+
+
+def a_coverage(names: tuple[str, ...] = ("mu",)) -> CoverageResult:
+    truths = np.stack([[0.0, 0.5, 1.0], [0.0, 1.0, 0.0]][: len(names)], axis=1)
+    covered, toys = np.array([690, 600, 1000]), np.full(3, 1000)
+    fraction = covered / toys
+    interval = np.stack([fraction - 0.015, np.minimum(fraction + 0.015, 1.0)], axis=1)
+    verdicts = ("covers", "undercovers", "overcovers")
+    return CoverageResult(
+        names, truths, 0.68, fraction, np.full(3, 0.015), interval, covered, toys, verdicts, 0.0, "mu", "tmu_tilde",
+        "toys",
+    )  # fmt: skip
+
+
+def a_test_statistic(observed: float = 2.0) -> StatisticResult:
+    values = np.random.default_rng(0).chisquare(1, 1000)
+    edges = np.linspace(0.0, 12.0, 41)
+    above = scipy.stats.chi2.sf(edges, 1)
+    return StatisticResult("mu", 1.0, "tmu", np.array([1.0]), values, observed, np.inf, 0.16, 0.157, edges, above)
+
+
+def a_report(features: int = 2) -> TrainingReport:
+    rng = np.random.default_rng(0)
+    edges = np.linspace(0, 1, 6)
+
+    def classifier(name: str, classes: list[str]) -> dict[str, object]:
+        loss = [[0.7, 0.6, 0.55, 0.56][:n] for n in (4, 3)]
+        curve = {"predicted": [0.2, 0.5, 0.8], "observed": [0.21, np.nan, 0.79], "error": [0.01, 0.01, 0.01]}
+        cells = [
+            {"feature": f"x{k}", "class": c, "edges": edges, "reference": rng.poisson(50, 5),
+             "reweighted": rng.poisson(50, 5), "target": [0, *rng.poisson(50, 4)], "error": [0, 7, 7, 7, 7]}
+            for c in classes for k in range(features)
+        ]  # fmt: skip
+        return {"name": name, "classes": classes, "train_loss": loss, "validation_loss": loss, "best_epoch": [2, 2],
+                "calibration": dict.fromkeys(classes, curve), "seconds": 1.0, "reweighting": cells}  # fmt: skip
+
+    names = tuple(f"x{k}" for k in range(features))
+    two = (classifier("samples", ["signal", "background"]), classifier("variations of signal", ["scale hi"]))
+    return TrainingReport("SR", names, two)
+
+
+def texts(figure: Figure) -> set[str]:
+    """Return every text of a figure: titles, labels, legends, annotations."""
+    return {text.get_text() for text in figure.findobj(Text)}
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+@pytest.mark.parametrize(
+    "result",
+    [
+        a_scan(), a_scan_of_two(), a_limit(), a_fit(), a_report(), an_interval(), a_coverage(),
+        a_coverage(("mu", "norm")), a_test_statistic(),
+    ],
+)  # fmt: skip
+def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        buffer = io.BytesIO()
+        plot.draw(result).savefig(buffer, format=kind)
+    assert buffer.tell() > 5_000
+
+
+@pytest.mark.parametrize(
+    "result",
+    [a_scan(), a_scan_of_two(), a_limit(), a_fit(), an_interval(), a_coverage(), a_test_statistic()],
+)
+def test_a_result_from_json_gives_the_same_figure(result: Result) -> None:
+    def pixels(result: Result) -> bytes:
+        buffer = io.BytesIO()
+        plot.draw(result).savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+    assert pixels(from_json(result.to_json())) == pixels(result)
+
+
+def test_drawing_leaves_no_state_behind() -> None:
+    before = dict(mpl.rcParams)
+    had_pyplot = "matplotlib.pyplot" in sys.modules
+    plot.draw(a_fit())
+    assert dict(mpl.rcParams) == before
+    assert ("matplotlib.pyplot" in sys.modules) == had_pyplot
+
+
+def test_a_notebook_shows_the_figure_without_pyplot() -> None:
+    assert plot.scan(a_scan())._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+
+
+def test_a_scan_marks_the_levels_of_wilks_and_the_best_fit() -> None:
+    figure = plot.scan(a_scan())
+    assert {"68 %", "95 %", "best fit 1.20 $\\pm$ 0.40"} <= texts(figure)
+    assert figure.axes[0].get_ylim() == (0.0, 16.0)  # far points do not hide the minimum
+
+
+def test_a_scan_with_undefined_points_is_drawn() -> None:
+    delta = np.where(MU < 0.5, np.nan, a_scan().delta_twice_nll)
+    plot.scan(dataclasses.replace(a_scan(), delta_twice_nll=delta)).savefig(io.BytesIO())
+
+
+def test_a_limit_states_observed_and_expected_limits() -> None:
+    assert {"observed, limit 1.7", "expected, limit 1.5", "68 %: 1 to 2", "95 %: 0.75 to 3"} <= texts(
+        plot.limit(a_limit())
+    )
+
+
+def test_pulls_are_in_units_of_the_constraint_with_free_parameters_beside() -> None:
+    constrained, free = plot.pulls(a_fit()).axes
+    points = next(line for line in constrained.lines if line.get_marker() == "o")
+    np.testing.assert_allclose(np.asarray(points.get_xdata(), dtype=float), [0.4, 1.0])  # (1.02 - 1) / 0.02
+    assert free.get_title() == "mu = 1.10 $^{+0.33}_{-0.28}$"
+
+
+@pytest.mark.parametrize("label", ["free", "constrained", "fixed"])
+def test_pulls_of_one_kind_of_parameter_only(label: str) -> None:
+    plot.pulls(dataclasses.replace(a_fit(), labels=(label,) * 4)).savefig(io.BytesIO())
+
+
+def test_correlations_leave_out_what_was_fixed() -> None:
+    figure = plot.correlations(a_fit())
+    assert "held" not in texts(figure)
+    assert "-0.50" in texts(figure)
+
+
+@pytest.mark.parametrize("features", [1, 3])
+def test_training_shows_every_feature_of_every_class(features: int) -> None:
+    report = a_report(features)
+    figure = plot.training(report)
+    assert {"signal", "background", "scale hi", *report.features} <= texts(figure)
+    assert len(figure.axes) == 2 * 3 + 2 * 3 * features  # loss, calibration and difference; closure and ratio
+
+
+def test_a_belt_states_its_interval_and_draws_the_p_value_below() -> None:
+    figure = plot.belt(an_interval())
+    assert {"interval [0.78, 1.62]", "critical value (68 %)", "observed", "p-value", "mu"} <= texts(figure)
+
+
+def test_a_belt_without_interval_says_so_and_shows_the_observed_values() -> None:
+    far = dataclasses.replace(an_interval(), intervals=(), errors=(), statistic=20 + MU)
+    figure = plot.belt(far)
+    assert "no value is accepted" in texts(figure)
+    assert figure.axes[0].get_ylim()[1] > 20
+
+
+def test_a_belt_of_two_intervals_states_both() -> None:
+    two = dataclasses.replace(an_interval(), intervals=((0.2, 0.5), (1.0, 2.0)), errors=((0, 0), (0, 0)))
+    assert "interval [0.2, 0.5] and [1, 2]" in texts(plot.belt(two))
+
+
+def test_coverage_of_two_calibrations_is_drawn_side_by_side() -> None:
+    other = dataclasses.replace(a_coverage(), calibration="asymptotics", verdicts=("covers",) * 3)
+    figure = plot.coverage([a_coverage(), other])
+    assert {"toys (tmu_tilde, fails)", "asymptotics (tmu_tilde)", "true mu"} <= texts(figure)
+
+
+def test_coverage_names_the_nuisance_parameters_that_vary() -> None:
+    assert "true mu, norm" in texts(plot.coverage(a_coverage(("mu", "norm"))))
+
+
+def test_a_test_statistic_has_its_asymptotic_form_and_both_p_values() -> None:
+    figure = plot.teststatistic(a_test_statistic())
+    assert {"asymptotic form", "1000 toys", "observed 2: p = 0.16 in toys, 0.157 asymptotic"} <= texts(figure)
+    plot.teststatistic(a_test_statistic(np.nan)).savefig(io.BytesIO())
+
+
+def test_names_are_never_read_as_mathematics() -> None:
+    scan = dataclasses.replace(a_scan(), name="cost_$x^_$")
+    plot.scan(scan).savefig(io.BytesIO())
+
+
+def test_what_has_no_figure_is_refused() -> None:
+    with pytest.raises(Unsupported, match="no figure for Result"):
+        plot.draw(Result())

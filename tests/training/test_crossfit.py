@@ -1,0 +1,122 @@
+"""Training: what is learned, that a seed fixes it, and that it resumes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from neyman.events import Events
+from neyman.exceptions import FailedFit, InvalidModelFile, Unsupported
+from neyman.networks.mixture import fold_of, logits
+from neyman.networks.options import TrainingOptions
+from neyman.training.crossfit import choose_device, train_classifier
+
+QUICK = TrainingOptions(hidden=(16,), folds=3, epochs=4, minimum_steps=100)
+
+
+@pytest.fixture(scope="module")
+def classes():
+    rng = np.random.default_rng(0)
+    return [Events(rng.normal(1.0, 1.0, size=(6000, 1))), Events(rng.normal(0.0, 1.0, size=(3000, 1)))]
+
+
+def log_ratio(network, x):
+    values = logits(network, np.asarray(x, dtype=np.float32)[:, None])
+    return values[:, 0] - values[:, 1]
+
+
+def test_the_log_ratio_of_two_gaussians_is_learned(classes):
+    network = train_classifier(classes, QUICK).network
+    x = np.array([-1.0, 0.0, 0.5, 1.0, 2.0])
+    # exact is x - 1/2; 3000 events know it to about 0.05
+    np.testing.assert_allclose(log_ratio(network, x), x - 0.5, atol=0.2)
+
+
+def test_negative_weights_subtract_a_class(classes):
+    rng = np.random.default_rng(3)
+    contaminated = Events(
+        np.concatenate([classes[0].features, rng.normal(-3.0, 0.5, size=(2000, 1))]),
+        np.concatenate([np.ones(6000), np.ones(1000), -np.ones(1000)]),
+    )
+    options = TrainingOptions(hidden=(16,), folds=3, epochs=15, minimum_steps=400)
+    network = train_classifier([contaminated, classes[1]], options).network
+    x = np.array([0.0, 1.0, 2.0])
+    np.testing.assert_allclose(log_ratio(network, x), x - 0.5, atol=0.4)
+
+
+def test_the_same_seed_gives_the_same_network(classes):
+    first, second = (train_classifier(classes, QUICK, seed=7).network for _ in range(2))
+    assert np.array_equal(log_ratio(first, [0.3]), log_ratio(second, [0.3]))
+    assert log_ratio(first, [0.3]) != log_ratio(train_classifier(classes, QUICK, seed=8).network, [0.3])
+
+
+def test_every_fold_keeps_its_best_epoch(classes):
+    trained = train_classifier(classes, TrainingOptions(hidden=(64, 64), folds=3, epochs=8, learning_rate=0.03))
+    best = trained.validation_loss.min(axis=1)
+    kept = trained.validation_loss[np.arange(3), trained.best_epoch]
+    assert np.array_equal(best, kept)
+
+
+def test_an_interrupted_training_resumes_where_it_was(classes, tmp_path, monkeypatch):
+    from neyman.training.crossfit import _State
+
+    whole = train_classifier(classes, QUICK, seed=5)
+    run, done = _State.run_epoch, []
+
+    def interrupted(state):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(run(state))
+
+    path = tmp_path / "samples.pt"
+    monkeypatch.setattr(_State, "run_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(classes, QUICK, seed=5, checkpoint=path)
+    monkeypatch.undo()
+    resumed = train_classifier(classes, QUICK, seed=5, checkpoint=path)
+    assert np.array_equal(resumed.validation_loss, whole.validation_loss)
+    assert np.array_equal(log_ratio(resumed.network, [0.3]), log_ratio(whole.network, [0.3]))
+
+
+def test_simulated_events_get_the_network_that_has_not_seen_them(classes):
+    network = train_classifier(classes, QUICK).network
+    x = classes[0].features[:9]
+    fold = np.arange(9) % 3
+    own = logits(network, x, fold)
+    with torch.inference_mode():
+        everything = network(torch.from_numpy(x)).numpy()
+    assert np.array_equal(own, everything[fold, np.arange(9)].astype(np.float64))
+
+
+def test_reweighted_events_share_their_folds():
+    assert np.array_equal(fold_of(100, 5, 3), fold_of(100, 5, 3))
+    assert np.bincount(fold_of(100, 5, 3)).tolist() == [20] * 5
+
+
+def test_an_unusable_device_is_refused():
+    with pytest.raises(Unsupported, match="device 'nonsense' cannot be used"):
+        choose_device("nonsense")
+
+
+def test_torch_draws_what_it_would_have_drawn_without_a_training(classes):
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    train_classifier(classes, QUICK)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_training_that_diverges_is_an_error(classes):
+    options = dataclasses.replace(QUICK, learning_rate=1e30)
+    with pytest.raises(FailedFit, match="use a learning_rate below 1e\\+30"):
+        train_classifier(classes, options)
+
+
+def test_a_corrupt_checkpoint_is_named(classes, tmp_path):
+    path = tmp_path / "samples.pt"
+    path.write_bytes(b"junk")
+    with pytest.raises(InvalidModelFile, match=r"samples\.pt: not a checkpoint, or a corrupt one; delete it"):
+        train_classifier(classes, QUICK, checkpoint=path)
