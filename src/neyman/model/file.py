@@ -67,6 +67,7 @@ def save(
     document: dict[str, Any],
     provenance: dict[str, Any],
     report: Sequence[TrainingReport | SetReport],
+    modifier_settings: dict[str, dict[str, str]] | None,
 ) -> None:
     """Write the parts of a model, completely or not at all; they are the arguments of ``neyman.Model``."""
     weights: dict[str, torch.Tensor] = {}
@@ -77,6 +78,7 @@ def save(
         "poi": poi_name,
         "document": document,
         "provenance": provenance,
+        "modifier_settings": modifier_settings,
         "report": [one.to_dict() for one in report],
         "channels": [_pack(channel, weights, arrays) for channel in learned.values()],
         "observed": _pack_ensemble(observed, arrays),
@@ -116,6 +118,7 @@ def load(path: Path, build: Callable[..., T]) -> T:
             observed=_unpack_ensemble(header["observed"], arrays),
             document=header["document"],
             provenance=header["provenance"],
+            modifier_settings=header.get("modifier_settings"),
             report=[report for report in reports if isinstance(report, TrainingReport | SetReport)],
         )
     except FileNotFoundError as error:

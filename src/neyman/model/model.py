@@ -64,6 +64,7 @@ class Model(pyhf.Model):
         document: the document the model was made from.
         provenance: where it comes from: input files, versions, seed.
         report: how the training of each learned channel went.
+        modifier_settings: the interpolation of each type of modifier, as for :class:`pyhf.Model`.
 
     Example:
         >>> import neyman
@@ -85,9 +86,12 @@ class Model(pyhf.Model):
         document: dict[str, Any] | None = None,
         provenance: dict[str, Any] | None = None,
         report: Sequence[TrainingReport | SetReport] = (),
+        modifier_settings: dict[str, dict[str, str]] | None = None,
     ) -> None:
         self.learned = dict(learned)
-        super().__init__(spec, poi_name=poi_name)
+        self.modifier_settings = modifier_settings
+        options = {} if modifier_settings is None else {"modifier_settings": modifier_settings}
+        super().__init__(spec, poi_name=poi_name, **options)
         for channel in self.learned.values():
             if channel.owns_number:
                 for name in channel.parameters:  # one number each, and so its name has no index
@@ -127,6 +131,7 @@ class Model(pyhf.Model):
             "document": self.document,
             "provenance": self.provenance,
             "report": self.report,
+            "modifier_settings": self.modifier_settings,
         }
 
     # -- parts
@@ -230,6 +235,8 @@ class Model(pyhf.Model):
     def fingerprint(self) -> str:
         """What tells this model from others: a hash of its specification and networks."""
         digest = hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode())
+        if self.modifier_settings is not None:
+            digest.update(json.dumps(self.modifier_settings, sort_keys=True).encode())
         for channel in self.learned.values():
             digest.update(channel.digest())
         return digest.hexdigest()
