@@ -185,7 +185,7 @@ def test_the_result_does_not_depend_on_the_other_toys_of_the_batch(model: neyman
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"fixed": {"mue": 1.0}}, "did you mean mu"),
+        ({"fixed": {"mue": 1.0}}, "did you mean 'mu'"),
         ({"fixed": {"mu": np.nan}}, "mu is fixed at is not finite"),
         ({"fixed": {"mu": [1.0, 2.0]}}, "mu is fixed at has no shape"),
         ({"init": [1.0, 2.0]}, "init has no shape"),

@@ -194,7 +194,7 @@ def test_no_minimum_is_an_error():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fixed": {"scal": 1.0}}, "no parameter scal: did you mean scale"),
+        ({"fixed": {"scal": 1.0}}, "no parameter scal: did you mean 'scale'"),
         ({"minos": ["nu"]}, "no parameter nu"),
         ({"minos": ["mu"], "fixed": {"mu": 1.0}}, "mu, which is fixed"),
         ({"fixed": {"mu": float("nan")}}, "the value that mu is fixed at is nan"),
@@ -269,7 +269,7 @@ def test_a_scan_with_nothing_left_to_profile():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("muu", {}, "did you mean mu"),
+        ("muu", {}, "did you mean 'mu'"),
         (["mu", "mu"], {}, "one parameter or two different ones"),
         ("mu", {"fixed": {"mu": 1.0}}, "cannot scan mu, which is fixed"),
         ("mu", {"values": [1.0, float("inf")]}, "must be a flat list of finite numbers"),

@@ -161,7 +161,7 @@ def test_the_result_survives_json(counting: neyman.Model) -> None:
         ({"batch": 0}, "toys of a batch is 0"),
         ({"pars": [1.0, 2.0]}, "1 finite numbers: mu"),
         ({"source": "data"}, "not 'data'"),
-        ({"fixed": {"mue": 1.0}}, "did you mean mu"),
+        ({"fixed": {"mue": 1.0}}, "did you mean 'mu'"),
         ({"executor": 2}, "executor is 2"),
     ],
 )

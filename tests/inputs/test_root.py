@@ -314,7 +314,7 @@ def test_object_that_is_no_tree():
 def test_missing_branch_has_a_near_miss_or_the_list(file):
     assert "no branch 'jetpt'; did you mean 'jet_pt'" in message(file, "jetpt[:, 0]")
     assert "no branch 'M4L'; did you mean 'm4l'" in message(file, weight="M4L")
-    assert "there is bad, cells, charge" in message(file, selection="zzz > 1")
+    assert "choose from bad, cells, charge" in message(file, selection="zzz > 1")
 
 
 def test_no_event_selected_says_how_many_there_were(file):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
 from neyman.inference.minimise import TwiceNLL, inverse, minuit
 from neyman.model.summary import Summary
+from neyman.support.messages import did_you_mean
 
 __all__ = ["Bounds", "Profile", "Start", "crossing", "parameter_index"]
 
@@ -284,9 +284,7 @@ def parameter_index(model: Any, name: str) -> int:
     names: list[str] = list(model.config.par_names)
     if name in names:
         return names.index(name)
-    near = difflib.get_close_matches(str(name), names, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names[:20])}"
-    raise InvalidParameter(f"the model has no parameter {name}: {hint}")
+    raise InvalidParameter(f"the model has no parameter {name}: {did_you_mean(name, names)}")
 
 
 def crossing(

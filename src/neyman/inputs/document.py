@@ -13,8 +13,9 @@ import numpy as np
 
 from neyman.events import EventSource
 from neyman.exceptions import InvalidDocument
-from neyman.inputs.schema import hint, place
+from neyman.inputs.schema import place
 from neyman.networks.options import SET_KINDS, set_options, training_options
+from neyman.support.messages import did_you_mean
 
 __all__ = ["NETWORKS", "Channel", "Contents", "Sample", "check_edges", "resolve"]
 
@@ -110,7 +111,9 @@ def resolve(document: Mapping[str, Any], folder: Path) -> dict[str, Channel]:
     observed: dict[str, tuple[list[str | int], Mapping[str, Any]]] = {}
     for i, entry in enumerate(observations):
         if entry["name"] not in names:
-            raise _error(["observations", i, "name"], f"no channel {entry['name']!r}; {hint(entry['name'], names)}")
+            raise _error(
+                ["observations", i, "name"], f"no channel {entry['name']!r}; {did_you_mean(entry['name'], names)}"
+            )
         observed[entry["name"]] = (["observations", i], entry)
     return {
         entry["name"]: _channel(entry, ["channels", i], observed.get(entry["name"]), folder)

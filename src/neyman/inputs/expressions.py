@@ -11,7 +11,6 @@ branch can be negative.
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import operator
 from collections.abc import Callable, Collection, Mapping
@@ -22,8 +21,9 @@ import awkward as ak
 import numpy as np
 
 from neyman.exceptions import InvalidEvents
+from neyman.support.messages import did_you_mean
 
-__all__ = ["Branches", "Function", "compiled", "near"]
+__all__ = ["Branches", "Function", "compiled"]
 
 
 def __dir__() -> list[str]:
@@ -51,16 +51,6 @@ def compiled(text: str, path: Path, name: str, tree: Any) -> tuple[Function, set
             f"{path}: tree {name!r}: {text!r} is no expression; write Python, with &, |, ~ for and, or, not and "
             "where(condition, a, b) for a choice"
         ) from error
-
-
-def near(name: str, names: Collection[str], show: int = 12) -> str:
-    """Return the near misses of a name as the end of a message, or the first of all names, or nothing."""
-    lower = {other.lower(): other for other in names}
-    if close := [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]:
-        return f"; did you mean {' or '.join(map(repr, close))}?"
-    if names and show:
-        return f"; there is {', '.join(sorted(names)[:show])}{', ...' if len(names) > show else ''}"
-    return ""
 
 
 def _compile(node: ast.expr, keys: Collection[str], names: set[str]) -> Function:
@@ -107,7 +97,7 @@ def _branch(name: str, keys: Collection[str], names: set[str]) -> Function:
         return operator.itemgetter(name)
     if _without_module(name) == "pi":
         return _constant(np.pi)
-    raise InvalidEvents(f"no branch {name!r}{near(name, keys)}")
+    raise InvalidEvents(f"no branch {name!r}; {did_you_mean(name, sorted(keys))}")
 
 
 def _binary(
@@ -120,7 +110,7 @@ def _binary(
 def _call(node: ast.Call, keys: Collection[str], names: set[str]) -> Function:
     name = _without_module(_dotted(node.func) or ast.unparse(node.func))
     if name not in _FUNCTIONS:
-        raise InvalidEvents(f"no function {name!r}{near(name, _FUNCTIONS, show=100)}")
+        raise InvalidEvents(f"no function {name!r}; {did_you_mean(name, sorted(_FUNCTIONS), show=100)}")
     function, arguments = _FUNCTIONS[name], [_compile(argument, keys, names) for argument in node.args]
     options = {}
     for keyword in node.keywords:

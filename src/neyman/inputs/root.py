@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidEvents
-from neyman.inputs.expressions import Branches, Function, compiled, near
+from neyman.inputs.expressions import Branches, Function, compiled
+from neyman.support.messages import did_you_mean, near
 
 __all__ = ["check", "files_of", "only_tree", "provenance", "read", "tree_of"]
 
@@ -124,8 +125,10 @@ def files_of(source: EventSource) -> list[Path]:
         if not found and glob.has_magic(pattern):
             raise InvalidEvents(f"{pattern}: no file matches this glob; check the path")
         if not found:
-            nearby = [other.name for other in path.parent.glob("*")]
-            raise InvalidEvents(f"{path}: no such file{near(path.name, nearby, show=0) or '; check the path'}")
+            close = near(path.name, (other.name for other in path.parent.glob("*")))
+            raise InvalidEvents(
+                f"{path}: no such file; {did_you_mean(path.name, close) if close else 'check the path'}"
+            )
         for one in found:
             files.setdefault(one.resolve(), one)
     if not files:
@@ -183,7 +186,9 @@ def _opened(path: Path, name: str) -> Iterator[Any]:
         trees = [tree for tree, kind in classes.items() if kind in TREES]
         if key not in trees:
             found = f"{name!r} is a {classes[key]}, no tree" if key in classes else f"no tree {name!r}"
-            raise InvalidEvents(f"{path}: {found}{near(key, trees) or '; the file has no trees at all'}")
+            raise InvalidEvents(
+                f"{path}: {found}; {did_you_mean(key, trees) if trees else 'the file has no trees at all'}"
+            )
         with _damage(path):
             tree = file[name.strip("/")]
         yield tree

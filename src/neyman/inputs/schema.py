@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import math
@@ -20,8 +19,9 @@ import yaml
 from referencing import Registry, Resource
 
 from neyman.exceptions import InvalidDocument
+from neyman.support.messages import did_you_mean
 
-__all__ = ["hint", "load_schema", "normalise", "place", "read_file", "validate"]
+__all__ = ["load_schema", "normalise", "place", "read_file", "validate"]
 
 
 def __dir__() -> list[str]:
@@ -58,7 +58,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         others = [p.name for p in path.parent.glob("*") if p.suffix in {".yaml", ".yml", ".json"}]
-        raise InvalidDocument(f"{path}: no such file; {hint(path.name, sorted(others))}") from None
+        raise InvalidDocument(f"{path}: no such file; {did_you_mean(path.name, sorted(others))}") from None
     except UnicodeDecodeError:
         raise InvalidDocument(f"{path}: not a text file; a document is YAML or JSON") from None
     except OSError as error:
@@ -152,21 +152,6 @@ def place(path: Iterable[str | int]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
-def hint(word: str, known: Iterable[str]) -> str:
-    """Return what to say about a name that is not among the known ones: the nearest, or else the first ones.
-
-    Example:
-        >>> from neyman.inputs.schema import hint
-        >>> hint("signl", ["signal", "background"])
-        "did you mean 'signal'?"
-    """
-    names = [str(name) for name in known]
-    close = difflib.get_close_matches(word, names, n=3)
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
-    return f"choose from {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}" if names else "there is none"
-
-
 @functools.cache
 def _validator() -> jsonschema.Draft7Validator:
     ours, theirs = load_schema(), pyhf.schema.load_schema("1.0.0/defs.json")
@@ -183,7 +168,7 @@ def _message(error: jsonschema.ValidationError) -> str:
         case "additionalProperties":
             known = list(schema["properties"])
             unknown = next(key for key in value if key not in known)
-            return f"{place([*path, unknown])}: no such key; {hint(unknown, known)}"
+            return f"{place([*path, unknown])}: no such key; {did_you_mean(unknown, known)}"
         case "required":
             missing = next(key for key in rule if key not in value)
             what = f"the key {missing!r} is missing"
@@ -191,7 +176,7 @@ def _message(error: jsonschema.ValidationError) -> str:
             types = [rule] if isinstance(rule, str) else rule
             what = f"must be {' or '.join(_TYPES[kind] for kind in types)}, not {_short(value)}"
         case "enum" if isinstance(value, str):
-            what = f"unknown {path[-1]} {value!r}; {hint(value, rule)}"
+            what = f"unknown {path[-1]} {value!r}; {did_you_mean(value, rule)}"
         case "enum" | "const":
             allowed = rule if error.validator == "enum" else [rule]
             what = f"must be {' or '.join(map(repr, allowed))}, not {_short(value)}"

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 from neyman.exceptions import InvalidSimulation
-from neyman.inputs.expressions import near
 from neyman.inputs.simulator import Simulator
+from neyman.support.messages import did_you_mean
 
 __all__ = ["is_simulator", "load_simulator"]
 
@@ -69,7 +69,7 @@ def load_simulator(text: str | Path) -> Simulator:
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if isinstance(value, Simulator)]
         raise InvalidSimulation(
-            f"{file}: no {name!r} in it{near(name, known) or '; it has no neyman.Simulator at all'}"
+            f"{file}: no {name!r} in it; {did_you_mean(name, known) if known else 'it has no neyman.Simulator at all'}"
         )
     found = getattr(module, name)
     if not isinstance(found, Simulator):

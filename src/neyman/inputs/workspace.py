@@ -15,7 +15,8 @@ from neyman.exceptions import InvalidDocument, InvalidEvents
 from neyman.inputs import root as ntuples
 from neyman.inputs.document import Channel, Sample, check_edges, resolve
 from neyman.inputs.histfactory import Filled, Filler, fill_bins, histfactory, ones
-from neyman.inputs.schema import hint, normalise, read_file
+from neyman.inputs.schema import normalise, read_file
+from neyman.support.messages import did_you_mean
 
 __all__ = ["Workspace"]
 
@@ -295,13 +296,15 @@ class Workspace:
 
     def _channel(self, name: str) -> Channel:
         if name not in self._channels:
-            raise InvalidDocument(f"there is no channel {name!r}; {hint(name, self._channels)}")
+            raise InvalidDocument(f"there is no channel {name!r}; {did_you_mean(name, self._channels)}")
         return self._channels[name]
 
     def _learned(self, name: str) -> Channel:
         channel = self._channel(name)
         if not channel.features:
-            raise InvalidDocument(f"channel {name!r} has no features and is not learned; {hint(name, self.learned)}")
+            raise InvalidDocument(
+                f"channel {name!r} has no features and is not learned; {did_you_mean(name, self.learned)}"
+            )
         return channel
 
     def _sources(self) -> Iterator[tuple[EventSource, tuple[str, ...]]]:
@@ -355,7 +358,7 @@ def _measurement(document: Mapping[str, Any], name: str | None) -> dict[str, Any
     measurements = {measurement["name"]: measurement for measurement in document["measurements"]}
     name = document["measurements"][0]["name"] if name is None else name
     if name not in measurements:
-        raise InvalidDocument(f"measurements: no measurement {name!r}; {hint(name, measurements)}")
+        raise InvalidDocument(f"measurements: no measurement {name!r}; {did_you_mean(name, measurements)}")
     measurement: dict[str, Any] = measurements[name]
     poi = measurement["config"]["poi"]
     parameters = sorted(
@@ -363,5 +366,5 @@ def _measurement(document: Mapping[str, Any], name: str | None) -> dict[str, Any
     )
     if poi and poi not in parameters:
         where = f"measurements[{list(measurements).index(name)}].config.poi"
-        raise InvalidDocument(f"{where}: no modifier defines {poi!r}; {hint(poi, parameters)}")
+        raise InvalidDocument(f"{where}: no modifier defines {poi!r}; {did_you_mean(poi, parameters)}")
     return measurement

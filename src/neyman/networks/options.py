@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from neyman.exceptions import InvalidDocument
+from neyman.support.messages import did_you_mean
 
 __all__ = ["SET_KINDS", "SetOptions", "TrainingOptions", "set_options", "training_options"]
 
@@ -128,9 +128,7 @@ def _checked(kind: str, network: Mapping[str, Any], default: TrainingOptions | S
     defaults = dataclasses.asdict(default)
     for key, value in given.items():
         if key not in defaults:
-            near = difflib.get_close_matches(key, defaults, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"the options are {', '.join(defaults)}"
-            raise InvalidDocument(f"{key} is not an option of a {kind}: {hint}")
+            raise InvalidDocument(f"{key} is not an option of a {kind}: {did_you_mean(key, defaults)}")
         if key == "hidden":
             valid = isinstance(value, list | tuple) and all(type(n) is int and n > 0 for n in value)
             given[key] = tuple(value) if valid else value

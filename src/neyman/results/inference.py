@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
 from neyman.results.base import Result, html_table, rounded
+from neyman.support.messages import did_you_mean
 
 __all__ = [
     "ClsResult",
@@ -61,9 +61,7 @@ class FitResult(Result):
     def __getitem__(self, name: str) -> float:
         """Return the best-fit value of the parameter ``name``."""
         if name not in self.names:
-            close = difflib.get_close_matches(name, self.names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self.names)}"
-            raise InvalidParameter(f"the fit has no parameter {name!r}; {hint}")
+            raise InvalidParameter(f"the fit has no parameter {name!r}; {did_you_mean(name, self.names)}")
         return float(self.bestfit[self.names.index(name)])
 
     def rows(self) -> list[tuple[str, str, str, str]]:
@@ -406,9 +404,7 @@ class ToysResult(Result):
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         """Return the best fits of the parameter ``name``, of the toys whose fit found a minimum."""
         if name not in self.names:
-            close = difflib.get_close_matches(name, self.names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self.names)}"
-            raise InvalidParameter(f"the toys have no parameter {name!r}; {hint}")
+            raise InvalidParameter(f"the toys have no parameter {name!r}; {did_you_mean(name, self.names)}")
         if not len(self.bestfit):
             raise InvalidParameter(f"the toys were not fitted, so that {name} has no best fits: use fit=True")
         return np.asarray(self.bestfit[self.fitted.astype(bool), self.names.index(name)])
