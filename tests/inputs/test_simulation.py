@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import multiprocessing
 import os
 import pickle
 import signal
@@ -20,7 +18,7 @@ import numpy as np
 import pytest
 
 from neyman.exceptions import InvalidParameter, InvalidSimulation
-from neyman.inputs.simulation import Datasets, simulate, stream
+from neyman.inputs.simulation import Datasets, simulate
 from neyman.inputs.simulation_cache import Cache, fingerprint
 from neyman.inputs.simulator import Simulator
 
@@ -45,6 +43,13 @@ def dying(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return onoff(pars, rng)
 
 
+def slow(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Take a tenth of a second for the parameter 5, which :func:`slow_points` have in the beginning only."""
+    if pars[0] == 5.0:
+        time.sleep(0.1)
+    return onoff(pars, rng)
+
+
 class Counting:
     """A simulator that counts its calls, which are no part of its state."""
 
@@ -65,6 +70,13 @@ def simulator(sample: Any = onoff) -> Simulator:
 
 def points(n: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0, 10, size=(n, 2))
+
+
+def slow_points(n: int) -> np.ndarray:
+    """Return points that :func:`slow` seems to need n tenths of a second for."""
+    pars = points(n)
+    pars[:4, 0] = 5.0
+    return pars
 
 
 def assert_same(one: Datasets, other: Datasets) -> None:
@@ -182,10 +194,9 @@ def test_a_script_whose_main_part_is_unguarded_is_not_run_again(tmp_path: Path) 
     script.write_text(
         textwrap.dedent(f"""
         import sys; sys.path[:0] = {sys.path!r}
-        from test_simulation import points, simulate, simulator
-        from neyman.inputs import simulation
-        simulation._WORTH, simulation._cores = 0.0, lambda: 2
-        print("begins", len(simulate(simulator(), points(100))))
+        import os; os.sched_getaffinity = lambda pid: {{0, 1}}
+        from test_simulation import simulate, simulator, slow, slow_points
+        print("begins", len(simulate(simulator(slow), slow_points(100))))
         """)
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
@@ -196,28 +207,58 @@ def test_a_script_whose_main_part_is_unguarded_is_not_run_again(tmp_path: Path) 
 def test_a_simulator_of_an_interactive_session_stays_there() -> None:
     code = f"""
 import sys; sys.path[:0] = {sys.path!r}
-from test_simulation import onoff, points, simulate, simulator
-from neyman.inputs import simulation
-simulation._WORTH, simulation._cores = 0.0, lambda: 2
-def mine(pars, rng): return onoff(pars, rng)
-print(len(simulate(simulator(mine), points(100))))
+import os; os.sched_getaffinity = lambda pid: {{0, 1}}
+from test_simulation import simulate, simulator, slow, slow_points
+def mine(pars, rng): return slow(pars, rng)
+print(len(simulate(simulator(mine), slow_points(100))))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "100\n"
     assert "defined in an interactive session; write it to a module" in done.stderr
 
 
-@pytest.mark.parametrize(("worth", "message"), [(0.0, "simulating on 2 cores"), (1e9, "")])
+@pytest.mark.parametrize(("sample", "told"), [(slow, ["simulating on 2 cores"]), (onoff, [])])
 def test_all_cores_are_used_where_that_saves_time(
-    datasets: Datasets, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, worth: float, message: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sample: Any, told: list[str]
 ) -> None:
     caplog.set_level("INFO", logger="neyman")  # which a command may have changed
-    monkeypatch.setattr("neyman.inputs.simulation._WORTH", worth)
-    monkeypatch.setattr("neyman.inputs.simulation._cores", lambda: 2)
-    assert_same(simulate(simulator(), points(200), seed=5), datasets)
-    assert [record.getMessage()[: len("simulating on 2 cores")] for record in caplog.records] == [message][
-        : bool(message)
-    ]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    assert_same(simulate(simulator(sample), slow_points(200)), simulate(simulator(), slow_points(200), workers=1))
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == told
+
+
+def test_the_workers_end_when_their_parent_is_killed() -> None:
+    code = f"""
+import multiprocessing, sys, threading, time; sys.path[:0] = {sys.path!r}
+import numpy as np
+from test_simulation import simulate, simulator, slow
+pars = np.full((1000, 2), 5.0)
+threading.Thread(target=simulate, args=(simulator(slow), pars), kwargs=dict(workers=2), daemon=True).start()
+while len(multiprocessing.active_children()) < 2:
+    time.sleep(0.01)
+time.sleep(2.0)  # until they are at work
+print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent.stdout:
+        workers = {int(pid) for pid in parent.stdout.readline().split()}
+        assert len(workers) == 2
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 20.0
+        while any(_alive(pid) for pid in workers):  # no number of a process is used again so fast
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(
@@ -235,154 +276,6 @@ def test_all_cores_are_used_where_that_saves_time(
 def test_a_wrong_argument_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidParameter, match=message):
         simulate(simulator(), **{"pars": points(10), **options})
-
-
-# -- streams
-
-
-def propose(block: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.uniform(0, 10, size=(100, 2))
-
-
-def children() -> set[int]:
-    return {process.pid for process in multiprocessing.active_children() if process.pid is not None}
-
-
-def assert_ends(pids: set[int]) -> None:
-    """Assert that those processes end within seconds: no pid is used again so fast."""
-    deadline = time.monotonic() + 20.0
-    while any(_alive(pid) for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def _alive(pid: int) -> bool:
-    multiprocessing.active_children()  # which reaps the dead
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def test_a_stream_is_the_same_from_here_and_from_workers() -> None:
-    here = list(itertools.islice(stream(simulator(), propose, seed=3, workers=0), 4))
-    with contextlib.closing(stream(simulator(), propose, seed=3, workers=2)) as blocks:
-        for block, (expected, got) in enumerate(zip(here, blocks, strict=False)):
-            assert_same(got, expected)
-            draw = simulator().draw(expected.pars[70], [3, 70, block + 1])
-            np.testing.assert_array_equal(expected.dataset(70).features, draw.features)
-
-
-def test_no_block_of_a_stream_is_like_another_or_like_a_simulation() -> None:
-    pars = np.full((50, 2), 9.0)
-    streamed = itertools.islice(stream(simulator(), lambda block, rng: pars, workers=0), 3)
-    blocks = [*streamed, simulate(simulator(), pars)]
-    first_events = np.concatenate([block.features[block.offsets[:-1], 0] for block in blocks])
-    assert len(np.unique(first_events)) == len(first_events)
-
-
-def test_a_stream_stays_a_few_blocks_ahead() -> None:
-    asked: list[int] = []
-
-    def noting(block: int, rng: np.random.Generator) -> np.ndarray:
-        asked.append(block)
-        return propose(block, rng)
-
-    with contextlib.closing(stream(simulator(), noting, workers=1, ahead=2)) as blocks:
-        next(blocks)
-        assert asked == [0, 1, 2]
-        next(blocks)
-        assert asked == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("end", ["closed", "forgotten"])
-def test_the_workers_end_with_the_stream(end: str) -> None:
-    before = children()
-    blocks = stream(simulator(), propose, workers=2)
-    next(blocks)
-    workers = children() - before
-    assert workers
-    if end == "closed":
-        blocks.close()
-    del blocks
-    assert_ends(workers)
-
-
-def test_the_workers_end_when_their_parent_is_killed() -> None:
-    code = f"""
-import multiprocessing, sys, time; sys.path[:0] = {sys.path!r}
-from test_simulation import propose, simulator, stream
-blocks = stream(simulator(), propose, workers=2)
-next(blocks)
-print(*(process.pid for process in multiprocessing.active_children()), flush=True)
-time.sleep(60)
-"""
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    with parent.stdout:
-        workers = {int(pid) for pid in parent.stdout.readline().split()}
-        assert workers
-        parent.kill()
-        parent.wait()
-        assert_ends(workers)
-
-
-def test_a_stream_survives_workers_that_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FOLDER", str(tmp_path))
-
-    def deadly(block: int, rng: np.random.Generator) -> np.ndarray:
-        pars = propose(block, rng)
-        pars[50, 0] = 4.0 if block == 1 else pars[50, 0]
-        return pars
-
-    expected = list(itertools.islice(stream(simulator(), deadly, workers=0), 4))
-    blocks = stream(simulator(dying), deadly, workers=1)
-    with pytest.warns(UserWarning, match=r"the workers of the simulation have failed .* new ones begin"):
-        got = list(itertools.islice(blocks, 4))
-    blocks.close()
-    for one, other in zip(expected, got, strict=True):
-        assert_same(one, other)
-    assert (tmp_path / "died").exists()
-
-
-@pytest.mark.filterwarnings("ignore:the workers of the simulation have failed")
-def test_a_stream_whose_workers_always_die_goes_on_here() -> None:
-    expected = list(itertools.islice(stream(simulator(), propose, workers=0), 4))
-    with contextlib.closing(stream(simulator(dying_elsewhere), propose, workers=1, ahead=1)) as blocks:
-        for one, other in zip(expected, blocks, strict=False):
-            assert_same(one, other)
-
-
-def dying_elsewhere(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if multiprocessing.parent_process() is not None:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return onoff(pars, rng)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_error_in_a_stream_arrives_with_parameters_and_seed(workers: int) -> None:
-    def wrong(block: int, rng: np.random.Generator) -> np.ndarray:
-        return np.array([[1.0, 2.0], [4.0 if block == 2 else 1.0, 2.0]])
-
-    blocks = stream(simulator(changing), wrong, seed=9, workers=workers)
-    next(blocks)
-    next(blocks)
-    with pytest.raises(InvalidSimulation, match=r"\(at mu=4.0, nu=2.0, seed=\[9, 1, 3\]\)$"):
-        next(blocks)
-
-
-def test_a_stream_of_a_lambda_runs_here() -> None:
-    local = simulator(lambda pars, rng: onoff(pars, rng))
-    assert_same(next(stream(local, propose)), next(stream(simulator(), propose, workers=0)))
-    with pytest.raises(InvalidParameter, match=r"workers is 1, but the simulator cannot be pickled .* give workers=0"):
-        stream(local, propose, workers=1)
-
-
-@pytest.mark.parametrize("options", [{"ahead": 0}, {"workers": -1}])
-def test_a_wrong_option_of_a_stream_is_named(options: dict[str, int]) -> None:
-    with pytest.raises(InvalidParameter, match=r"ahead is .* and workers .*: give a positive"):
-        stream(simulator(), propose, **options)
 
 
 # -- the cache

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import functools
 import hashlib
-import itertools
 import logging
 import multiprocessing
 import operator
@@ -15,9 +13,7 @@ import pickle
 import sys
 import threading
 import time
-import warnings
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +27,7 @@ from neyman.inputs.simulation_cache import Cache, Drawn, fingerprint
 from neyman.inputs.simulator import Simulator
 from neyman.support import tasks as executors
 
-__all__ = ["Datasets", "simulate", "stream"]
+__all__ = ["Datasets", "simulate"]
 
 
 def __dir__() -> list[str]:
@@ -48,7 +44,6 @@ _CHUNK = 500  # datasets of a task, at most
 _CHUNKS = 64  # of a simulation, at least: so many workers share even a small one
 _PROBE = 0.2  # seconds of drawing that tell how long all datasets will take
 _WORTH = 4.0  # seconds: below, starting processes costs more than it saves
-_BROKEN = 3  # times that the workers of a stream may be killed
 _UNPICKLABLE = (pickle.PicklingError, AttributeError, TypeError, ValueError, RuntimeError)
 
 
@@ -178,102 +173,22 @@ def simulate(
     return _joined(points, [done[number] for number in range(len(chunks))], len(simulator.features))
 
 
-def stream(
-    simulator: Simulator,
-    propose: Callable[[int, np.random.Generator], ArrayLike],
-    seed: int = 0,
-    *,
-    workers: int | None = None,
-    ahead: int = 2,
-) -> Generator[Datasets, None, None]:
-    """Yield fresh datasets without end, block by block, simulated in the background while the last ones are used.
-
-    Dataset t of block b is ``simulator.draw(pars[t], [seed, t, b + 1])``, wherever it is made; no dataset of a stream
-    has the seed of one of :func:`simulate`. The workers begin with the first block and end when the iterator is
-    closed or forgotten, each after at most an eighth of its share of a block. Should they be killed, new ones begin.
-
-    Args:
-        simulator: the simulator.
-        propose: gives the points of a block, shape ``(T, P)``, from its number and a generator; called in this process.
-        seed: the source of all randomness, a non-negative integer.
-        workers: number of processes beside this one; 0 simulates in this process, when a block is asked for. ``None``
-            is one for each further core, at least one, or 0 if the simulator cannot be sent there.
-        ahead: how many blocks are simulated before they are asked for.
-
-    Returns:
-        An iterator, with a ``close()``.
-
-    Raises:
-        InvalidParameter: for points of the wrong shape, or workers that the simulator cannot be sent to.
-        InvalidSimulation: if the simulator raises or returns what is no dataset; it names parameters and seed.
-
-    Example:
-        >>> from neyman.inputs.simulation import stream
-        >>> from neyman.inputs.simulator import Simulator
-        >>> def counts(pars, rng):
-        ...     return rng.normal(0.0, 1.0, size=(rng.poisson(pars[0]), 1))
-        >>> simulator = Simulator(counts, [{"name": "rate", "inits": [1.0], "bounds": [[0, 9]]}], "rate", ["x"])
-        >>> blocks = stream(simulator, lambda block, rng: rng.uniform(0, 9, size=(100, 1)), workers=0)
-        >>> [len(next(blocks)) for _ in range(3)]
-        [100, 100, 100]
-        >>> blocks.close()
-    """
-    seed = _checked_seed(seed)
-    if ahead < 1 or (workers is not None and workers < 0):
-        raise InvalidParameter(f"ahead is {ahead} and workers {workers}: give a positive and a non-negative number")
-    obstacle = None if workers == 0 else _obstacle(simulator)
-    if workers and obstacle is not None:
-        raise InvalidParameter(f"workers is {workers}, but {obstacle}: give workers=0")
-    if workers is None:
-        workers = max(_cores() - 1, 1)
-        if obstacle is not None:
-            log.warning("simulating during the training instead of beside it: %s", obstacle)
-            workers = 0
-    return _blocks(simulator, propose, seed, workers, ahead)
-
-
-def _blocks(
-    simulator: Simulator, propose: Callable[[int, np.random.Generator], ArrayLike], seed: int, workers: int, ahead: int
-) -> Generator[Datasets, None, None]:
-    background = _Background(simulator, workers) if workers else None
-    waiting: deque[tuple[Floats, list[Callable[[], Drawn]]]] = deque()
-    try:
-        for block in itertools.count():
-            # the last number keeps this apart from the seeds of datasets
-            points = _checked_points(simulator, propose(block, np.random.default_rng([seed, block, 0, 1])))
-            size = max(1, min(_CHUNK, -(-len(points) // (8 * max(workers, 1)))))
-            chunks = [
-                _Chunk(points[first : first + size], seed, first, (block + 1,)) for first in range(0, len(points), size)
-            ]
-            if background is None:
-                yield _joined(points, [_drawn(simulator, chunk) for chunk in chunks], len(simulator.features))
-                continue
-            waiting.append((points, [background.submit(chunk) for chunk in chunks]))
-            if len(waiting) > ahead:
-                points, results = waiting.popleft()
-                yield _joined(points, [result() for result in results], len(simulator.features))
-    finally:
-        if background is not None:
-            background.close()
-
-
 @dataclass(frozen=True, eq=False)
 class _Chunk:
-    """A task: the datasets from number ``first`` on, whose seeds are ``[seed, number, *block]``."""
+    """A task: the datasets from number ``first`` on, whose seeds are ``[seed, number]``."""
 
     pars: Floats
     seed: int
     first: int
-    block: tuple[int, ...] = ()
 
     def seeds(self) -> Iterator[list[int]]:
-        return ([self.seed, self.first + number, *self.block] for number in range(len(self.pars)))
+        return ([self.seed, self.first + number] for number in range(len(self.pars)))
 
 
 def _keys(simulator: Simulator, chunks: Sequence[_Chunk]) -> list[str]:
     """Return what each chunk is kept under: a hash of all that it follows from."""
     common = fingerprint(simulator)
-    parts = ((repr((common, c.seed, c.first, c.block, c.pars.shape)), c.pars) for c in chunks)
+    parts = ((repr((common, c.seed, c.first, c.pars.shape)), c.pars) for c in chunks)
     return [hashlib.sha256(text.encode() + pars.astype("<f8").tobytes()).hexdigest() for text, pars in parts]
 
 
@@ -328,7 +243,9 @@ def _executor(
     if n == 1:
         yield None
         return
-    with _pool(n) as pool:
+    # spawned: a process that is forked while torch has threads may hang
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(n, mp_context=context, initializer=_follow_parent) as pool:
         try:
             yield pool
         except BaseException:
@@ -374,72 +291,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _pool(workers: int, simulator: bytes | None = None) -> concurrent.futures.ProcessPoolExecutor:
-    # spawned: a process that is forked while torch has threads may hang
-    context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(simulator,)
-    )
-
-
-class _Background:
-    """Workers with one simulator, begun anew when they are killed, but not for ever."""
-
-    def __init__(self, simulator: Simulator, workers: int) -> None:
-        self._simulator, self._workers = simulator, workers
-        self._pickled = pickle.dumps(simulator)
-        self._pool: concurrent.futures.ProcessPoolExecutor | None = _pool(workers, self._pickled)
-        self._broken = 0
-
-    def submit(self, chunk: _Chunk) -> Callable[[], Drawn]:
-        """Begin a chunk; return what waits for its result."""
-        pool = self._pool
-        if pool is None:
-            return functools.partial(_drawn, self._simulator, chunk)
-        try:
-            return functools.partial(self._result, pool, pool.submit(_drawn_there, chunk), chunk)
-        except concurrent.futures.BrokenExecutor as error:
-            self._replace(pool, error)
-            return self.submit(chunk)
-
-    def _result(
-        self, pool: concurrent.futures.ProcessPoolExecutor, future: concurrent.futures.Future[Drawn], chunk: _Chunk
-    ) -> Drawn:
-        try:
-            return future.result()
-        except concurrent.futures.BrokenExecutor as error:
-            self._replace(pool, error)
-            return _drawn(self._simulator, chunk)
-
-    def _replace(self, pool: concurrent.futures.ProcessPoolExecutor, error: Exception) -> None:
-        if pool is not self._pool:  # which is a new one already
-            return
-        self._broken += 1
-        pool.shutdown(wait=False)
-        again = self._broken < _BROKEN
-        self._pool = _pool(self._workers, self._pickled) if again else None
-        text = " ".join(str(error).split())
-        what = "new ones begin" if again else "the simulation goes on in this process"
-        warnings.warn(f"the workers of the simulation have failed ({text}): {what}", stacklevel=2)
-
-    def close(self) -> None:
-        """End the workers as soon as they are through with what they are doing."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-_SIMULATORS: list[Simulator] = []  # in a worker of a stream: its simulator
-
-
-def _begin(simulator: bytes | None) -> None:
-    """Begin a worker, which ends with this process even if that is killed."""
+def _follow_parent() -> None:
+    """Let this worker end when the process that has started it does, even if that is killed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if simulator is not None:
-        _SIMULATORS.append(pickle.loads(simulator))
-
-
-def _drawn_there(chunk: _Chunk) -> Drawn:
-    return _drawn(_SIMULATORS[0], chunk)
 
 
 def _end_with_parent() -> None:
