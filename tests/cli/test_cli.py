@@ -346,9 +346,9 @@ def test_what_toys_cannot_be_thrown_at_is_refused(binned: Path) -> None:
 
 
 def test_upper_limit_is_drawn_from_a_pipe(binned: Path, tmp_path: Path) -> None:
-    result = run("upper-limit", binned, "--level", "0.1")
+    result = run("upper-limit", binned, "--level", "0.9")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["level"] == 0.1
+    assert json.loads(result.stdout)["level"] == 0.9
     drawn = run("plot", "-o", tmp_path / "limit.svg", input=result.stdout)
     assert drawn.exit_code == 0, drawn.output
     assert "CL" in (tmp_path / "limit.svg").read_text()

@@ -42,7 +42,7 @@ def test_asymptotic_hypotest(model, data):
 
 
 def test_toy_based_hypotest_agrees_with_asymptotics(model, data):
-    tested = neyman.limit(data, model, level=0.3).observed
+    tested = neyman.limit(data, model, level=0.7).observed
     options = {"test_stat": "qtilde", "return_tail_probs": True}
     asymptotic = float(pyhf.infer.hypotest(tested, data, model, **options)[1][0])
     np.random.seed(5)

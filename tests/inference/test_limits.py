@@ -87,7 +87,8 @@ def test_limits_take_fewer_evaluations_than_pyhf(model, monkeypatch):
 
 def test_other_levels(model):
     data = _data(model, DEFICIT)
-    result = neyman.limit(data, model, level=0.1)
+    result = neyman.limit(data, model, level=0.9)
+    assert result.level == 0.9
     assert cls(result.observed, data, model).observed == pytest.approx(0.1, abs=1e-4)
     assert result.observed < neyman.limit(data, model).observed
 
@@ -152,6 +153,7 @@ def test_a_signal_without_effect_has_no_limit():
         ({"calctype": "toys"}, InvalidParameter, "'asymptotics'"),
         ({"test_stat": "q0"}, Unsupported, "'qtilde' or 'q'"),
         ({"level": 5.0}, InvalidParameter, "between 0 and 1"),
+        ({"level": 0.05}, InvalidParameter, r"level is 0\.05: .* did you mean 0\.95\?"),
         ({"fixed": {"mu": 1.0}}, InvalidParameter, "leave it out of fixed"),
         ({"values": [float("nan")]}, InvalidParameter, "must be finite"),
     ],

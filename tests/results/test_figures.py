@@ -42,7 +42,7 @@ def a_scan_of_two() -> ScanResult:
 
 def a_limit() -> LimitResult:
     band = np.exp(-MU[:, None] * np.array([4.0, 3.0, 2.0, 1.5, 1.0]))
-    return LimitResult("mu", 0.05, 1.7, 3.0 / np.array([4.0, 3.0, 2.0, 1.5, 1.0]), MU, np.exp(-1.8 * MU), band)
+    return LimitResult("mu", 0.95, 1.7, 3.0 / np.array([4.0, 3.0, 2.0, 1.5, 1.0]), MU, np.exp(-1.8 * MU), band)
 
 
 def a_fit() -> FitResult:

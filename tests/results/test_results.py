@@ -98,7 +98,7 @@ def test_the_table_for_notebooks_escapes_names() -> None:
 
 def test_a_limit_prints_its_confidence_level_and_band() -> None:
     expected = np.array([0.5, 0.7, 1.0, 1.4, 1.9])
-    limit = LimitResult("mu", 0.05, 1.25, expected, np.array([0.0, 2.0]), np.ones(2), np.ones((2, 5)))
+    limit = LimitResult("mu", 0.95, 1.25, expected, np.array([0.0, 2.0]), np.ones(2), np.ones((2, 5)))
     assert repr(limit) == ("95 % CLs upper limit on mu: observed 1.25, expected 1 (68 %: 0.7 to 1.4, 95 %: 0.5 to 1.9)")
     assert "<td>1.25</td>" in limit._repr_html_()
 

@@ -173,7 +173,7 @@ def cls(
 
 @click.command("upper-limit")
 @on_data
-@_level(0.05, "One minus the confidence level.")
+@_level(0.95, "The confidence level.")
 @test_stat_option
 @_statistic
 @_toys_option

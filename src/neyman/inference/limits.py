@@ -20,6 +20,7 @@ from neyman.inference.profile import Bounds, Profile, Start, crossing
 from neyman.inference.toylimits import ToyCls
 from neyman.model.setwise import SetChannel
 from neyman.results import ClsResult, LimitResult
+from neyman.support.checks import checked_level
 
 __all__ = ["cls", "limit"]
 
@@ -38,7 +39,7 @@ _BAND = np.array([2.0, 1.0, 0.0, -1.0, -2.0])  # the statistic at -2 .. +2 sigma
 def limit(
     data: Any,
     model: Any,
-    level: float = 0.05,
+    level: float = 0.95,
     calctype: str = "asymptotics",
     test_stat: str = "qtilde",
     values: Any = None,
@@ -56,17 +57,17 @@ def limit(
 ) -> LimitResult:
     r"""Set a CLs upper limit on the parameter of interest.
 
-    The limits are the values at which CLs crosses the level, found as roots; the asymptotic formulas are pyhf's
+    The limits are the values at which CLs crosses one minus the level, found as roots; the asymptotic formulas are pyhf's
     (arXiv:1007.1727), the Asimov dataset is the model's expected data at POI = 0 with the nuisance parameters fitted to
     the data, as in pyhf. The POI's upper bound does not limit the search.
 
     Args:
         data: the flat data vector, as from ``model.data(ensemble)``, shape ``(N,)``.
         model: the model.
-        level: one minus the confidence level.
+        level: the confidence level.
         calctype: ``"asymptotics"`` or ``"toybased"``: then every tested value takes ``n_toys`` toys with signal and as
-            many without, and the limits lie where CLs, straight in its logarithm between tested values, crosses the
-            level. The limit at -2 sigma rests on one toy in a thousand: 20,000 toys give CLs there to a fifth.
+            many without, and the limits lie where CLs, straight in its logarithm between tested values, crosses one
+            minus the level. The limit at -2 sigma rests on one toy in a thousand: 20,000 toys give CLs there to a fifth.
         test_stat: ``"qtilde"``, for which the best-fit POI is not below zero, ``"q"``, or ``"learned"`` for
             ``statistic``.
         values: the values of the POI at which the result gives CLs, shape ``(n,)``; default is a grid from zero to
@@ -86,7 +87,7 @@ def limit(
     Raises:
         InvalidParameter: for an argument that cannot be, or a model without a POI.
         Unsupported: for other test statistics.
-        FailedFit: if a minimisation does not converge, or CLs never falls below the level.
+        FailedFit: if a minimisation does not converge, or CLs never falls below one minus the level.
 
     Example:
         >>> import neyman, pyhf
@@ -99,8 +100,8 @@ def limit(
     """
     if calctype not in ("asymptotics", "toybased"):
         raise InvalidParameter(f"calctype is {calctype!r}: it must be 'asymptotics' or 'toybased'")
-    if not 0.0 < level < 1.0:
-        raise InvalidParameter(f"level is {level}: it must lie between 0 and 1, as 0.05 for 95 %")
+    level = checked_level(level)
+    threshold = 1.0 - level
     of_guesses = _checked_statistic(test_stat, statistic, model, calctype)
     asymptotics = _Asymptotics(data, model, of_guesses, init, bounds, fixed)
     scan = None if values is None else _grid(values)
@@ -109,12 +110,12 @@ def limit(
         [
             # the expected CLs depend on the tested value through q_A alone, and its root is nearly linear
             asymptotics.crossing(asymptotics.root_q_asimov, target, guess=sigma * target)
-            for target in _roots_of_expected(level)
+            for target in _roots_of_expected(threshold)
         ]
     )
     observed = asymptotics.crossing(
         lambda value: -math.log(max(asymptotics.observed(value), 1e-300)),
-        -math.log(level),
+        -math.log(threshold),
         guess=max(float(expected[2]) + asymptotics.best, 0.1 * float(expected[2])),
     )
     if scan is None:
@@ -320,10 +321,10 @@ def _cls(statistic: float | Array, root_asimov: float) -> Array:
 
 
 @functools.lru_cache
-def _roots_of_expected(level: float) -> tuple[float, ...]:
-    """Return the values of sqrt(q_A) at which the expected CLs are at the level, -2 .. +2 sigma."""
+def _roots_of_expected(threshold: float) -> tuple[float, ...]:
+    """Return the values of sqrt(q_A) at which the expected CLs are at a threshold, -2 .. +2 sigma."""
     return tuple(
-        float(scipy.optimize.brentq(lambda root, i=i: math.log(_cls(_BAND, root)[i] / level), 0.0, 30.0))
+        float(scipy.optimize.brentq(lambda root, i=i: math.log(_cls(_BAND, root)[i] / threshold), 0.0, 30.0))
         for i in range(5)
     )
 

@@ -96,23 +96,23 @@ class ToyCls:
         """Return the limits.
 
         Args:
-            level: one minus the confidence level.
+            level: the confidence level.
             guesses: about where the observed and the five expected limits should be, shape ``(6,)``.
             values: the values to begin with; default is a grid beyond the highest guess.
         """
-        high = self._observed.bounds[1]
+        high, threshold = self._observed.bounds[1], 1.0 - level
         if self._observed.learned is not None:
             high = min(high, self._observed.learned.values[1])
         scan = np.linspace(0.0, 1.3 * float(guesses.max()), _POINTS) if values is None else values
         scan = np.unique(np.minimum(scan, high))
         curves = self._curves(scan)
         for _ in range(_WIDENINGS):
-            if curves[-1].max() <= level or scan[-1] >= high:
+            if curves[-1].max() <= threshold or scan[-1] >= high:
                 break
             new = np.array([min(1.5 * scan[-1], high)])
             scan, curves = np.append(scan, new), np.concatenate([curves, self._curves(new)])
         for _ in range(_ROUNDS):
-            found = [_crossing(scan, curve, level) for curve in curves.T]
+            found = [_crossing(scan, curve, threshold) for curve in curves.T]
             near = [x for x in found if np.min(np.abs(scan - x)) > _CLOSE * x]
             new = np.array([x for i, x in enumerate(near) if all(abs(x - y) > _CLOSE * x for y in near[:i])])
             if not new.size:
@@ -120,10 +120,10 @@ class ToyCls:
             scan, curves = np.append(scan, new), np.concatenate([curves, self._curves(new)])
             order = np.argsort(scan)
             scan, curves = scan[order], curves[order]
-        limits = np.array([_crossing(scan, curve, level) for curve in curves.T])
+        limits = np.array([_crossing(scan, curve, threshold) for curve in curves.T])
         if not np.all(np.isfinite(limits)):
             raise FailedFit(
-                f"CLs does not cross {level:g} from {self._observed.name} = {scan[0]:g} to {scan[-1]:g}: "
+                f"CLs does not cross {threshold:g} from {self._observed.name} = {scan[0]:g} to {scan[-1]:g}: "
                 "give other values, wider bounds, or more toys"
             )
         return LimitResult(
@@ -177,12 +177,12 @@ def _cls(values: Array, with_signal: Array, without: Array) -> Array:
     return np.asarray(np.divide(p_with, p_without, out=np.zeros_like(p_with), where=p_without > 0.0))
 
 
-def _crossing(scan: Array, curve: Array, level: float) -> float:
-    """Return where a curve last falls below the level, straight in its logarithm between tested values, else nan."""
-    above = np.flatnonzero(curve > level)
+def _crossing(scan: Array, curve: Array, threshold: float) -> float:
+    """Return where a curve last falls below the threshold, straight in its logarithm between tested values, else nan."""
+    above = np.flatnonzero(curve > threshold)
     if not above.size or above[-1] == scan.size - 1:
         return math.nan
     i = above[-1]
-    first, second = (math.log(max(float(value), 1e-4 * level)) for value in curve[i : i + 2])
-    share = (first - math.log(level)) / (first - second)
+    first, second = (math.log(max(float(value), 1e-4 * threshold)) for value in curve[i : i + 2])
+    share = (first - math.log(threshold)) / (first - second)
     return float(scan[i] + share * (scan[i + 1] - scan[i]))

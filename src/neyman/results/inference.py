@@ -151,7 +151,7 @@ class LimitResult(Result):
 
     Args:
         name: the parameter of interest.
-        level: one minus the confidence level, 0.05 for 95 %.
+        level: the confidence level, 0.95 for 95 %.
         observed: the observed upper limit.
         expected: the expected ones at -2, -1, 0, 1, 2 sigma, shape ``(5,)``.
         scan: the tested values in ascending order, shape ``(n,)``.
@@ -171,12 +171,12 @@ class LimitResult(Result):
     def __repr__(self) -> str:
         down2, down1, median, up1, up2 = self.expected
         return (
-            f"{100 * (1 - self.level):.4g} % CLs upper limit on {self.name}: observed {self.observed:.4g}, "
+            f"{100 * self.level:.4g} % CLs upper limit on {self.name}: observed {self.observed:.4g}, "
             f"expected {median:.4g} (68 %: {down1:.4g} to {up1:.4g}, 95 %: {down2:.4g} to {up2:.4g})"
         )
 
     def _repr_html_(self) -> str:
-        caption = f"{100 * (1 - self.level):.4g} % CLs upper limit on {self.name}"
+        caption = f"{100 * self.level:.4g} % CLs upper limit on {self.name}"
         header = ("observed", *(f"expected {n:+d} sigma" if n else "expected" for n in range(-2, 3)))
         return html_table(caption, header, [[f"{x:.4g}" for x in (self.observed, *self.expected)]])
 

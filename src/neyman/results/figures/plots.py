@@ -203,29 +203,30 @@ def _scan_2d(ax: Axes, result: ScanResult) -> None:
 
 
 def limit(result: LimitResult) -> Figure:
-    """Draw observed and expected CLs against the parameter of interest, with the limits where they cross the level.
+    """Draw observed and expected CLs against the parameter of interest, with the limits where they cross one minus the level.
 
     Args:
         result: a limit with its scan.
     """
     figure, ax = single(6.4, 4.8)
     x, expected = result.scan, array(result.cls_expected)
-    floor = result.level / 20
+    threshold = 1.0 - result.level
+    floor = threshold / 20
     ax.fill_between(x, expected[:, 0], expected[:, 4], color=BAND_95, linewidth=0)
     ax.fill_between(x, expected[:, 1], expected[:, 3], color=BAND_68, linewidth=0)
     ax.plot(x, expected[:, 2], "--", color="black")
     ax.plot(x, result.cls_observed, "-o", markersize=3.5, color="black")
-    ax.axhline(result.level, color=VERMILLION, linewidth=1.2)
+    ax.axhline(threshold, color=VERMILLION, linewidth=1.2)
     for value, line in ((result.observed, "-"), (float(result.expected[2]), "--")):
-        ax.plot([value, value], [floor, result.level], line, color="black", linewidth=1)
-        ax.plot(value, result.level, "D", color=VERMILLION, markeredgecolor="white", zorder=5)
+        ax.plot([value, value], [floor, threshold], line, color="black", linewidth=1)
+        ax.plot(value, threshold, "D", color=VERMILLION, markeredgecolor="white", zorder=5)
     down2, down1, median, up1, up2 = result.expected
     handles = [
         Line2D([], [], color="black", marker="o", markersize=3.5, label=f"observed, limit {result.observed:.3g}"),
         Line2D([], [], color="black", linestyle="--", label=f"expected, limit {median:.3g}"),
         Patch(color=BAND_68, label=f"68 %: {down1:.3g} to {up1:.3g}"),
         Patch(color=BAND_95, label=f"95 %: {down2:.3g} to {up2:.3g}"),
-        Line2D([], [], color=VERMILLION, marker="D", markeredgecolor="white", label=f"CL$_s$ = {result.level:g}"),
+        Line2D([], [], color=VERMILLION, marker="D", markeredgecolor="white", label=f"CL$_s$ = {threshold:g}"),
     ]
     ax.set(xlabel=escaped(result.name), ylabel="CL$_s$", xlim=(x[0], x[-1]), ylim=(floor, 1.15), yscale="log")
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
