@@ -265,8 +265,8 @@ def test_the_distribution_of_a_statistic_is_that_of_the_counts() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"level": 0.0}, InvalidParameter, "between 0 and 1"),
-        ({"level": 68.0}, InvalidParameter, "between 0 and 1"),
+        ({"level": 0.0}, InvalidParameter, r"between 0\.5 and 1"),
+        ({"level": 68.0}, InvalidParameter, r"between 0\.5 and 1"),
         ({"n_toys": 0}, InvalidParameter, "at least 1"),
         ({"n_toys": 10.5}, InvalidParameter, "whole number"),
         ({"test_stat": "qtilde"}, InvalidParameter, "one of tmu"),

@@ -111,7 +111,7 @@ def test_a_coverage_prints_as_a_table_and_comes_back_from_json() -> None:
         ({"truths": [{"nu": 1.0}]}, InvalidParameter, "no parameter nu"),
         ({"truths": [{"mu": -1.0}]}, InvalidParameter, "mu = -1, outside its bounds"),
         ({"truths": [[float("nan")]]}, InvalidParameter, "mu = nan"),
-        ({"level": 90}, InvalidParameter, "between 0 and 1"),
+        ({"level": 90}, InvalidParameter, r"between 0\.5 and 1"),
         ({"n_toys": 0}, InvalidParameter, "n_toys is 0"),
         ({"n_calibration": -1}, InvalidParameter, "n_calibration is -1"),
         ({"test_stat": "t"}, InvalidParameter, "one of tmu"),

@@ -152,7 +152,7 @@ def test_a_signal_without_effect_has_no_limit():
         ({"calctype": "toybased", "source": "data"}, InvalidParameter, "'simulation' or 'model'"),
         ({"calctype": "toys"}, InvalidParameter, "'asymptotics'"),
         ({"test_stat": "q0"}, Unsupported, "'qtilde' or 'q'"),
-        ({"level": 5.0}, InvalidParameter, "between 0 and 1"),
+        ({"level": 5.0}, InvalidParameter, r"between 0\.5 and 1"),
         ({"level": 0.05}, InvalidParameter, r"level is 0\.05: .* did you mean 0\.95\?"),
         ({"fixed": {"mu": 1.0}}, InvalidParameter, "leave it out of fixed"),
         ({"values": [float("nan")]}, InvalidParameter, "must be finite"),

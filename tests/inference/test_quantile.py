@@ -235,7 +235,7 @@ def test_nuisance_parameters_beyond_what_was_learned_are_told(with_nuisances: ne
         ({"source": "model"}, "toys of the simulation, not of the model"),
         ({"bounds": {"mu": (0.0, 25.0)}}, r"with the bounds \(0, 30\) of mu"),
         ({"level": 0.9999}, "a level of 0.9999 takes 200000 at least"),
-        ({"level": 1.0}, "between 0 and 1"),
+        ({"level": 1.0}, r"between 0\.5 and 1"),
         ({"nuisance": "best"}, "'profile' or 'worst'"),
         ({"n_toys": 0}, "at least 1"),
         ({"poi_values": [0.0, 25.0]}, r"mu = 25 is outside \(0, 20\), where critical values were learned"),
@@ -258,7 +258,7 @@ def test_critical_values_of_something_else_get_one_line(
     [
         ({"n_toys": 0}, "at least 1"),
         ({"n_toys": 100}, "too few to learn critical values at a level of 0.95: take 400"),
-        ({"level": 0.0}, "between 0 and 1"),
+        ({"level": 0.0}, r"between 0\.5 and 1"),
         ({"test_stat": "t"}, "one of tmu"),
         ({"source": "data"}, "'simulation' or 'model'"),
         ({"poi_range": (0.0, 40.0)}, r"two values of mu in ascending order within \(0, 30\)"),

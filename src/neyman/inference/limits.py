@@ -57,9 +57,9 @@ def limit(
 ) -> LimitResult:
     r"""Set a CLs upper limit on the parameter of interest.
 
-    The limits are the values at which CLs crosses one minus the level, found as roots; the asymptotic formulas are pyhf's
-    (arXiv:1007.1727), the Asimov dataset is the model's expected data at POI = 0 with the nuisance parameters fitted to
-    the data, as in pyhf. The POI's upper bound does not limit the search.
+    The limits are the values at which CLs crosses one minus the level, found as roots; the asymptotic formulas are
+    pyhf's (arXiv:1007.1727), the Asimov dataset is the model's expected data at POI = 0 with the nuisance parameters
+    fitted to the data, as in pyhf. The POI's upper bound does not limit the search.
 
     Args:
         data: the flat data vector, as from ``model.data(ensemble)``, shape ``(N,)``.
@@ -67,7 +67,8 @@ def limit(
         level: the confidence level.
         calctype: ``"asymptotics"`` or ``"toybased"``: then every tested value takes ``n_toys`` toys with signal and as
             many without, and the limits lie where CLs, straight in its logarithm between tested values, crosses one
-            minus the level. The limit at -2 sigma rests on one toy in a thousand: 20,000 toys give CLs there to a fifth.
+            minus the level. The limit at -2 sigma rests on one toy in a thousand: 20,000 toys give CLs there to a
+            fifth.
         test_stat: ``"qtilde"``, for which the best-fit POI is not below zero, ``"q"``, or ``"learned"`` for
             ``statistic``.
         values: the values of the POI at which the result gives CLs, shape ``(n,)``; default is a grid from zero to

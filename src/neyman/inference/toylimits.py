@@ -178,7 +178,7 @@ def _cls(values: Array, with_signal: Array, without: Array) -> Array:
 
 
 def _crossing(scan: Array, curve: Array, threshold: float) -> float:
-    """Return where a curve last falls below the threshold, straight in its logarithm between tested values, else nan."""
+    """Return where a curve last falls below a threshold, straight in its logarithm between tested values, else nan."""
     above = np.flatnonzero(curve > threshold)
     if not above.size or above[-1] == scan.size - 1:
         return math.nan

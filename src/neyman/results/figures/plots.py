@@ -203,7 +203,7 @@ def _scan_2d(ax: Axes, result: ScanResult) -> None:
 
 
 def limit(result: LimitResult) -> Figure:
-    """Draw observed and expected CLs against the parameter of interest, with the limits where they cross one minus the level.
+    """Draw observed and expected CLs against the POI, and the limits: where it is one minus the level.
 
     Args:
         result: a limit with its scan.
