@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from neyman.model.constraints import constraints
 from neyman.model.mixture import MixtureChannel
 from neyman.model.setwise import SetChannel
 from neyman.results import SetReport, from_json
+from neyman.support.text import text_table
 
 if TYPE_CHECKING:
     from neyman.inputs.simulator import Simulator
@@ -165,7 +166,7 @@ def text(found: Mapping[str, Any]) -> str:
             rows.append((sample["name"], expected, *simulated, ", ".join(sample["modifiers"])))
         if channel["observed"] is not None:
             rows.append(("observed", f"{channel['observed']:.5g}", *(("",) if learned else ()), ""))
-        lines += _table(rows, right={1, 2} if learned else {1})
+        lines += text_table(rows, right={1, 2} if learned else {1})
     rows = [("parameter", "start", "bounds", "constraint")]
     for parameter in found["parameters"]:
         term = parameter["constraint"]
@@ -173,7 +174,7 @@ def text(found: Mapping[str, Any]) -> str:
         low, high = parameter["bounds"]
         bounds = f"{low:g} to {high:g}"
         rows.append((parameter["name"], f"{parameter['init']:.5g}", bounds, "fixed" if parameter["fixed"] else kind))
-    lines += ["", *_table(rows, right={1}, indent="")]
+    lines += ["", *text_table(rows, right={1}, indent="")]
     if "training" in found:
         lines += ["", *_provenance(found["provenance"])]
         for report in found["training"]:
@@ -190,14 +191,4 @@ def _provenance(provenance: Mapping[str, Any]) -> list[str]:
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value
         lines.append(f"  {key}: {shown}")
     files = [(f["file"], f"{f['size']} bytes", f"sha256 {f['sha256'][:12]}") for f in provenance.get("files", [])]
-    return lines + _table(files, right={1})
-
-
-def _table(rows: Iterable[tuple[str, ...]], right: set[int], indent: str = "  ") -> list[str]:
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [c.rjust(w) if k in right else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append((indent + "  ".join(cells)).rstrip())
-    return lines
+    return lines + text_table(files, right={1})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from neyman.exceptions import NeymanError
-from neyman.results.base import Result, restored, rounded
+from neyman.results.base import Result, restored
 from neyman.results.inference import (
     ClsResult,
     CoverageResult,
@@ -17,6 +17,7 @@ from neyman.results.inference import (
     ToysResult,
 )
 from neyman.results.training import SetReport, TrainingReport
+from neyman.support.text import rounded
 
 __all__ = [
     "ClsResult",

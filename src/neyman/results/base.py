@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ["Result", "html_table", "restored", "rounded"]
+__all__ = ["Result", "restored"]
 
 
 def __dir__() -> list[str]:
@@ -33,31 +31,6 @@ class Result:
     def to_json(self, indent: int | None = 2) -> str:
         """Return the result as a JSON text that :func:`from_json` reads back; numbers that are not finite are null."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
-
-def html_table(caption: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table for notebooks."""
-
-    def line(tag: str, cells: Iterable[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "".join(line("td", row) for row in rows)
-    return f"<table><caption>{html.escape(caption)}</caption>{line('th', header)}{body}</table>"
-
-
-def rounded(value: float, uncertainty: float) -> tuple[str, str]:
-    """Return both as texts, rounded to two significant digits of the uncertainty.
-
-    Example:
-        >>> rounded(1.23456, 0.3141)
-        ('1.23', '0.31')
-    """
-    if not (math.isfinite(value) and math.isfinite(uncertainty) and uncertainty > 0):
-        return f"{value:.5g}", f"{uncertainty:.3g}"
-    digits = max(0, 1 - math.floor(math.log10(uncertainty)))
-    if digits > 8 or abs(value) + uncertainty > 1e7:
-        return f"{value:.6g}", f"{uncertainty:.2g}"
-    return f"{value:.{digits}f}", f"{uncertainty:.{digits}f}"
 
 
 def _jsonable(value: Any) -> Any:

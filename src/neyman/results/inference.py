@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
-from neyman.results.base import Result, html_table, rounded
+from neyman.results.base import Result
 from neyman.support.messages import did_you_mean
+from neyman.support.text import html_table, rounded
 
 __all__ = [
     "ClsResult",

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from neyman.results.base import Result, html_table, rounded
+from neyman.results.base import Result
+from neyman.support.text import html_table, rounded
 
 __all__ = ["SetReport", "TrainingReport", "chi_squared"]
 
