@@ -8,8 +8,9 @@ import pyhf
 import pytest
 
 import neyman
-from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
-from neyman.inference.profile import Profile, crossing
+from neyman.exceptions import FailedFit, InvalidParameter
+from neyman.inference.crossing import crossing
+from neyman.inference.profile import Profile
 
 SCALE = {"hi_data": [66.0, 50.0, 35.0], "lo_data": [53.0, 51.0, 44.0]}
 SAMPLES = [
@@ -225,9 +226,16 @@ def test_wrong_data_get_one_line(model, data, message):
         neyman.fit(data, model)
 
 
-def test_a_model_without_gradient_is_refused(data):
-    with pytest.raises(Unsupported, match=r"pyhf\.pdf\.Model has no exact gradient"):
-        neyman.fit(data, pyhf.Model(SPEC))
+def test_a_plain_pyhf_model_is_fitted_as_the_same_model_of_ours(model, data):
+    plain = pyhf.Model(SPEC)
+    assert neyman.fit(data, plain, minos="mu").to_json() == neyman.fit(data, model, minos="mu").to_json()
+    assert neyman.scan(data, plain, "mu").to_json() == neyman.scan(data, model, "mu").to_json()
+
+
+def test_what_is_no_model_is_refused(model, data):
+    for function in (neyman.fit, lambda data, model: neyman.scan(data, model, "mu")):
+        with pytest.raises(InvalidParameter, match="model is a list: it must be a neyman.Model or a pyhf.Model"):
+            function(model, data.tolist())
 
 
 def test_scan_is_the_profile_likelihood(model, data):
@@ -274,7 +282,7 @@ def test_a_scan_with_nothing_left_to_profile():
         ("mu", {"fixed": {"mu": 1.0}}, "cannot scan mu, which is fixed"),
         ("mu", {"values": [1.0, float("inf")]}, "must be a flat list of finite numbers"),
         (["mu", "scale"], {"values": [[1.0]]}, "a pair of axes"),
-        ("mu", {"points": 0}, "at least one"),
+        ("mu", {"points": 0}, "number of points is 0"),
     ],
 )
 def test_wrong_scans_get_one_line(model, data, name, options, message):

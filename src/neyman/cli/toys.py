@@ -423,7 +423,7 @@ def toys(
     $ neyman toys analysis.neyman --at mu=1 --test-stat tmu_tilde | neyman plot -o statistic.pdf
     """
     import neyman
-    from neyman.inference.profile import parameter_index
+    from neyman.inference.parameters import parameter_index
 
     loaded = load(model, simulator)
     pars = list(loaded.config.suggested_init())

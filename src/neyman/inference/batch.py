@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, xlogy
 
 from neyman.exceptions import FailedFit, InvalidParameter
-from neyman.inference.profile import Bounds, Profile, parameter_index
+from neyman.inference.parameters import Bounds, parameter_index
+from neyman.inference.profile import Profile
 from neyman.model.mixture import MixtureChannel, PaddedSummary
 from neyman.model.setwise import SetChannel, SetSummaries
 from neyman.model.toys import Toys

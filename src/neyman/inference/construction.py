@@ -15,10 +15,11 @@ from neyman.exceptions import InvalidParameter
 from neyman.inference.calibrations import Asymptotics, Learned, OnToys, batches_of
 from neyman.inference.critical.learning import critical_values
 from neyman.inference.critical.values import CriticalValues, complaint
+from neyman.inference.crossing import crossing
 from neyman.inference.ends import Point, extended, intervals_of, refined, settled, without_chance
 from neyman.inference.learned_statistic import LearnedStatistic, checked_statistic
 from neyman.inference.observed import Observed
-from neyman.inference.profile import Bounds, Start, crossing
+from neyman.inference.parameters import Bounds, Start
 from neyman.inference.statistics import asymptotic_pvalue, checked
 from neyman.inference.throws import BATCH, TIE, counts_of, statistics, throw_all
 from neyman.results import IntervalResult, StatisticResult

@@ -18,7 +18,8 @@ from neyman.inference.critical.learning import critical_values
 from neyman.inference.critical.values import CriticalValues
 from neyman.inference.learned_statistic import LearnedStatistic, checked_statistic
 from neyman.inference.observed import poi_profile
-from neyman.inference.profile import Bounds, Profile, parameter_index
+from neyman.inference.parameters import Bounds, parameter_index
+from neyman.inference.profile import Profile
 from neyman.inference.statistics import asymptotic_critical, is_bounded
 from neyman.inference.throws import (
     TIE,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyhf
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter
-from neyman.inference.profile import Bounds, Profile, Start, parameter_index
+from neyman.inference.parameters import Bounds, Fixed, Start, parameter_index
+from neyman.inference.profile import Profile
 from neyman.model.constraints import constraints
+from neyman.model.model import Model
+from neyman.model.plain import as_model
+from neyman.model.summary import Data
 from neyman.results import FitResult, ScanResult
+from neyman.support.checks import checked_number, checked_values
 
 __all__ = ["fit", "scan"]
 
@@ -26,21 +32,22 @@ _SCAN_WIDTH = 3.0  # standard deviations either side of the best fit
 
 
 def fit(
-    data: Any,
-    model: Any,
+    data: Data,
+    model: Model | pyhf.Model,
     init: Start | None = None,
     bounds: Bounds | None = None,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Fixed | None = None,
     minos: Sequence[str] = (),
 ) -> FitResult:
     """Fit the parameters by maximum likelihood.
 
     Args:
-        data: the flat data vector, as from ``model.data(ensemble)``, shape ``(N,)``.
-        model: the model.
+        data: the flat data vector, as from ``model.data(ensemble)``, shape ``(N,)``, or the summary of a dataset.
+        model: the model, or a plain :class:`pyhf.Model`.
         init: starting values, ``P`` of them or by name; the others start where the model suggests.
-        bounds: bounds, ``P`` pairs or by name.
-        fixed: parameters held at a value, by name, as ``{"mu": 1.0}``, beside those that the model itself holds fixed.
+        bounds: bounds, ``P`` pairs or by name; they may be infinite.
+        fixed: parameters held at a value, as ``{"mu": 1.0}``, or where they start, as ``["mu"]``, beside those that the
+            model itself holds fixed.
         minos: parameters to run MINOS for; ``"mu"`` and ``["mu"]`` are the same.
 
     Returns:
@@ -53,8 +60,7 @@ def fit(
 
     Example:
         >>> import neyman, pyhf
-        >>> spec = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0]).spec
-        >>> model = neyman.Model(spec, {}, poi_name="mu")  # or neyman.Model.load("analysis.neyman")
+        >>> model = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
         >>> data = [80.0, 70.0, *model.config.auxdata]
         >>> result = neyman.fit(data, model, minos=["mu"])
         >>> round(result["mu"], 2)
@@ -62,6 +68,7 @@ def fit(
         >>> [round(side, 2) for side in result.minos["mu"]]
         [-0.59, 0.62]
     """
+    model = as_model(model)
     profile = Profile(data, model, init, bounds, fixed)
     names = [minos] if isinstance(minos, str) else list(minos)
     uncertainties = {name: profile.minos(name) for name in names}
@@ -91,22 +98,22 @@ def fit(
 
 
 def scan(
-    data: Any,
-    model: Any,
+    data: Data,
+    model: Model | pyhf.Model,
     name: str | Sequence[str],
     values: Any = None,
     points: int | None = None,
     init: Start | None = None,
     bounds: Bounds | None = None,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Fixed | None = None,
 ) -> ScanResult:
     """Scan the profile likelihood ratio over one parameter or two.
 
     Each point starts from its nearest neighbour, so that a scan costs a few evaluations a point.
 
     Args:
-        data: the flat data vector, shape ``(N,)``.
-        model: the model.
+        data: the flat data vector, shape ``(N,)``, or the summary of a dataset.
+        model: the model, or a plain :class:`pyhf.Model`.
         name: the parameter, or a pair of them.
         values: the values to scan, shape ``(n,)``, or a pair of such axes; default is three standard deviations either
             side of the best fit, within the bounds.
@@ -124,12 +131,12 @@ def scan(
 
     Example:
         >>> import neyman, pyhf
-        >>> spec = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0]).spec
-        >>> model = neyman.Model(spec, {}, poi_name="mu")  # or neyman.Model.load("analysis.neyman")
+        >>> model = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
         >>> data = [80.0, 70.0, *model.config.auxdata]
         >>> neyman.scan(data, model, "mu", [1.0, 2.0, 3.0]).delta_twice_nll.round(1)
         array([4.1, 0.1, 1.8])
     """
+    model = as_model(model)
     profile = Profile(data, model, init, bounds, fixed)
     names = [name] if isinstance(name, str) else list(name)
     if len(names) not in (1, 2) or len(set(names)) != len(names):
@@ -167,12 +174,8 @@ def scan(
 
 def _axis(profile: Profile, index: int, values: ArrayLike | None, points: int, name: str) -> Array:
     if values is not None:
-        axis = np.atleast_1d(np.asarray(values, dtype=np.float64))
-        if axis.ndim != 1 or axis.size == 0 or not np.all(np.isfinite(axis)):
-            raise InvalidParameter(f"the values to scan {name} at must be a flat list of finite numbers")
-        return axis
-    if points < 1:
-        raise InvalidParameter(f"a scan of {points} points: it takes at least one")
+        return checked_values(values, f"the values to scan {name} at")
+    points = checked_number(points, "the number of points")
     best = profile.best[0][index]
     reach = _SCAN_WIDTH * float(np.sqrt(max(profile.covariance[index, index], 0.0)))
     low, high = profile.bounds[index]

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from pyhf.infer.calculators import AsymptoticTestStatDistribution
 
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
+from neyman.inference.crossing import crossing
 from neyman.inference.learned_statistic import LEARNED, LearnedStatistic, checked_statistic
 from neyman.inference.observed import poi_profile
-from neyman.inference.profile import Bounds, Profile, Start, crossing
+from neyman.inference.parameters import Bounds, Start
+from neyman.inference.profile import Profile
 from neyman.inference.toylimits import ToyCls
 from neyman.model.setwise import SetChannel
 from neyman.results import ClsResult, LimitResult

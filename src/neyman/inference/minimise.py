@@ -1,16 +1,20 @@
-"""The bridge to pyhf's optimizers: exact gradients for iminuit, from a model's ``evaluate``."""
+"""Minimisation by iminuit with the exact gradients of a model's ``evaluate``."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import iminuit
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["TwiceNLL", "inverse", "minuit", "positive"]
+from neyman.exceptions import FailedFit
+from neyman.model.summary import Data
+
+__all__ = ["Likelihood", "TwiceNLL", "inverse", "minimise", "minuit", "positive"]
 
 
 def __dir__() -> list[str]:
@@ -22,6 +26,19 @@ Array = NDArray[np.float64]
 _RELATIVE_STEP = 1e-4  # for differences of the exact gradient
 _NO_HESSIAN = {"hessian": False, "g2": False}
 _FLAT = 1e-10  # an eigenvalue below this, in units of the diagonal, is no curvature
+_TOLERANCE = 0.01  # Minuit's: the minimum is good to 2e-5 in -2 log L
+_ATTEMPTS = 5
+
+
+class Likelihood(Protocol):
+    """What can be fitted: a :class:`neyman.Model`, or one dataset that is seen as a model."""
+
+    @property
+    def config(self) -> Any:
+        """What pyhf's ``config`` says of the parameters."""
+
+    def evaluate(self, pars: Array, data: Any) -> tuple[float, Array]:
+        """Return log L and its gradient, shape ``(P,)``."""
 
 
 class TwiceNLL:
@@ -30,8 +47,8 @@ class TwiceNLL:
     The last point is remembered, so that value and gradient at one point cost a single evaluation.
 
     Args:
-        model: a model with ``evaluate(pars, data) -> (logpdf, gradient)`` and pyhf's ``config``.
-        data: the flat data vector.
+        model: the model.
+        data: the flat data vector, or the summary of a dataset.
         pars: all parameters, shape ``(P,)``; those that are not free stay as they are here.
         free: which of them are free, shape ``(P,)``.
 
@@ -46,7 +63,7 @@ class TwiceNLL:
         (5.0, array([-4.]), array([0. , 0.5]))
     """
 
-    def __init__(self, model: Any, data: Any, pars: Any, free: NDArray[np.bool_]) -> None:
+    def __init__(self, model: Likelihood, data: Data, pars: ArrayLike, free: NDArray[np.bool_]) -> None:
         self.model = model
         self.data = data
         self._pars = np.array(pars, dtype=np.float64)
@@ -94,7 +111,7 @@ class TwiceNLL:
 
 def minuit(
     nll: TwiceNLL,
-    start: Any,
+    start: ArrayLike,
     bounds: Sequence[tuple[float, float]],
     names: Sequence[str] | None = None,
     hessian: Array | None = None,
@@ -109,7 +126,7 @@ def minuit(
         nll: what to minimise.
         start: the free parameters' starting values, shape ``(F,)``; one on its bound is moved inside, where Minuit's
             transformation lets it leave.
-        bounds: their bounds.
+        bounds: their bounds, which may be infinite.
         names: their names.
         hessian: a Hessian, shape ``(F, F)``, to use at every point; default is to compute it where asked.
         use_hessian: whether Minuit is to have one at all.
@@ -120,9 +137,9 @@ def minuit(
 
     @_last_point
     def curvature(pars: Array) -> Array:
-        # Minuit takes the Hessian over to its own coordinates, x = low + (high - low) (1 + sin u) / 2, without the
-        # term that the gradient contributes, and would never settle on a bound
-        slope = nll.gradient(pars) * (0.5 * (low + high) - pars) / np.maximum((pars - low) * (high - pars), 1e-300)
+        # Minuit takes the Hessian over to its own coordinates without the term that the gradient contributes there,
+        # and would never settle on a bound
+        slope = nll.gradient(pars) * _bend(pars, low, high)
         return positive((nll.hessian(pars, bounds) if hessian is None else hessian) + np.diag(slope))
 
     with warnings.catch_warnings():
@@ -134,6 +151,48 @@ def minuit(
     minimiser.limits = list(bounds)
     minimiser.errordef = iminuit.Minuit.LEAST_SQUARES  # -2 log L rises by one at one sigma
     return minimiser
+
+
+def minimise(
+    nll: TwiceNLL,
+    start: Array,
+    bounds: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    hessian: Array | None = None,
+) -> tuple[Array, float]:
+    """Return the free parameters at the minimum, shape ``(F,)``, and -2 log L there.
+
+    Args:
+        nll: what to minimise.
+        start: the free parameters' starting values, shape ``(F,)``, ``F`` at least one.
+        bounds: their bounds.
+        names: their names.
+        hessian: a Hessian, shape ``(F, F)``, for the first attempt; default is to compute it.
+
+    Raises:
+        FailedFit: if no minimum is found in a number of attempts, from shaken starting values and with SIMPLEX.
+    """
+    random = np.random.default_rng(0)  # only to shake a start that has failed
+    low, high = np.array(bounds, dtype=np.float64).T
+    reach = 0.02 * np.minimum(high - low, np.maximum(1.0, np.abs(start)))
+    values = start
+    for attempt in range(_ATTEMPTS):
+        given = hessian if attempt == 0 else None
+        minimiser = minuit(nll, values, bounds, names, given, use_hessian=attempt != 2)
+        minimiser.tol = _TOLERANCE
+        minimiser.strategy = min(attempt, 1)
+        if attempt == 2:
+            minimiser.simplex()
+        minimiser.migrad()
+        if minimiser.valid and math.isfinite(minimiser.fval):
+            return np.array(minimiser.values), float(minimiser.fval)
+        values = np.clip(start + attempt * reach * random.normal(size=start.size), low, high)
+    reason = "call limit reached" if minimiser.fmin and minimiser.fmin.has_reached_call_limit else "no minimum found"
+    worst = names[int(np.argmax(np.abs(np.nan_to_num(nll.gradient(np.array(minimiser.values)), nan=np.inf))))]
+    raise FailedFit(
+        f"the fit did not converge in {_ATTEMPTS} attempts ({reason}, steepest in {worst}): "
+        "give other starting values (init) or narrower bounds"
+    )
 
 
 def positive(hessian: Array) -> Array:
@@ -182,6 +241,23 @@ def _modes(hessian: Array) -> tuple[Array, Array, Array]:
     scale = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
     values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
     return scale, values, vectors
+
+
+def _bend(pars: Array, low: Array, high: Array) -> Array:
+    """Return x'' / x'^2 for Minuit's own coordinate u of each parameter x(u), which keeps it within its bounds.
+
+    That is x = low + (high - low) (1 + sin u) / 2 between two bounds, x = low - 1 + sqrt(u^2 + 1) above one, the same
+    mirrored below one, and x = u without bounds; from the Minuit2 manual, section 1.2.1.
+    """
+    above, below = np.isfinite(low), np.isfinite(high)
+    bend = np.zeros_like(pars)
+    both = above & below
+    x, a, b = pars[both], low[both], high[both]
+    bend[both] = (0.5 * (a + b) - x) / np.maximum((x - a) * (b - x), 1e-300)
+    for one, distance in ((above & ~below, pars - low), (below & ~above, pars - high)):
+        side, d = np.sign(distance[one]), np.abs(distance[one])
+        bend[one] = side / np.maximum((d + 1.0) * d * (d + 2.0), 1e-300)
+    return bend
 
 
 def _last_point(function: Callable[[Array], Array]) -> Callable[[Array], Array]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
 from neyman.inference.learned_statistic import LearnedStatistic
-from neyman.inference.profile import Bounds, Profile, Start
+from neyman.inference.parameters import Bounds, Start
+from neyman.inference.profile import Profile
 from neyman.inference.statistics import is_bounded, statistic
 from neyman.inference.throws import Settings
 from neyman.support.checks import checked_source

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
-import scipy.optimize
 from numpy.typing import NDArray
 
-from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
-from neyman.inference.minimise import TwiceNLL, inverse, minuit
-from neyman.model.summary import Summary
-from neyman.support.messages import did_you_mean
+from neyman.exceptions import FailedFit, InvalidParameter
+from neyman.inference.crossing import crossing
+from neyman.inference.minimise import Likelihood, TwiceNLL, inverse, minimise
+from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters, parameter_index
+from neyman.model.summary import Data, Summary
 
-__all__ = ["Bounds", "Profile", "Start", "crossing", "parameter_index"]
+__all__ = ["Profile"]
 
 
 def __dir__() -> list[str]:
@@ -24,14 +23,8 @@ def __dir__() -> list[str]:
 
 
 Array = NDArray[np.float64]
-Start = Mapping[str, float] | Sequence[float]
-Bounds = Mapping[str, tuple[float, float]] | Sequence[tuple[float, float]]
 
-_TOLERANCE = 0.01  # Minuit's: the minimum is good to 2e-5 in -2 log L
-_ATTEMPTS = 5
 _IMPROVED = 1e-3  # in -2 log L: a point deeper below the minimum than this has found a better one
-_STEPS = 60  # doublings in search of a crossing
-_PRECISION = 1e-5  # of a crossing, relative to its distance
 
 
 class Profile:
@@ -40,40 +33,34 @@ class Profile:
     The arguments are those of :func:`neyman.inference.fit.fit`.
 
     Args:
-        data: the flat data vector, shape ``(N,)``.
-        model: a model with ``evaluate`` and pyhf's ``config``.
+        data: the flat data vector, shape ``(N,)``, or the summary of a dataset.
+        model: a model, or anything else with ``evaluate`` and pyhf's ``config``.
         init: starting values, all of them or by name.
         bounds: bounds, all of them or by name.
         fixed: parameters held at a value, by name, beside those that the model itself holds fixed.
 
+    Attributes:
+        names: the parameters, in the model's order.
+        bounds: their bounds.
+        fixed: which of them are fixed, shape ``(P,)``.
+        held: the values of those that are fixed by request, by name.
+        start: where the first fit begins, shape ``(P,)``.
+
     Raises:
         InvalidParameter: for a parameter or value that the model does not have or allow, or data that are not finite.
-        Unsupported: if the model has no ``evaluate``.
     """
 
     def __init__(
         self,
-        data: Any,
-        model: Any,
+        data: Data,
+        model: Likelihood,
         init: Start | None = None,
         bounds: Bounds | None = None,
-        fixed: Mapping[str, float] | None = None,
+        fixed: Fixed | None = None,
     ) -> None:
-        if not hasattr(model, "evaluate"):
-            raise Unsupported(
-                f"{type(model).__module__}.{type(model).__name__} has no exact gradient: "
-                "make it a neyman.Model, or use pyhf.infer"
-            )
-        self.model = model
-        self.data = _checked_data(data)
-        self.names: list[str] = list(model.config.par_names)
-        self.bounds = self._bounds(bounds)
-        self.fixed = np.array(model.config.suggested_fixed(), dtype=bool)
-        self.start = self._start(init)
-        for name, value in (fixed or {}).items():
-            index = parameter_index(model, name)
-            self.fixed[index] = True
-            self.start[index] = _finite(value, f"the value that {name} is fixed at")
+        given = checked_parameters(model, init, bounds, fixed)
+        self.names, self.bounds, self.fixed, self.held = given.names, given.bounds, given.fixed, given.held
+        self.start, self.model, self.data = given.start, model, _checked_data(data)
         self._hessian: Array | None = None
         self._best: tuple[Array, float] | None = None
         self._covariance: Array | None = None
@@ -83,8 +70,7 @@ class Profile:
     def best(self) -> tuple[Array, float]:
         """All parameters at the maximum, shape ``(P,)``, and -2 log L there; fitted when first asked for."""
         if self._best is None:
-            nll = self._nll(self.start, ~self.fixed)
-            self._best = self._minimise(nll, self.start, ~self.fixed, None)
+            self._best = self._fit(self.start, ~self.fixed)
         return self._best
 
     @property
@@ -92,7 +78,8 @@ class Profile:
         """The Hessian of -2 log L by the free parameters at the maximum, shape ``(F, F)``."""
         if self._hessian is None:
             pars, free = self.best[0], ~self.fixed
-            self._hessian = self._nll(pars, free).hessian(pars[free], self._selected(free))
+            bounds = [self.bounds[i] for i in np.flatnonzero(free)]
+            self._hessian = TwiceNLL(self.model, self.data, pars, free).hessian(pars[free], bounds)
         return self._hessian
 
     @property
@@ -104,6 +91,12 @@ class Profile:
                 free = np.flatnonzero(~self.fixed)
                 self._covariance[np.ix_(free, free)] = 2.0 * inverse(self.hessian)[0]
         return self._covariance
+
+    def scale(self, index: int) -> float:
+        """Return the uncertainty of a parameter, or a guess at how far it may move if the data do not determine it."""
+        low, high = self.bounds[index]
+        span = high - low if math.isfinite(high - low) else 10.0 * max(1.0, abs(float(self.best[0][index])))
+        return math.sqrt(max(float(self.covariance[index, index]), 0.0)) or 0.1 * span
 
     @property
     def curved(self) -> bool:
@@ -126,12 +119,6 @@ class Profile:
             known[target] = self._at(list(held), np.array(target), known)
         return known[target]
 
-    def improve(self, pars: Array) -> None:
-        """Fit again from a point that turned out better than the maximum, in case it is near a better one."""
-        candidate = self._minimise(self._nll(pars, ~self.fixed), pars, ~self.fixed, None)
-        if candidate[1] < self.best[1]:
-            self._best, self._hessian, self._covariance = candidate, None, None
-
     def minos(self, name: str) -> tuple[float, float]:
         """Return how far down, as a negative number, and up -2 log of the profile likelihood ratio stays below one.
 
@@ -147,7 +134,7 @@ class Profile:
         while True:
             best, minimum = float(self.best[0][index]), self.best[1]
             low, high = self.bounds[index]
-            sigma = math.sqrt(max(self.covariance[index, index], 0.0)) or 0.1 * (high - low)
+            sigma = self.scale(index)
 
             def distance(x: float, minimum: float = minimum) -> float:
                 ratio = self.ratio({index: x})
@@ -169,7 +156,9 @@ class Profile:
         """
         pars, value = self.at(values)
         if value < self.best[1] - _IMPROVED:
-            self.improve(pars)
+            candidate = self._fit(pars, ~self.fixed)
+            if candidate[1] < self.best[1]:
+                self._best, self._hessian, self._covariance = candidate, None, None
         return max(value - self.best[1], 0.0)
 
     def _at(
@@ -193,151 +182,27 @@ class Profile:
         position = np.cumsum(~self.fixed) - 1
         inside = position[np.flatnonzero(free)]
         hessian = self.hessian[np.ix_(inside, inside)] if inside.size else None
-        return self._minimise(self._nll(start, free), start, free, hessian)
+        return self._fit(start, free, hessian)
 
-    def _minimise(
-        self, nll: TwiceNLL, start: Array, free: NDArray[np.bool_], hessian: Array | None
-    ) -> tuple[Array, float]:
+    def _fit(self, pars: Array, free: NDArray[np.bool_], hessian: Array | None = None) -> tuple[Array, float]:
+        """Return all parameters, shape ``(P,)``, and -2 log L, at the maximum by the free ones."""
+        nll = TwiceNLL(self.model, self.data, pars, free)
         if not free.any():
-            value = nll(start[free])
+            value = nll(pars[free])
             if not math.isfinite(value):
                 raise FailedFit("the likelihood is not defined at the values that all parameters are fixed at")
-            return np.array(start, dtype=np.float64), value
-        random = np.random.default_rng(0)  # only to shake a start that has failed
-        bounds, names = self._selected(free), self._free_names(free)
-        values, width = np.asarray(start[free]), np.array([high - low for low, high in bounds])
-        for attempt in range(_ATTEMPTS):
-            given = hessian if attempt == 0 else None
-            minimiser = minuit(nll, values, bounds, names, given, use_hessian=attempt != 2)
-            minimiser.tol = _TOLERANCE
-            minimiser.strategy = min(attempt, 1)
-            if attempt == 2:
-                minimiser.simplex()
-            minimiser.migrad()
-            if minimiser.valid and math.isfinite(minimiser.fval):
-                return nll.full(np.array(minimiser.values)), float(minimiser.fval)
-            shift = 0.02 * np.minimum(width, np.maximum(1.0, np.abs(start[free])))
-            values = np.clip(start[free] + attempt * shift * random.normal(size=values.size), *np.array(bounds).T)
-        reason = (
-            "call limit reached" if minimiser.fmin and minimiser.fmin.has_reached_call_limit else "no minimum found"
-        )
-        worst = names[int(np.argmax(np.abs(np.nan_to_num(nll.gradient(np.array(minimiser.values)), nan=np.inf))))]
-        raise FailedFit(
-            f"the fit did not converge in {_ATTEMPTS} attempts ({reason}, steepest in {worst}): "
-            "give other starting values (init) or narrower bounds"
-        )
-
-    def _nll(self, pars: Array, free: NDArray[np.bool_]) -> TwiceNLL:
-        return TwiceNLL(self.model, self.data, pars, free)
-
-    def _selected(self, free: NDArray[np.bool_]) -> list[tuple[float, float]]:
-        return [self.bounds[i] for i in np.flatnonzero(free)]
-
-    def _free_names(self, free: NDArray[np.bool_]) -> list[str]:
-        return [self.names[i] for i in np.flatnonzero(free)]
-
-    def _bounds(self, bounds: Bounds | None) -> list[tuple[float, float]]:
-        result = [(float(low), float(high)) for low, high in self.model.config.suggested_bounds()]
-        if bounds is None:
-            return result
-        if not isinstance(bounds, Mapping):
-            bounds = _by_name(bounds, self.names, "bounds")
-        for name, pair in bounds.items():
-            index = parameter_index(self.model, name)
-            if np.shape(pair) != (2,):
-                raise InvalidParameter(f"the bounds of {name} are {pair}: they must be a pair of numbers")
-            low, high = (_finite(value, f"a bound of {name}") for value in pair)
-            if not low < high:
-                raise InvalidParameter(f"the bounds of {name} are ({low:g}, {high:g}): the lower one must come first")
-            result[index] = (low, high)
-        return result
-
-    def _start(self, init: Start | None) -> Array:
-        lows, highs = np.array(self.bounds).T
-        suggested = np.array(self.model.config.suggested_init(), dtype=np.float64)
-        start: Array = np.where(self.fixed, suggested, np.clip(suggested, lows, highs))
-        if init is None:
-            return start
-        if not isinstance(init, Mapping):
-            init = _by_name(init, self.names, "init")
-        for name, given in init.items():
-            index = parameter_index(self.model, name)
-            value = _finite(given, f"the starting value of {name}")
-            if not self.fixed[index] and not lows[index] <= value <= highs[index]:
-                raise InvalidParameter(
-                    f"{name} starts at {value:g}, outside its bounds ({lows[index]:g}, {highs[index]:g}): change either"
-                )
-            start[index] = value
-        return start
+            return pars.copy(), value
+        places = np.flatnonzero(free)
+        bounds, names = [self.bounds[i] for i in places], [self.names[i] for i in places]
+        values, value = minimise(nll, pars[free], bounds, names, hessian)
+        return nll.full(values), value
 
 
 class _BetterMaximum(Exception):
     """The search for an interval's end has found a better maximum than it began with."""
 
 
-def parameter_index(model: Any, name: str) -> int:
-    """Return a parameter's position in the model's ``config.par_names``.
-
-    Raises:
-        InvalidParameter: if there is none of that name.
-    """
-    names: list[str] = list(model.config.par_names)
-    if name in names:
-        return names.index(name)
-    raise InvalidParameter(f"the model has no parameter {name}: {did_you_mean(name, names)}")
-
-
-def crossing(
-    function: Callable[[float], float], target: float, start: float, guess: float, bound: float | None = None
-) -> float:
-    """Return where a function that is below the target at the start crosses it, or the bound if it does not before.
-
-    Args:
-        function: the function; the fewer calls, the straighter it is.
-        target: the target.
-        start: a point at which the function is below it.
-        guess: about where the crossing should be, on either side of the start.
-        bound: where the search ends, on the guess's side; default is nowhere.
-
-    Example:
-        >>> from neyman.inference.profile import crossing
-        >>> round(crossing(lambda x: x**2, 4.0, start=0.0, guess=1.0), 3)
-        2.0
-    """
-    direction = math.copysign(1.0, guess - start)
-    end = direction * math.inf if bound is None else bound
-    below, above = start, guess
-    for _ in range(_STEPS):
-        above = min(above, end) if direction > 0.0 else max(above, end)
-        if function(above) >= target:
-            break
-        if above == end:
-            return end
-        below, above = above, start + 2.0 * (above - start)
-    else:
-        return direction * math.inf
-    reach = abs(above - start)
-    root = scipy.optimize.brentq(lambda x: function(x) - target, below, above, xtol=_PRECISION * reach)
-    return float(root)
-
-
-def _by_name(values: Sequence[Any], names: list[str], what: str) -> dict[str, Any]:
-    if len(values) != len(names):
-        raise InvalidParameter(f"{what} has {len(values)} entries for {len(names)} parameters: {', '.join(names[:20])}")
-    return dict(zip(names, values, strict=True))
-
-
-def _finite(value: Any, what: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise InvalidParameter(f"{what} is {value}: it must be a finite number")
-    return number
-
-
-def _checked_data(data: Any) -> Any:
+def _checked_data(data: Data) -> Array | Summary:
     if isinstance(data, Summary):
         return data
     try:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
 from neyman.inference.learned_statistic import LEARNED, LearnedStatistic
 from neyman.inference.observed import Observed
-from neyman.inference.profile import Bounds, Start
+from neyman.inference.parameters import Bounds, Start
 from neyman.inference.throws import BATCH, TIE, Throw, counts_of, seed_of, statistics, throw_all
 from neyman.results import ClsResult, LimitResult
 from neyman.support.checks import checked_number

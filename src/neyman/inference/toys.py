@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter
 from neyman.inference.batch import fit_batch
-from neyman.inference.profile import Bounds, Profile, parameter_index
+from neyman.inference.parameters import Bounds, parameter_index
+from neyman.inference.profile import Profile
 from neyman.inference.throws import throw_all
 from neyman.inputs.simulator import Simulator
 from neyman.model.setwise import SetChannel

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidEnsemble
 from neyman.model.mixture import MixtureSummary
 from neyman.model.setwise import SetSummary
 from neyman.support.files import replacing
 
-__all__ = ["Summary"]
+__all__ = ["Data", "Summary"]
 
 
 def __dir__() -> list[str]:
@@ -92,3 +92,6 @@ class Summary:
         except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InvalidEnsemble(f"{path}: not a summary of a dataset ({reason})") from error
+
+
+Data = ArrayLike | Summary  # what fits take: the flat data vector, or the summary of it

@@ -21,7 +21,8 @@ from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.inference.fixed_features import toy_features
 from neyman.inference.learned_statistic import LearnedStatistic
 from neyman.inference.observed import poi_profile
-from neyman.inference.profile import Bounds, Profile
+from neyman.inference.parameters import Bounds
+from neyman.inference.profile import Profile
 from neyman.model.constraints import constraints
 from neyman.model.toys import draw_each
 from neyman.networks.statistic import StatisticNetwork

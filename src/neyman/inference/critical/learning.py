@@ -19,8 +19,10 @@ from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.inference.critical.regression import deviance, fit_logistic
 from neyman.inference.critical.surface import Surface
 from neyman.inference.critical.values import CriticalValues, complaint, fewest
+from neyman.inference.crossing import crossing
 from neyman.inference.observed import Observed, poi_profile
-from neyman.inference.profile import Bounds, Profile, Start, crossing
+from neyman.inference.parameters import Bounds, Start
+from neyman.inference.profile import Profile
 from neyman.inference.statistics import checked, is_bounded
 from neyman.inference.throws import TIE, Settings, Throw, grouped, seed_of, throw_all
 from neyman.model.constraints import constraints
