@@ -155,7 +155,7 @@ def test_a_signal_without_effect_has_no_limit():
         ({"level": 5.0}, InvalidParameter, r"between 0\.5 and 1"),
         ({"level": 0.05}, InvalidParameter, r"level is 0\.05: .* did you mean 0\.95\?"),
         ({"fixed": {"mu": 1.0}}, InvalidParameter, "leave it out of fixed"),
-        ({"values": [float("nan")]}, InvalidParameter, "must be finite"),
+        ({"values": [float("nan")]}, InvalidParameter, "finite numbers"),
     ],
 )
 def test_wrong_arguments_get_one_line(model, options, error, message):

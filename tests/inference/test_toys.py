@@ -160,7 +160,7 @@ def test_the_result_survives_json(counting: neyman.Model) -> None:
         ({"n": 2.5}, "number of toys is 2.5"),
         ({"batch": 0}, "toys of a batch is 0"),
         ({"pars": [1.0, 2.0]}, "1 finite numbers: mu"),
-        ({"source": "data"}, "not 'data'"),
+        ({"source": "data"}, "source is 'data'"),
         ({"fixed": {"mue": 1.0}}, "did you mean 'mu'"),
         ({"executor": 2}, "executor is 2"),
     ],

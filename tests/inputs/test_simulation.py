@@ -266,7 +266,7 @@ def _alive(pid: int) -> bool:
     [
         ({"pars": [1.0, 2.0]}, r"pars, of shape \(2,\), must be .* \(points, 2\), the parameters being mu, nu"),
         ({"pars": [[1.0, float("inf")]]}, "must be finite"),
-        ({"seed": -1}, "seed is -1: give a non-negative integer"),
+        ({"seed": -1}, "seed is -1: give a whole number from 0"),
         ({"seed": 0.5}, r"seed is 0\.5"),
         ({"workers": 0}, "workers is 0: give a positive number"),
         ({"workers": 2, "executor": "a cluster"}, "executor and workers exclude each other"),

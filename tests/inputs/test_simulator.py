@@ -134,7 +134,7 @@ def test_a_wrong_argument_is_named(options: dict[str, Any], message: str) -> Non
 
 @pytest.mark.parametrize("pars", [[1.0, 2.0], [[0.2, 1.0, 3.0]], [0.2, float("nan"), 3.0]])
 def test_parameters_that_are_too_few_or_not_finite_are_refused(pars: Any) -> None:
-    with pytest.raises(InvalidParameter, match="pars must be 3 finite values, of scale, mu, norm"):
+    with pytest.raises(InvalidParameter, match="pars must be 3 finite numbers: scale, mu, norm"):
         simulator().draw(pars, 1)
 
 

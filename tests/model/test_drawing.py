@@ -132,10 +132,10 @@ def test_a_negative_rate_of_a_sample_is_refused_for_simulation_toys(model: neyma
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n": 0}, "0 toys"),
+        ({"n": 0}, "the number of toys is 0"),
         ({"pars": [1.0]}, "4 finite numbers"),
         ({"pars": [np.nan] * 4}, "4 finite numbers"),
-        ({"source": "data"}, "not 'data'"),
+        ({"source": "data"}, "source is 'data'"),
     ],
 )
 def test_arguments_without_meaning_are_refused(model: neyman.Model, change: dict, message: str) -> None:

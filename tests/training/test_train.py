@@ -99,7 +99,7 @@ def test_the_learned_fit_agrees_with_the_exact_one(model, data):
 @pytest.mark.parametrize("seed", [-1, 2**63])
 def test_a_seed_out_of_range_is_named(tmp_path, seed):
     workspace = neyman.Workspace.load(write_analysis(tmp_path, events=600))
-    with pytest.raises(InvalidParameter, match=f"seed: {seed} is out of range"):
+    with pytest.raises(InvalidParameter, match=f"seed is {seed}: give a whole number from 0"):
         neyman.train(workspace, seed=seed)
 
 

@@ -23,7 +23,7 @@ from neyman.inference.parameters import Bounds, Start
 from neyman.inference.statistics import asymptotic_pvalue, checked
 from neyman.inference.throws import BATCH, TIE, counts_of, statistics, throw_all
 from neyman.results import IntervalResult, StatisticResult
-from neyman.support.checks import checked_level, checked_number
+from neyman.support.checks import checked_choice, checked_level, checked_number, checked_values
 from neyman.support.store import Store
 
 __all__ = ["distribution", "interval"]
@@ -120,12 +120,10 @@ def interval(
         90 % confidence interval on mu (tmu_tilde, asymptotics): [0, 6.63], best fit 2
     """
     level = checked_level(level)
-    if calibration not in _PRECISION:
-        raise InvalidParameter(f"calibration is {calibration!r}: it must be 'toys', 'quantile' or 'asymptotics'")
+    checked_choice(calibration, "calibration", ("toys", "quantile", "asymptotics"))
     test_stat = checked_statistic(test_stat, statistic, model, calibration)
     n_toys = checked_number(_TOYS[calibration] if n_toys is None else n_toys, "the number of toys")
-    if nuisance not in ("profile", "worst"):
-        raise InvalidParameter(f"nuisance is {nuisance!r}: it must be 'profile' or 'worst'")
+    checked_choice(nuisance, "nuisance", ("profile", "worst"))
     if calibration != "quantile" and (critical is not None or nuisance != "profile"):
         raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")
     observed = Observed(data, model, test_stat, init, bounds, fixed, statistic)
@@ -211,12 +209,7 @@ def distribution(
 
 def _checked_grid(values: Any, observed: Observed) -> Array:
     """Return tested values in ascending order, which must lie within the bounds."""
-    try:
-        grid = np.unique(np.asarray(values, dtype=np.float64))
-    except (TypeError, ValueError):
-        grid = np.array([np.nan])
-    if grid.size == 0 or not np.all(np.isfinite(grid)):
-        raise InvalidParameter(f"the tested values of {observed.name} must be finite numbers")
+    grid = np.unique(checked_values(values, f"the tested values of {observed.name}"))
     low, high = observed.bounds
     outside = grid[(grid < low) | (grid > high)]
     if outside.size:

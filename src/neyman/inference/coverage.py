@@ -35,7 +35,7 @@ from neyman.inference.throws import (
 from neyman.model.toys import draw
 from neyman.results import CoverageResult
 from neyman.results.certificate import certificate
-from neyman.support.checks import checked_level, checked_number, checked_source
+from neyman.support.checks import checked_choice, checked_level, checked_number, checked_source
 from neyman.support.store import Store
 
 __all__ = ["coverage"]
@@ -123,8 +123,7 @@ def coverage(
     """
     level = checked_level(level)
     n_toys, n_calibration = checked_number(n_toys, "n_toys"), checked_number(n_calibration, "n_calibration")
-    if calibration not in ("toys", "quantile", "asymptotics"):
-        raise InvalidParameter(f"calibration is {calibration!r}: it must be 'toys', 'quantile' or 'asymptotics'")
+    checked_choice(calibration, "calibration", ("toys", "quantile", "asymptotics"))
     test_stat = checked_statistic(test_stat, statistic, model, calibration)
     if calibration != "quantile" and (critical is not None or nuisance != "profile"):
         raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")

@@ -22,7 +22,7 @@ from neyman.inference.profile import Profile
 from neyman.inference.toylimits import ToyCls
 from neyman.model.setwise import SetChannel
 from neyman.results import ClsResult, LimitResult
-from neyman.support.checks import checked_level
+from neyman.support.checks import checked_level, checked_values
 
 __all__ = ["cls", "limit"]
 
@@ -333,7 +333,4 @@ def _roots_of_expected(threshold: float) -> tuple[float, ...]:
 
 
 def _grid(values: Any) -> Array:
-    grid = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if grid.ndim != 1 or grid.size == 0 or not np.all(np.isfinite(grid)):
-        raise InvalidParameter("the tested values of the parameter of interest must be finite numbers")
-    return np.unique(grid)
+    return np.unique(checked_values(values, "the tested values of the parameter of interest"))

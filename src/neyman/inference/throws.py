@@ -15,6 +15,7 @@ from neyman.inference.batch import fit_batch
 from neyman.inference.learned_statistic import LEARNED, LearnedStatistic
 from neyman.inference.statistics import is_bounded, statistic
 from neyman.model.toys import draw
+from neyman.support.checks import checked_seed
 from neyman.support.store import Store
 from neyman.support.tasks import run
 
@@ -147,7 +148,7 @@ def seed_of(seed: int, *labels: float) -> int:
         True
     """
     words = np.frombuffer(np.array(labels, dtype=np.float64).tobytes(), dtype=np.uint32)
-    sequence = np.random.SeedSequence([seed, *(int(word) for word in words)])
+    sequence = np.random.SeedSequence([checked_seed(seed), *(int(word) for word in words)])
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 

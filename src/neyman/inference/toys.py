@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neyman.exceptions import InvalidParameter
 from neyman.inference.batch import fit_batch
 from neyman.inference.parameters import Bounds, parameter_index
 from neyman.inference.profile import Profile
@@ -20,7 +19,7 @@ from neyman.inputs.simulator import Simulator
 from neyman.model.setwise import SetChannel
 from neyman.model.toys import Toys, draw
 from neyman.results import ToysResult
-from neyman.support.checks import checked_number
+from neyman.support.checks import checked_number, checked_pars, checked_seed
 from neyman.support.store import Store
 
 __all__ = ["batches", "toys"]
@@ -163,10 +162,7 @@ def _plan(
     pars: ArrayLike, model: Any, n: int, seed: int, batch: int | None
 ) -> tuple[Array, list[int], list[np.random.SeedSequence]]:
     """Return the checked point, and the size and seed of every batch."""
-    point = np.asarray(pars, dtype=np.float64)
-    names = model.config.par_names
-    if point.shape != (len(names),) or not np.isfinite(point).all():
-        raise InvalidParameter(f"the parameters of toys must be {len(names)} finite numbers: {', '.join(names[:20])}")
+    point = checked_pars(pars, model.config.par_names, "the parameters of toys")
     n = checked_number(n, "the number of toys")
     if batch is None:
         rates = model.rates(point)[0]
@@ -174,7 +170,7 @@ def _plan(
         batch = int(np.clip(_EVENTS / max(events, 1.0), 1, _LARGEST))
     batch = min(checked_number(batch, "the number of toys of a batch"), n)
     sizes = [batch] * (n // batch) + ([n % batch] if n % batch else [])
-    return point, sizes, np.random.SeedSequence(seed).spawn(len(sizes))
+    return point, sizes, np.random.SeedSequence(checked_seed(seed)).spawn(len(sizes))
 
 
 def _warn_of_few_events(pars: Array, model: Any) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import logging
 import multiprocessing
-import operator
 import os
 import pickle
 import sys
@@ -26,6 +25,7 @@ from neyman.exceptions import InvalidParameter
 from neyman.inputs.simulation_cache import Cache, Drawn, fingerprint
 from neyman.inputs.simulator import Simulator
 from neyman.support import tasks as executors
+from neyman.support.checks import checked_seed
 
 __all__ = ["Datasets", "simulate"]
 
@@ -151,7 +151,7 @@ def simulate(
         >>> datasets.numbers
         array([0, 6])
     """
-    points, seed = _checked_points(simulator, pars), _checked_seed(seed)
+    points, seed = _checked_points(simulator, pars), checked_seed(seed)
     if executor is not None and workers is not None:
         raise InvalidParameter("executor and workers exclude each other: give one of them")
     size = min(_CHUNK, -(-len(points) // _CHUNKS)) or 1
@@ -214,16 +214,6 @@ def _checked_points(simulator: Simulator, pars: ArrayLike) -> Floats:
         wanted = f"(points, {len(simulator.names)}), the parameters being {', '.join(simulator.names)}"
         raise InvalidParameter(f"pars, of shape {points.shape}, must be finite and of shape {wanted}")
     return points
-
-
-def _checked_seed(seed: int) -> int:
-    try:
-        checked = operator.index(seed)
-    except TypeError:
-        checked = -1
-    if checked < 0:
-        raise InvalidParameter(f"seed is {seed!r}: give a non-negative integer")
-    return checked
 
 
 # -- processes

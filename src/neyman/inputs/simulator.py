@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.events import Events
 from neyman.exceptions import InvalidParameter, InvalidSimulation
+from neyman.support.checks import checked_pars
 
 __all__ = ["Simulator"]
 
@@ -137,10 +138,7 @@ class Simulator:
             InvalidParameter: if the parameters are too few, too many or not finite, or the seed is none.
             InvalidSimulation: if the simulator raises, or returns what is not finite or not of shape ``(N, d)``.
         """
-        values = np.array(pars, dtype=np.float64)
-        if values.shape != (len(self.names),) or not np.isfinite(values).all():
-            names = ", ".join(self.names)
-            raise InvalidParameter(f"pars must be {len(self.names)} finite values, of {names}, not {values.tolist()}")
+        values = checked_pars(pars, self.names, "pars")
         try:
             rng = np.random.default_rng(seed)
         except (TypeError, ValueError) as error:

@@ -16,6 +16,7 @@ from neyman.inputs.simulator import Simulator
 from neyman.model.mixture import MixtureChannel, MixtureSummary
 from neyman.model.pool import bent_events, choice, simulated_events
 from neyman.model.setwise import SetChannel, SetSummary
+from neyman.support.checks import checked_number, checked_pars, checked_source
 
 if TYPE_CHECKING:
     from neyman.model.model import Model
@@ -114,7 +115,8 @@ def draw(
         >>> draw([2.0], model, 10_000).main.mean(axis=0).round(-1)
         array([100., 120.])
     """
-    pars = _checked(pars, model, n, source)
+    pars = checked_pars(pars, model.config.par_names, "the parameters of toys")
+    n, source = checked_number(n, "the number of toys"), checked_source(source)
     rng = np.random.default_rng(seed)
     rates, _ = model.rates(pars)
     expected = rates.sum(axis=0)
@@ -237,15 +239,3 @@ def _learned(
     numbers = rng.poisson(rates.sum(), size=n)
     density = np.maximum(rates @ channel.densities(summary, alphas), 0.0)
     return choice(summary.weights * density, int(numbers.sum()), rng).astype(np.int32), numbers
-
-
-def _checked(pars: ArrayLike, model: Model, n: int, source: str) -> NDArray[np.float64]:
-    values = np.asarray(pars, dtype=np.float64)
-    names = model.config.par_names
-    if values.shape != (len(names),) or not np.all(np.isfinite(values)):
-        raise InvalidParameter(f"the parameters of toys must be {len(names)} finite numbers: {', '.join(names[:20])}")
-    if n < 1:
-        raise InvalidParameter(f"{n} toys: it takes at least one")
-    if source not in ("simulation", "model"):
-        raise InvalidParameter(f"toys come from source='simulation' or source='model', not {source!r}")
-    return values

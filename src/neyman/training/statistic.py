@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,7 +25,7 @@ from neyman.inference.profile import Profile
 from neyman.model.constraints import constraints
 from neyman.model.toys import draw_each
 from neyman.networks.statistic import StatisticNetwork
-from neyman.support.checks import checked_number
+from neyman.support.checks import checked_choice, checked_number, checked_range, checked_seed
 from neyman.training.contrastive import LoopState
 from neyman.training.crossfit import choose_device
 
@@ -121,16 +120,13 @@ def train_statistic(
         >>> statistic.evaluate([31.0], [1.0, 10.0]).argmax()  # an excess of 1 is less compatible with 10
         np.int64(1)
     """
-    seed = operator.index(seed)
-    if not 0 <= seed < 2**63:
-        raise InvalidParameter(f"seed: {seed} is out of range; it is a whole number from 0 to 2^63 - 1")
-    if side not in ("both", "upper"):
-        raise InvalidParameter(f"side is {side!r}: it must be 'both' or 'upper'")
+    seed = checked_seed(seed)
+    checked_choice(side, "side", ("both", "upper"))
     if checked_number(n_datasets, "n_datasets") < _FEWEST:
         raise InvalidParameter(f"{n_datasets} datasets are too few to learn from: take {_FEWEST} at least")
     profile = poi_profile([], model, None, bounds, fixed, bounded=False)
     poi, name = int(model.config.poi_index), str(model.config.poi_name)
-    low, high = _checked_range(values, *profile.bounds[poi], name)
+    low, high = checked_range(values, "values", *profile.bounds[poi], name)
     distances = _checked_distances(delta)
     box = _box(model, profile, bounds)
     references = np.tile(profile.start, (len(_REFERENCES), 1))
@@ -158,16 +154,6 @@ def train_statistic(
         seed=seed,
         model=model,
     )
-
-
-def _checked_range(values: Any, low: float, high: float, name: str) -> tuple[float, float]:
-    try:
-        given = np.asarray(values, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
-        given = np.array([np.nan])
-    if given.size < 2 or not low <= given.min() < given.max() <= high:
-        raise InvalidParameter(f"values is {values}: give at least two values of {name} within ({low:g}, {high:g})")
-    return float(given.min()), float(given.max())
 
 
 def _checked_distances(delta: Any) -> tuple[float, float] | None:

@@ -7,7 +7,6 @@ import datetime as dt
 import hashlib
 import json
 import logging
-import operator
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +24,7 @@ from neyman.model.model import Model
 from neyman.model.setwise import SetChannel
 from neyman.networks.options import SET_KINDS, SetOptions, set_options, training_options
 from neyman.results import SetReport, TrainingReport
+from neyman.support.checks import checked_seed
 from neyman.support.files import replacing
 from neyman.training.crossfit import choose_device
 from neyman.training.examination import DATASETS, examine
@@ -80,9 +80,7 @@ def train(
         FailedFit: if a training diverges.
         Unsupported: if the device cannot be used.
     """
-    seed = operator.index(seed)
-    if not 0 <= seed < 2**63:
-        raise InvalidParameter(f"seed: {seed} is out of range; it is a whole number from 0 to 2^63 - 1")
+    seed = checked_seed(seed)
     torch_device = choose_device(device)
     if isinstance(source, Simulator):
         return _train_simulator(source, network, seed, torch_device, progress, checkpoint, cache, workers)

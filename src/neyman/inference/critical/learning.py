@@ -26,7 +26,7 @@ from neyman.inference.profile import Profile
 from neyman.inference.statistics import checked, is_bounded
 from neyman.inference.throws import TIE, Settings, Throw, grouped, seed_of, throw_all
 from neyman.model.constraints import constraints
-from neyman.support.checks import checked_level, checked_number, checked_source
+from neyman.support.checks import checked_level, checked_number, checked_range, checked_source
 from neyman.support.store import Store
 
 __all__ = ["critical_values"]
@@ -174,7 +174,7 @@ def _box(
     """Return where toys are to be thrown, shape ``(P, 2)``, and the parameters without signal, shape ``(P,)``."""
     poi, (low, high) = settings.poi, free.bounds[settings.poi]
     if poi_range is not None:
-        low, high = _checked_range(poi_range, low, high, settings.name)
+        low, high = checked_range(poi_range, "poi_range", low, high, settings.name)
     without = free.start.copy()
     without[poi] = np.clip(0.0, *free.bounds[poi])
     if data is None:
@@ -206,18 +206,6 @@ def _box(
     box = np.where(free.fixed[:, None], free.start[:, None], np.clip(box, lows[:, None], highs[:, None]))
     box[poi] = low, high
     return box, without
-
-
-def _checked_range(given: Any, low: float, high: float, name: str) -> tuple[float, float]:
-    try:
-        first, last = (float(value) for value in given)
-    except (TypeError, ValueError):
-        first = last = math.nan
-    if not (low <= first < last <= high):
-        raise InvalidParameter(
-            f"poi_range is {given}: it must be two values of {name} in ascending order within ({low:g}, {high:g})"
-        )
-    return first, last
 
 
 def _significance(model: Any, free: Profile, settings: Settings, box: Array, without: Array) -> Array:

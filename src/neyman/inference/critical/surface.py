@@ -12,10 +12,10 @@ import scipy.sparse
 import scipy.special
 from numpy.typing import NDArray
 
-from neyman.exceptions import InvalidParameter
 from neyman.inference.critical.regression import row_products, splines, tensor_penalty
 from neyman.inference.statistics import asymptotic_pvalue, is_bounded
 from neyman.inference.throws import TIE
+from neyman.support.checks import checked_choice
 
 __all__ = ["Surface"]
 
@@ -101,8 +101,7 @@ class Surface:
 
     def logits(self, points: Array, roots: Array, coefficients: Array, nuisance: str) -> Array:
         """Return the logits of the p-values of every point at every root, shape ``(n, G)``."""
-        if nuisance not in ("profile", "worst"):
-            raise InvalidParameter(f"nuisance is {nuisance!r}: it must be 'profile' or 'worst'")
+        checked_choice(nuisance, "nuisance", ("profile", "worst"))
         fine, _, coarse, _, scaled = self.bases(points, np.zeros(len(points)))
         _, across, _, line, _ = self.bases(np.repeat(points[:1], len(roots), axis=0), roots)
         size = _SPLINES[0] * _SPLINES[1]
