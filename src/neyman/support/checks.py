@@ -73,7 +73,7 @@ def checked_level(level: Any) -> float:
             f"level is {level}: give the confidence level, at least 0.5; did you mean {1.0 - checked:.10g}?"
         )
     if not 0.5 <= checked < 1.0:
-        raise InvalidParameter(f"level is {level}: it must lie between 0 and 1, as 0.68 for 68 %")
+        raise InvalidParameter(f"level is {level}: it must lie between 0.5 and 1, as 0.68 for 68 %")
     return checked
 
 
