@@ -21,7 +21,6 @@ from typing import Any
 
 import exact
 import numpy as np
-import yaml
 from covering import LEVELS, construct, picture, with_pool
 from make_ntuples import make_ntuples
 from numpy.typing import ArrayLike, NDArray
@@ -48,10 +47,9 @@ Array = NDArray[np.float64]
 def trained(folder: Path, events: int = 100_000, seed: int = 0, network: dict[str, Any] | None = None) -> neyman.Model:
     """Write new ntuples and train the document's mixture on them, its network's options being those given."""
     make_ntuples(folder, events, seed)
-    document = yaml.safe_load((HERE / "analysis.yaml").read_text())
+    document = neyman.Workspace.load(HERE / "analysis.yaml").document
     document["channels"][0]["network"] = network or {}
-    (folder / "analysis.yaml").write_text(yaml.safe_dump(document))
-    return neyman.train(neyman.Workspace.load(folder / "analysis.yaml"), seed=seed)
+    return neyman.train(neyman.Workspace(document, folder), seed=seed)
 
 
 def toys_at(point: ArrayLike, n: int, seed: int | Sequence[int]) -> list[Array]:

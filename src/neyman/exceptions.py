@@ -1,5 +1,7 @@
 """One exception per kind of mistake, all below :class:`NeymanError`; each message is one line that says what to do."""
 
+from collections.abc import Iterable
+
 __all__ = [
     "FailedFit",
     "InvalidDocument",
@@ -22,7 +24,16 @@ class NeymanError(Exception):
 
 
 class InvalidDocument(NeymanError):
-    """The document (``analysis.yaml``) breaks its schema or contradicts itself; the message names the key."""
+    """The document (``analysis.yaml``) breaks its schema or contradicts itself; the message names the key.
+
+    Args:
+        message: one line.
+        key: the path of the key in the document, as ``("channels", 0, "name")``; none where no key is to blame.
+    """
+
+    def __init__(self, message: str = "", key: Iterable[str | int] = ()) -> None:
+        super().__init__(message)
+        self.key = tuple(key)
 
 
 class InvalidEvents(NeymanError):

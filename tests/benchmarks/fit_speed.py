@@ -19,7 +19,6 @@ from unittest import mock
 
 import iminuit
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 import neyman
@@ -42,7 +41,7 @@ SIZES = (600, 100_000)  # observed events
 
 def trained_model(events: int = 20_000) -> neyman.Model:
     """Train the example with a luminosity: networks of the default size, trained just enough to be realistic."""
-    document: dict[str, Any] = yaml.safe_load((EXAMPLE / "analysis.yaml").read_text())
+    document = neyman.Workspace.load(EXAMPLE / "analysis.yaml").document
     (channel,) = document["channels"]
     channel["network"] = {"epochs": 4, "minimum_steps": 100}
     for sample in channel["samples"]:

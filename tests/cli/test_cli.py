@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import uproot
-import yaml
 from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
 
 from neyman.cli.main import main
 
@@ -193,9 +193,9 @@ def test_asimov_data_bring_their_parameter_back(model: Path) -> None:
 
 def test_other_data_take_the_place_of_the_models_own(document: Path, model: Path) -> None:
     other = document.with_name("other.yaml")
-    contents = yaml.safe_load(DOCUMENT)
+    contents = YAML(typ="safe").load(DOCUMENT)
     contents["observations"][1]["data"] = [500.0, 400.0]
-    other.write_text(yaml.safe_dump(contents))
+    other.write_text(json.dumps(contents))
     mine, others = (json.loads(run("fit", model, *args).stdout) for args in ([], ["--data", other]))
     xsec = mine["names"].index("xsec")
     assert others["bestfit"][xsec] > mine["bestfit"][xsec] + 1

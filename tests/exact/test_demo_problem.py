@@ -10,7 +10,6 @@ import numpy as np
 import pyhf
 import pytest
 import uproot
-import yaml
 
 from neyman.demo import FEATURES, SAMPLES, YIELDS, ExactLikelihood, densities, generate, make_ntuples, scores
 from neyman.inputs.workspace import Workspace
@@ -153,7 +152,7 @@ def test_the_example_has_the_same_document() -> None:
     example = Path(__file__).parents[2] / "examples" / "search" / "analysis.yaml"
     packaged = importlib.resources.files("neyman.demo").joinpath("analysis.yaml")
     assert example.read_text(encoding="utf-8") == packaged.read_text(encoding="utf-8")
-    assert tuple(yaml.safe_load(example.read_text())["channels"][0]["features"]) == FEATURES
+    assert tuple(Workspace.load(example).features("SR")) == FEATURES
 
 
 def test_the_gradient_of_the_exact_likelihood_is_exact(exact: ExactLikelihood) -> None:

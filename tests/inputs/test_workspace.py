@@ -11,9 +11,10 @@ import numpy as np
 import pyhf
 import pytest
 import uproot
-import yaml
+from ruamel.yaml import YAML
 
 from neyman.exceptions import InvalidDocument, InvalidEvents
+from neyman.inputs.document_file import read_file
 from neyman.inputs.workspace import Workspace
 
 EDGES = [0.0, 1.0, 2.0, 3.0]
@@ -115,7 +116,8 @@ def as_binned(document: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
 def test_yaml_and_json_give_the_same_document(folder: Path, document: dict[str, Any], suffix: str) -> None:
     path = folder / f"analysis{suffix}"
-    path.write_text(json.dumps(document) if suffix == ".json" else yaml.safe_dump(document))
+    with path.open("w") as file:
+        json.dump(document, file) if suffix == ".json" else YAML().dump(document, file)
     workspace = Workspace.load(path)
     assert workspace.document == document
     assert workspace.channels == ["SR", "CR"]
@@ -127,17 +129,20 @@ def test_yaml_and_json_give_the_same_document(folder: Path, document: dict[str, 
     assert workspace.observed().events["SR"].features.shape == (4, 2)  # relative to the document
 
 
-def test_yaml_numbers_without_a_point_are_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("1e-3", 0.001), ("1E3", 1000.0), (".5", 0.5), ("-2", -2), ("0x1f", 31), (".inf", np.inf)),
+        *((text, text) for text in ("no", "on", "yes", "off", "y", "12:30", "2026-11-28", "1.0.0", "=")),
+        *(("true", True), ("null", None), ("~", None)),
+    ],
+)
+def test_plain_words_mean_what_yaml_1_2_says(tmp_path: Path, text: str, value: Any) -> None:
     path = tmp_path / "analysis.yaml"
-    path.write_text(
-        "version: 1.0.0\n"
-        "channels:\n"
-        "- {name: no, samples: [{name: b, data: [1e-3, 1E3, .5], modifiers: [{name: mu, type: normfactor, data: }]}]}\n"
-        "measurements: [{name: m, config: {poi: mu, parameters: []}}]\n"
-    )
-    channel = Workspace.load(path).spec()["channels"][0]
-    assert channel["name"] == "no"
-    assert channel["samples"][0]["data"] == [0.001, 1000.0, 0.5]
+    path.write_text(f"a: {text}\n")
+    (read,) = read_file(path).values()
+    assert read == value
+    assert type(read) is type(value)
 
 
 def test_yaml_anchors_may_be_overridden(tmp_path: Path) -> None:
@@ -282,7 +287,6 @@ def test_a_blind_channel_has_a_specification_but_no_observation(folder: Path, do
     del document["observations"][0]
     workspace = Workspace(document, folder)
     assert not workspace.has_observations
-    assert workspace.data_source("SR") is None
     assert len(workspace.spec()["channels"]) == 2
     with pytest.raises(InvalidDocument, match="channel 'SR' is blind"):
         workspace.observed()
@@ -526,28 +530,85 @@ def test_a_bad_key_is_named(folder: Path, document: dict[str, Any], path: str, v
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("empty.yaml", "", "is empty"),
-        ("empty.json", " ", "is empty"),
-        ("list.yaml", "- a\n", "must hold a mapping with the key 'channels', not a list"),
+        ("empty.yaml", "", ": is empty"),
+        ("empty.json", " ", ": is empty"),
+        ("list.yaml", "- a\n", ": must hold a mapping with the key 'channels', not a list"),
         (
             "twice.yaml",
             "version: 1.0.0\nchannels: []\nversion: 1.0.0\n",
-            "line 3, column 1: the key 'version' is there twice",
+            ", line 3, column 1: the key 'version' is there twice in one mapping",
         ),
-        ("twice.json", '{"a": 1, "a": 2}', "the key 'a' is there twice"),
-        ("broken.yaml", "channels: [\n", "line 2, column 1: "),
-        ("broken.json", '{"a": }', "line 1, column 7: "),
-        ("cycle.yaml", "channels: &a [*a]\n", "cannot be written as JSON"),
-        ("code.yaml", "channels: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("twice.json", '{"a": 1, "a": 2}', ": the key 'a' is there twice"),
+        ("tab.yaml", "channels:\n\t- name: SR\n", ", line 2, column 1: a tab cannot indent YAML; write spaces"),
+        ("broken.yaml", "channels: [\n", ", line 2, column 1: "),
+        ("broken.json", '{"a": }', ", line 1, column 7: "),
+        ("cycle.yaml", "channels: &a [*a]\n", ": document: cannot be written as JSON"),
+        (
+            "code.yaml",
+            "a: !!python/object/apply:os.getcwd []\n",
+            ", line 1, column 4: could not determine a constructor",
+        ),
     ],
 )
 def test_a_bad_file_is_named_with_the_line(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InvalidDocument) as caught:
         Workspace.load(tmp_path / name)
-    assert str(caught.value).startswith(f"{tmp_path / name}: ")
-    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / name}{message}")
     assert "\n" not in str(caught.value)
+
+
+LINES = """\
+version: 1.0.0
+channels:
+- name: CR
+  samples:
+  - &b {name: b, data: [1.0, 2.0], modifiers: [{name: mu, type: normfactor, data: null}]}
+  - <<: *b
+    name: c
+observations:
+- {name: CR,
+   data: [1.0, 2.0]}
+measurements:
+- name: m
+  config:
+    poi: mu
+    parameters: []
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("    name: c", "    nam: c", 7, "channels[0].samples[1].nam: no such key; did you mean 'name'?"),
+        ("  samples:", "  sample:", 4, "channels[0].sample: no such key"),
+        ("- name: CR\n", "-\n", 4, "channels[0]: the key 'name' is missing"),
+        ("[1.0, 2.0]}", "[1.0]}", 10, "observations[0].data: the length is 1, but the channel has 2 bins"),
+        ("poi: mu", "poi: nu", 14, "measurements[0].config.poi: no modifier defines 'nu'"),
+        ("type: normfactor", "type: normfaktor", 5, "channels[0].samples[0].modifiers[0].type: unknown type"),
+        ("    name: c", "    name: c\n    data: [1.0]", 8, "channels[0].samples[1].data: the length is 1"),
+        ("    name: c", "    name: b", 7, "channels[0].samples[1].name: 'b' is there twice; names are unique"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".yaml", ".yml"])
+def test_an_error_of_a_file_names_the_line_of_the_key(
+    tmp_path: Path, suffix: str, old: str, new: str, line: int, message: str
+) -> None:
+    path = tmp_path / f"analysis{suffix}"
+    path.write_text(LINES)
+    Workspace.load(path)
+    path.write_text(LINES.replace(old, new))
+    with pytest.raises(InvalidDocument) as caught:
+        Workspace.load(path)
+    assert str(caught.value).startswith(f"{path}, line {line}: {message}")
+
+
+def test_an_error_without_a_key_has_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "analysis.yaml"
+    path.write_text("version: 1.0.0\nchannels: []\n")
+    with pytest.raises(InvalidDocument) as caught:
+        Workspace.load(path)
+    assert str(caught.value) == f"{path}: document: the key 'measurements' is missing"
 
 
 def test_a_missing_file_is_named_with_its_neighbours(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import simulators
 import torch
-import yaml
 from scipy import stats
 
 import neyman
@@ -140,7 +139,7 @@ def test_a_shape_parameter_is_fitted_where_the_data_have_it(of_workspace):
 
 
 def changed(path: Path, edit) -> Workspace:
-    document = yaml.safe_load(path.read_text())
+    document = Workspace.load(path).document
     edit(document)
     return Workspace(document, path.parent)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uproot
-import yaml
 from conftest import write_analysis
+from ruamel.yaml import YAML
 
 import neyman
 from neyman.exceptions import InvalidDocument, InvalidEvents, InvalidParameter
@@ -157,7 +157,7 @@ measurements:
 
 def test_files_written_by_cern_root_are_trained_on_and_fitted():
     folder = Path(__file__).parents[1] / "data"  # a TTree with std::vector branches and an RNTuple
-    model = neyman.train(neyman.Workspace(yaml.safe_load(ROOT_FILES), folder))
+    model = neyman.train(neyman.Workspace(YAML(typ="safe").load(ROOT_FILES), folder))
     result = neyman.fit(model.observed, model)
     assert result.valid
     assert set(result.names) == {"mu", "scale", "norm"}

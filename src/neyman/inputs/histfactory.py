@@ -1,97 +1,69 @@
-"""HistFactory channels from the document's: event sources filled into bins, and into the modifiers they stand in."""
+"""Channels as HistFactory has them: event sources filled into bins, in the samples and in their modifiers."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from neyman.events import Events, EventSource
-from neyman.inputs.document import Channel, Sample
+from neyman.events import EventSource
+from neyman.inputs.channels import Channel, Histogram, Sample
 
-__all__ = ["Filled", "Filler", "fill_bins", "histfactory", "ones"]
+__all__ = ["Fill", "histfactory", "ones"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-@dataclass(frozen=True)
-class Filled:
-    """What events make of bins: the sums of weights, the roots of the sums of their squares, and the total of all."""
-
-    contents: list[float]
-    errors: list[float]
-    total: float
+Fill: TypeAlias = Callable[[Channel, Sample, EventSource, "str | None"], Histogram]
+"""Reads an event source of a channel's sample, that of a variation if one is named, and fills it into the bins."""
 
 
-Filler = Callable[..., Filled]
+def ones(channel: Channel, *_: object) -> Histogram:
+    """Read nothing and put 1 into every bin."""
+    return Histogram([1.0] * channel.kind.bins, [1.0] * channel.kind.bins, 1.0)
 
 
-def fill_bins(events: Events, binning: tuple[str, tuple[float, ...]] | None) -> Filled:
-    """Fill the first feature into bins that include their lower edge; without a binning, everything into one."""
-    w = events.weights
-    total = float(w.sum())
-    if binning is None:
-        return Filled([total], [float(np.sqrt(np.sum(w**2)))], total)
-    edges = np.asarray(binning[1], dtype=np.float32)  # an edge and a feature of the same value stay equal
-    b = np.searchsorted(edges, events.features[:, 0], side="right")
-    contents, squares = (np.bincount(b, v, minlength=len(edges) + 1)[1:-1] for v in (w, w**2))
-    return Filled(contents.tolist(), np.sqrt(squares).tolist(), total)
-
-
-def ones(channel: Channel) -> Filler:
-    """Return a filler that reads nothing and puts 1 into every bin."""
-    one = [1.0] * channel.bins
-    return lambda *_: Filled(one, one, 1.0)
-
-
-def histfactory(channel: Channel, fill: Filler, *, one_bin: bool = False, staterror: bool = False) -> dict[str, Any]:
+def histfactory(channel: Channel, fill: Fill, *, staterror: bool = False) -> dict[str, Any]:
     """Return a channel as pyhf has it.
 
     Args:
         channel: the channel.
         fill: what turns event sources into bin contents.
-        one_bin: whether these are the one bin of a learned channel.
-        staterror: whether to add a ``staterror``.
+        staterror: whether to give each sample without a ``staterror`` the statistical error of its simulation.
     """
     samples = []
     for sample in channel.samples:
         if isinstance(sample.contents, EventSource):
-            nominal = fill(sample.contents, sample)
+            nominal = fill(channel, sample, sample.contents, None)
         else:
-            nominal = Filled(list(sample.contents), [], float(np.sum(sample.contents)))
+            nominal = Histogram(list(sample.contents), [], float(np.sum(sample.contents)))
         modifiers: list[dict[str, Any]] = []
         for modifier in sample.modifiers:
-            new = _filled_modifier(modifier, sample, nominal, fill, channel, one_bin)
-            _add(modifiers, new)
+            _add(modifiers, _filled(modifier, channel, sample, nominal, fill))
         if staterror and not any(modifier["type"] == "staterror" for modifier in modifiers):
-            _add(modifiers, {"name": f"staterror_{channel.name}", "type": "staterror", "data": nominal.errors})
+            modifiers.append({"name": f"staterror_{channel.name}", "type": "staterror", "data": nominal.errors})
         samples.append({"name": sample.name, "data": nominal.contents, "modifiers": modifiers})
     return {"name": channel.name, "samples": samples}
 
 
-def _filled_modifier(
-    modifier: Mapping[str, Any], sample: Sample, nominal: Filled, fill: Filler, channel: Channel, one_bin: bool
+def _filled(
+    modifier: Mapping[str, Any], channel: Channel, sample: Sample, nominal: Histogram, fill: Fill
 ) -> dict[str, Any]:
-    """Return a modifier with lists of bin contents where it has event sources, null, or one number for the channel."""
+    """Return a modifier with bin contents where it has event sources or null."""
     name, kind, data = modifier["name"], modifier["type"], copy.deepcopy(modifier["data"])
-    shared = bool(channel.features) and not one_bin
-    if name in sample.variations and kind == "histosys":
-        hi, lo = (nominal if source is None else fill(source, sample, name) for source in sample.variations[name])
-        if one_bin:
-            kind, data = "normsys", {"hi": hi.total / nominal.total, "lo": lo.total / nominal.total}
-        else:
-            data = {"hi_data": hi.contents, "lo_data": lo.contents}
-    elif kind == "histosys" and shared:
-        data = {key: [value * n / nominal.total for n in nominal.contents] for key, (value,) in data.items()}
+    if kind == "histosys" and name in sample.variations:
+        hi, lo = (
+            nominal if source is None else fill(channel, sample, source, name) for source in sample.variations[name]
+        )
+        kind, data = channel.kind.varied(nominal, hi, lo)
     elif kind == "staterror" and data is None:
         data = nominal.errors
-    elif kind in {"shapesys", "staterror"} and shared:
-        data = [data[0] * float(np.sqrt(max(n, 0.0) / nominal.total)) for n in nominal.contents]
+    elif kind in {"histosys", "shapesys", "staterror"}:
+        data = channel.kind.listed(kind, data, nominal)
     return {"name": name, "type": kind, "data": data}
 
 

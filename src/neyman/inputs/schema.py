@@ -1,13 +1,12 @@
-"""The format of the document: read from YAML or JSON, held against the JSON schema, with errors that name the key."""
+"""The format of the document: its JSON schema, and what is said about a key that breaks it."""
 
 from __future__ import annotations
 
 import functools
 import json
 import math
-import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pyhf
-import yaml
 from referencing import Registry, Resource
 
 from neyman.exceptions import InvalidDocument
+from neyman.inputs.node import Node
 from neyman.support.messages import did_you_mean
 
-__all__ = ["load_schema", "normalise", "place", "read_file", "validate"]
+__all__ = ["load_schema", "normalise", "validate"]
 
 
 def __dir__() -> list[str]:
@@ -37,50 +36,6 @@ _TYPES = {
     "object": "a mapping",
     "string": "a string",
 }
-
-
-def read_file(path: str | Path) -> dict[str, Any]:
-    """Read a document from a JSON (``.json``) or YAML (any other suffix) file.
-
-    Numbers like ``1e-3`` are numbers, and only ``true`` and ``false`` are booleans, as in YAML 1.2 and JSON.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The document, not validated.
-
-    Raises:
-        InvalidDocument: if the file is missing, empty, not YAML or JSON, names a key twice or holds no mapping.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        others = [p.name for p in path.parent.glob("*") if p.suffix in {".yaml", ".yml", ".json"}]
-        raise InvalidDocument(f"{path}: no such file; {did_you_mean(path.name, sorted(others))}") from None
-    except UnicodeDecodeError:
-        raise InvalidDocument(f"{path}: not a text file; a document is YAML or JSON") from None
-    except OSError as error:
-        raise InvalidDocument(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        if path.suffix == ".json":
-            document = json.loads(text, object_pairs_hook=_unique_pairs) if text.strip() else None
-        else:
-            document = _Loader(text).get_single_data()
-    except json.JSONDecodeError as error:
-        raise InvalidDocument(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise InvalidDocument(f"{path}: {line}{' '.join((error.problem or 'not YAML').split())}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidDocument(f"{path}: {' '.join(str(error).split())}") from None
-    if document is None:
-        raise InvalidDocument(f"{path}: is empty; a document has channels, observations and measurements")
-    if not isinstance(document, dict):
-        raise InvalidDocument(f"{path}: must hold a mapping with the key 'channels', not {_noun(document)}")
-    return document
 
 
 def normalise(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +54,7 @@ def normalise(document: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"document: cannot be written as JSON: {error}") from None
     validate(copy)
-    _check_finite(copy, [])
+    _check_finite(Node(copy))
     return copy
 
 
@@ -138,18 +93,7 @@ def validate(document: Mapping[str, Any]) -> None:
         key=lambda error: (error.validator != "additionalProperties", list(error.absolute_path)),
     )
     if errors:
-        raise InvalidDocument(_message(errors[0]))
-
-
-def place(path: Iterable[str | int]) -> str:
-    """Return the path of a key as a user writes it.
-
-    Example:
-        >>> from neyman.inputs.schema import place
-        >>> place(["channels", 0, "samples", 1, "data"])
-        'channels[0].samples[1].data'
-    """
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+        raise _error(errors[0])
 
 
 @functools.cache
@@ -159,32 +103,32 @@ def _validator() -> jsonschema.Draft7Validator:
     return jsonschema.Draft7Validator(ours, registry=registry)
 
 
-def _message(error: jsonschema.ValidationError) -> str:
-    path: list[Any] = list(error.absolute_path)
+def _error(error: jsonschema.ValidationError) -> InvalidDocument:
+    """Return in our words what jsonschema has found."""
+    here = Node(error.instance, tuple(error.absolute_path))
     rule: Any = error.validator_value
-    value: Any = error.instance
     schema: Any = error.schema
+    value: Any = here.value
     match error.validator:
         case "additionalProperties":
             known = list(schema["properties"])
             unknown = next(key for key in value if key not in known)
-            return f"{place([*path, unknown])}: no such key; {did_you_mean(unknown, known)}"
+            return here[unknown].error(f"no such key; {did_you_mean(unknown, known)}")
         case "required":
             missing = next(key for key in rule if key not in value)
-            what = f"the key {missing!r} is missing"
+            return here.error(f"the key {missing!r} is missing")
         case "type":
             types = [rule] if isinstance(rule, str) else rule
-            what = f"must be {' or '.join(_TYPES[kind] for kind in types)}, not {_short(value)}"
+            return here.error(f"must be {' or '.join(_TYPES[kind] for kind in types)}, not {_short(value)}")
         case "enum" if isinstance(value, str):
-            what = f"unknown {path[-1]} {value!r}; {did_you_mean(value, rule)}"
+            return here.error(f"unknown {here.path[-1]} {value!r}; {did_you_mean(value, rule)}")
         case "enum" | "const":
             allowed = rule if error.validator == "enum" else [rule]
-            what = f"must be {' or '.join(map(repr, allowed))}, not {_short(value)}"
+            return here.error(f"must be {' or '.join(map(repr, allowed))}, not {_short(value)}")
         case "minItems" | "minLength":
-            what = "must not be empty" if rule == 1 else f"needs at least {rule} entries, not {len(value)}"
+            return here.error("must not be empty" if rule == 1 else f"needs at least {rule} entries, not {len(value)}")
         case _:
-            what = " ".join(error.message.split())
-    return f"{place(path) or 'document'}: {what}"
+            return here.error(" ".join(error.message.split()))
 
 
 def _short(value: Any) -> str:
@@ -192,16 +136,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _check_finite(value: Any, path: list[str | int]) -> None:
-    open_bound = "bounds" in path and value in (math.inf, -math.inf)
+def _check_finite(here: Node) -> None:
+    value = here.value
+    open_bound = "bounds" in here.path and value in (math.inf, -math.inf)
     if isinstance(value, int | float) and not abs(value) <= sys.float_info.max and not open_bound:
-        raise InvalidDocument(f"{place(path)}: must be a finite number, not {_short(value)}")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_finite(item, [*path, key])
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            _check_finite(item, [*path, i])
+        raise here.error(f"must be a finite number, not {_short(value)}")
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            _check_finite(here[key])
 
 
 def _noun(value: object) -> str:
@@ -216,39 +158,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{value!r} is not a string, number, list or mapping")
-
-
-def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} is there twice in one mapping")
-    return unique
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of version 1.2, and an error where a mapping has a key twice."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} is there twice in one mapping", key.start_mark
-                )
-            seen.add(key.value)
-        return node
-
-
-_Loader.yaml_implicit_resolvers = {}  # none of version 1.1, where 1e-3 is a string and no is false
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
-    ("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+."),
-    ("merge", r"^<<$", "<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from numpy.typing import ArrayLike
 from neyman.events import ChannelSimulation, Ensemble, Events, EventSource
 from neyman.exceptions import InvalidDocument, InvalidEvents
 from neyman.inputs import root as ntuples
-from neyman.inputs.document import Channel, Sample, check_edges, resolve
-from neyman.inputs.histfactory import Filled, Filler, fill_bins, histfactory, ones
-from neyman.inputs.schema import normalise, read_file
+from neyman.inputs.channels import Channel, Contents, Histogram, Learned, Rebinned, Sample
+from neyman.inputs.document import measurement_of, resolve
+from neyman.inputs.document_file import line_of, read_file
+from neyman.inputs.histfactory import histfactory, ones
+from neyman.inputs.schema import normalise
 from neyman.support.messages import did_you_mean
 
 __all__ = ["Workspace"]
@@ -66,7 +69,7 @@ class Workspace:
         self.folder = Path(folder)
         self.progress = progress
         self._channels = resolve(self.document, self.folder)
-        self._measurement = _measurement(self.document, measurement)
+        self._measurement = measurement_of(self.document, measurement)
         self._events: dict[tuple[EventSource, tuple[str, ...]], Events] = {}
 
     @classmethod
@@ -85,14 +88,12 @@ class Workspace:
         try:
             return cls(document, Path(path).parent, measurement, progress=progress)
         except InvalidDocument as error:
-            raise InvalidDocument(f"{path}: {error}") from None
+            line = line_of(path, error.key)
+            raise InvalidDocument(f"{path}{f', line {line}' if line else ''}: {error}", error.key) from None
 
     def __repr__(self) -> str:
-        parts = (
-            f"{name}: {len(c.features)} features" if c.features else f"{name}: {c.bins} bins"
-            for name, c in self._channels.items()
-        )
-        return f"Workspace({', '.join(parts)})"
+        channels = ", ".join(f"{name}: {channel.kind}" for name, channel in self._channels.items())
+        return f"Workspace({channels})"
 
     @property
     def channels(self) -> list[str]:
@@ -102,7 +103,7 @@ class Workspace:
     @property
     def learned(self) -> list[str]:
         """The names of the learned channels, those with features."""
-        return [name for name, channel in self._channels.items() if channel.features]
+        return [name for name, channel in self._channels.items() if isinstance(channel.kind, Learned)]
 
     @property
     def measurement(self) -> str:
@@ -121,16 +122,11 @@ class Workspace:
 
     def features(self, channel: str) -> list[str]:
         """Return the expressions of a learned channel."""
-        return list(self._learned(channel).features)
+        return list(self._learned(channel)[1].expressions)
 
     def network(self, channel: str) -> dict[str, Any]:
         """Return the network options of a learned channel as written, with the default for ``kind``."""
-        return copy.deepcopy(self._learned(channel).network)
-
-    def data_source(self, channel: str) -> EventSource | None:
-        """Return where the observed events of a channel come from, or ``None`` if it is blind or has a list."""
-        observation = self._channel(channel).observation
-        return observation if isinstance(observation, EventSource) else None
+        return copy.deepcopy(self._learned(channel)[1].network)
 
     @property
     def has_observations(self) -> bool:
@@ -151,7 +147,7 @@ class Workspace:
         document = copy.deepcopy(self.document)
         observations = {entry["name"]: entry for entry in document.get("observations", [])}
         for name, channel in self._channels.items():
-            if not channel.expressions or isinstance(channel.observation, list):
+            if not channel.kind.expressions or isinstance(channel.observation, list):
                 raise InvalidDocument(
                     f"{path}: channel {name!r} is not observed in events; write a document with its observation instead"
                 )
@@ -170,20 +166,20 @@ class Workspace:
             InvalidEvents: if a source cannot be read or its weights do not sum to a positive yield.
             InvalidDocument: if there is no such learned channel.
         """
-        chosen = self._learned(channel)
+        chosen, kind = self._learned(channel)
         samples: dict[str, Events] = {}
         variations: dict[str, dict[str, tuple[Events | None, Events | None]]] = {}
         for sample in chosen.samples:
             assert isinstance(sample.contents, EventSource)  # the document is checked
-            samples[sample.name] = self._simulated(sample.contents, chosen.expressions, sample)
+            samples[sample.name] = self._simulated(chosen, sample, sample.contents)
             variations[sample.name] = {
                 name: (
-                    None if hi is None else self._simulated(hi, chosen.expressions, sample, name),
-                    None if lo is None else self._simulated(lo, chosen.expressions, sample, name),
+                    None if hi is None else self._simulated(chosen, sample, hi, name),
+                    None if lo is None else self._simulated(chosen, sample, lo, name),
                 )
                 for name, (hi, lo) in sample.variations.items()
             }
-        return ChannelSimulation(channel, chosen.features, samples, variations)
+        return ChannelSimulation(channel, kind.expressions, samples, variations)
 
     def spec(self) -> dict[str, Any]:
         """Return the inner HistFactory specification, that of a ``pyhf.Model``.
@@ -198,10 +194,7 @@ class Workspace:
         Raises:
             InvalidEvents: if a source cannot be read or its weights do not sum to a positive yield.
         """
-        channels = [
-            histfactory(channel, self._filler(channel, channel.binning), one_bin=bool(channel.features))
-            for channel in self._channels.values()
-        ]
+        channels = [histfactory(channel, self._filled) for channel in self._channels.values()]
         return {"channels": channels, "parameters": self.parameters}
 
     def observed(self) -> Ensemble:
@@ -216,10 +209,10 @@ class Workspace:
         for name, channel in self._channels.items():
             if channel.observation is None:
                 raise InvalidDocument(f"observations: channel {name!r} is blind; add an observation of that name")
-            if channel.features and isinstance(channel.observation, EventSource):
-                events[name] = self._read(channel.observation, channel.expressions, allow_empty=True)
+            if isinstance(channel.kind, Learned) and isinstance(channel.observation, EventSource):
+                events[name] = self._read(channel, channel.observation, allow_empty=True)
             else:
-                counts[name] = self._counts(channel, channel.binning)
+                counts[name] = self._counts(channel, channel.observation)
         return Ensemble(events, counts)
 
     def binned(
@@ -244,22 +237,19 @@ class Workspace:
             InvalidEvents: if a source cannot be read or its weights do not sum to a positive yield.
         """
         chosen = {
-            name: (variable, check_edges(edges, f"binned: edges of {name!r}"))
+            name: dataclasses.replace(
+                self._learned(name)[0], kind=Rebinned.with_edges(variable, edges, f"binned: edges of {name!r}")
+            )
             for name, (variable, edges) in (binnings or {}).items()
         }
-        for name in chosen:
-            self._learned(name)
         for name in self.learned:
             if name not in chosen:
                 raise InvalidDocument(f"binned: channel {name!r} is learned; give its variable and edges too")
         channels, observations = [], []
-        for name, channel in self._channels.items():
-            binning = chosen.get(name, channel.binning)
-            channels.append(
-                histfactory(channel, self._filler(channel, binning), staterror=staterror and name in chosen)
-            )
+        for name, channel in (self._channels | chosen).items():
+            channels.append(histfactory(channel, self._filled, staterror=staterror and name in chosen))
             if channel.observation is not None:
-                observations.append({"name": name, "data": self._counts(channel, binning)})
+                observations.append({"name": name, "data": self._counts(channel, channel.observation)})
         others = [m for m in self.document["measurements"] if m["name"] != self.measurement]
         spec = {
             "channels": channels,
@@ -280,9 +270,7 @@ class Workspace:
         """
         for source, expressions in self._sources():
             ntuples.check(source, expressions)
-        channels = [
-            histfactory(channel, ones(channel), one_bin=bool(channel.features)) for channel in self._channels.values()
-        ]
+        channels = [histfactory(channel, ones) for channel in self._channels.values()]
         try:
             pyhf.Model({"channels": channels, "parameters": self.parameters}, poi_name=self.poi_name)
         except pyhf.exceptions.InvalidSpecification as error:
@@ -294,18 +282,15 @@ class Workspace:
         """Return name, size and hash of every input file, each once."""
         return ntuples.provenance([source for source, _ in self._sources()])
 
-    def _channel(self, name: str) -> Channel:
+    def _learned(self, name: str) -> tuple[Channel, Learned]:
         if name not in self._channels:
             raise InvalidDocument(f"there is no channel {name!r}; {did_you_mean(name, self._channels)}")
-        return self._channels[name]
-
-    def _learned(self, name: str) -> Channel:
-        channel = self._channel(name)
-        if not channel.features:
+        channel = self._channels[name]
+        if not isinstance(channel.kind, Learned):
             raise InvalidDocument(
                 f"channel {name!r} has no features and is not learned; {did_you_mean(name, self.learned)}"
             )
-        return channel
+        return channel, channel.kind
 
     def _sources(self) -> Iterator[tuple[EventSource, tuple[str, ...]]]:
         """Yield every event source, each once, with what is read from it."""
@@ -315,19 +300,17 @@ class Workspace:
             sides = [side for sample in channel.samples for pair in sample.variations.values() for side in pair]
             for source in [*contents, *sides]:
                 if isinstance(source, EventSource):
-                    found[source, channel.expressions] = None
+                    found[source, channel.kind.expressions] = None
         yield from found
 
-    def _read(self, source: EventSource, expressions: tuple[str, ...], *, allow_empty: bool = False) -> Events:
-        key = (source, expressions)
+    def _read(self, channel: Channel, source: EventSource, *, allow_empty: bool = False) -> Events:
+        key = (source, channel.kind.expressions)
         if key not in self._events:
-            self._events[key] = ntuples.read(source, expressions, progress=self.progress, allow_empty=allow_empty)
+            self._events[key] = ntuples.read(*key, progress=self.progress, allow_empty=allow_empty)
         return self._events[key]
 
-    def _simulated(
-        self, source: EventSource, expressions: tuple[str, ...], sample: Sample, variation: str | None = None
-    ) -> Events:
-        events = self._read(source, expressions)
+    def _simulated(self, channel: Channel, sample: Sample, source: EventSource, variation: str | None = None) -> Events:
+        events = self._read(channel, source)
         total = events.weights.sum()
         if not total > 0:
             which = f"{sample.where} ({sample.name!r}{f', {variation!r}' if variation else ''})"
@@ -337,34 +320,10 @@ class Workspace:
             )
         return events
 
-    def _filler(self, channel: Channel, binning: tuple[str, tuple[float, ...]] | None) -> Filler:
-        """Return what turns the event sources of a channel into bin contents: in bins, or in one for everything."""
+    def _filled(self, channel: Channel, sample: Sample, source: EventSource, variation: str | None) -> Histogram:
+        return channel.kind.fill(self._simulated(channel, sample, source, variation))
 
-        def fill(source: EventSource, sample: Sample, variation: str | None = None) -> Filled:
-            expressions = (binning[0],) if binning else channel.expressions
-            return fill_bins(self._simulated(source, expressions, sample, variation), binning)
-
-        return fill
-
-    def _counts(self, channel: Channel, binning: tuple[str, tuple[float, ...]] | None) -> list[float]:
-        if isinstance(channel.observation, EventSource) and binning:
-            return fill_bins(self._read(channel.observation, (binning[0],), allow_empty=True), binning).contents
-        assert isinstance(channel.observation, list)
-        return list(channel.observation)
-
-
-def _measurement(document: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    """Return the named or the first measurement, with a parameter of interest that exists."""
-    measurements = {measurement["name"]: measurement for measurement in document["measurements"]}
-    name = document["measurements"][0]["name"] if name is None else name
-    if name not in measurements:
-        raise InvalidDocument(f"measurements: no measurement {name!r}; {did_you_mean(name, measurements)}")
-    measurement: dict[str, Any] = measurements[name]
-    poi = measurement["config"]["poi"]
-    parameters = sorted(
-        {m["name"] for channel in document["channels"] for s in channel["samples"] for m in s.get("modifiers", [])}
-    )
-    if poi and poi not in parameters:
-        where = f"measurements[{list(measurements).index(name)}].config.poi"
-        raise InvalidDocument(f"{where}: no modifier defines {poi!r}; {did_you_mean(poi, parameters)}")
-    return measurement
+    def _counts(self, channel: Channel, observation: Contents) -> list[float]:
+        if isinstance(observation, EventSource):
+            return channel.kind.fill(self._read(channel, observation, allow_empty=True)).contents
+        return list(observation)
