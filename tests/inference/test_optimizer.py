@@ -118,10 +118,40 @@ def test_all_parameters_fixed_are_returned(model, data, plain):
     assert result.success
 
 
-def test_options_are_pyhfs():
+def test_options_are_pyhfs(model, data):
     assert neyman.optimizer(tolerance=0.5, maxiter=7).tolerance == 0.5
     with pytest.raises(pyhf.exceptions.Unsupported, match="nonsense"):
         neyman.optimizer(nonsense=1)
+    with pytest.raises(pyhf.exceptions.Unsupported, match="nonsense"):
+        _fit(neyman.optimizer(), data, model, nonsense=1)
+    _, result = _fit(neyman.optimizer(), data, model, return_result_obj=True, tolerance=0.5, strategy=1)
+    assert (result.minuit.tol, result.minuit.strategy.strategy) == (0.5, 1)
+
+
+def test_a_minimum_that_is_not_found_is_an_error_of_pyhf(model, data):
+    with pytest.raises(pyhf.exceptions.FailedMinimization, match="Call limit was reached"):
+        _fit(neyman.optimizer(maxiter=1, tolerance=1e-9), data, model, init_pars=[9.0, 2.0, 0.5])
+
+
+@pytest.mark.parametrize("stitch", [False, True])
+def test_a_parameter_may_be_fixed_outside_its_bounds(model, data, stitch):
+    pyhf.set_backend("numpy", neyman.optimizer())
+    config = model.config
+    pars, result = neyman.optimizer().minimize(
+        pyhf.infer.mle.twice_nll, data, model, config.suggested_init(), config.suggested_bounds(), [(0, 12.0)],
+        return_result_obj=True, do_stitch=stitch,
+    )  # fmt: skip
+    assert pars[0] == 12.0
+    assert result.fun == pytest.approx(neyman.fit(data, model, fixed={"mu": 12.0}).twice_nll, abs=1e-4)
+
+
+def test_a_parameter_without_bounds_has_the_same_minimum(model, data):
+    infinite = [(-np.inf, np.inf), (0.1, np.inf), (-np.inf, 5.0)]
+    pars = _fit(neyman.optimizer(), data, model, par_bounds=infinite, return_uncertainties=True)
+    expected = _fit(neyman.optimizer(), data, model, return_uncertainties=True)
+    # the minimum to Minuit's tolerance of 0.01; Minuit's uncertainties bend where there are bounds
+    np.testing.assert_allclose(pars[:, 0], expected[:, 0], atol=2e-3)
+    np.testing.assert_allclose(pars[:, 1], expected[:, 1], rtol=1e-2)
 
 
 def test_value_and_gradient_at_one_point_cost_one_evaluation(model, data):

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import copy
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import iminuit
 import numpy as np
 import pyhf
 import scipy.optimize
+from numpy.typing import ArrayLike, NDArray
 
 from neyman.inference.minimise import TwiceNLL, minuit
+from neyman.model.model import Model
 
 __all__ = ["optimizer"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+Array = NDArray[np.float64]
 
 
 def optimizer(**options: Any) -> pyhf.optimize.minuit_optimizer:
@@ -30,8 +35,8 @@ def optimizer(**options: Any) -> pyhf.optimize.minuit_optimizer:
             that the tolerance is 0.01 by default, for exact gradients make precision cheap.
 
     Example:
-        >>> import neyman.inference.minimise, pyhf
-        >>> pyhf.set_backend("numpy", neyman.inference.optimizer.optimizer())
+        >>> import neyman, pyhf
+        >>> pyhf.set_backend("numpy", neyman.optimizer())
         >>> model = pyhf.simplemodels.uncorrelated_background([5.0], [50.0], [7.0])
         >>> data = [60.0, *model.config.auxdata]
         >>> bool(pyhf.infer.mle.fit(data, model)[0] > 1.0)
@@ -41,83 +46,116 @@ def optimizer(**options: Any) -> pyhf.optimize.minuit_optimizer:
 
 
 class _Optimizer(pyhf.optimize.minuit_optimizer):
-    """pyhf's minuit optimizer; a copy of it, with the problem at hand, serves each minimisation."""
+    """pyhf's minuit optimizer, whose ``minimize`` leaves our models' likelihoods to our own minimiser."""
 
-    __slots__ = ("_likelihood",)
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._likelihood: TwiceNLL | None = None
+    __slots__ = ()
 
     def minimize(
         self,
         objective: Any,
-        data: Any,
-        pdf: Any,
-        init_pars: Any,
+        data: ArrayLike,
+        pdf: pyhf.Model,
+        init_pars: Sequence[float],
         par_bounds: Any,
         fixed_vals: Any = None,
-        **kwargs: Any,
+        return_fitted_val: bool = False,
+        return_result_obj: bool = False,
+        return_uncertainties: bool = False,
+        return_correlations: bool = False,
+        do_grad: bool | None = None,
+        do_stitch: bool = False,
+        **options: Any,
     ) -> Any:
-        fixed = dict(fixed_vals or [])
-        if len(fixed) == pdf.config.npars:
-            return _nothing_to_fit(objective, data, pdf, fixed, kwargs)
-        if objective is not pyhf.infer.mle.twice_nll or not hasattr(pdf, "evaluate") or kwargs.get("do_grad") is False:
-            return super().minimize(objective, data, pdf, init_pars, par_bounds, fixed_vals, **kwargs)
-        # Minuit 2.33 mixes up the Hessian's rows where parameters are fixed: leave those out of it altogether, unless
-        # the caller wants to see the minuit object with all parameters
-        kwargs["do_stitch"] = bool(kwargs.get("do_stitch")) or not kwargs.get("return_result_obj")
-        free = np.array([not (kwargs["do_stitch"] and index in fixed) for index in range(pdf.config.npars)])
-        pars = [fixed.get(index, value) for index, value in enumerate(init_pars)]
-        solver = copy.copy(self)
-        solver._likelihood = TwiceNLL(pdf, pyhf.tensorlib.astensor(data), pars, free)
-        solver.strategy = 0 if self.strategy is None else self.strategy
-        kwargs["do_grad"] = False  # pyhf's numpy shim knows no gradients: ours goes to iminuit directly
-        return super(_Optimizer, solver).minimize(objective, data, pdf, init_pars, par_bounds, fixed_vals, **kwargs)
+        """Minimise as :meth:`pyhf.optimize.mixins.OptimizerMixin.minimize` does, and return what that returns."""
+        held = dict(fixed_vals or [])
+        nothing_to_fit = len(held) == pdf.config.npars
+        ours = objective is pyhf.infer.mle.twice_nll and isinstance(pdf, Model) and do_grad is not False
+        if not (ours or nothing_to_fit):
+            return super().minimize(
+                objective, data, pdf, init_pars, par_bounds, fixed_vals, return_fitted_val, return_result_obj,
+                return_uncertainties, return_correlations, do_grad, do_stitch, **options,
+            )  # fmt: skip
+        data = pyhf.tensorlib.astensor(data)
+        pars = np.array([held.get(index, value) for index, value in enumerate(init_pars)], dtype=np.float64)
+        if nothing_to_fit:
+            result = _constant(np.asarray(objective(pars, data, pdf)[0]), pars)
+        else:
+            # Minuit 2.33 mixes up the Hessian's rows where parameters are fixed: leave those out of it altogether,
+            # unless the caller wants to see the minuit object with all parameters
+            left_out = {} if return_result_obj and not do_stitch else held
+            free = np.array([index not in left_out for index in range(pars.size)])
+            result = self._minimum(TwiceNLL(pdf, data, pars, free), pars, free, par_bounds, held, **options)
+        if return_uncertainties:
+            result.x = np.stack([result.x, result.unc], axis=1)
+        wanted = (True, return_correlations, return_fitted_val, return_result_obj)
+        values = [
+            value for value, want in zip((result.x, result.corr, result.fun, result), wanted, strict=True) if want
+        ]
+        return tuple(values) if len(values) > 1 else values[0]
 
-    def _get_minimizer(
+    def _minimum(
         self,
-        objective_and_grad: Any,
-        init_pars: Any,
-        init_bounds: Any,
-        fixed_vals: Any = None,
-        do_grad: bool = False,
-        par_names: Any = None,
-    ) -> iminuit.Minuit:
-        nll = self._likelihood
-        if nll is not None and not fixed_vals:
-            minimiser = minuit(nll, init_pars, init_bounds, par_names)
-            minimiser.print_level = self.verbose
-            minimiser.errordef = self.errordef
-            return minimiser
-        if nll is None:
-            return super()._get_minimizer(objective_and_grad, init_pars, init_bounds, fixed_vals, do_grad, par_names)
-        both = lambda pars: (nll(pars), nll.gradient(pars))  # noqa: E731
-        return super()._get_minimizer(both, init_pars, init_bounds, fixed_vals, True, par_names)
+        nll: TwiceNLL,
+        pars: Array,
+        free: NDArray[np.bool_],
+        bounds: Sequence[tuple[float, float]],
+        held: Mapping[int, float],
+        *,
+        maxiter: int | None = None,
+        strategy: int | None = None,
+        tolerance: float | None = None,
+        **others: Any,
+    ) -> scipy.optimize.OptimizeResult:
+        """Return what pyhf does of a minimum; the parameters that are not free are none of Minuit's."""
+        if others:
+            raise pyhf.exceptions.Unsupported(f"Unsupported options were passed in: {list(others)}.")
+        places = np.flatnonzero(free)
+        names = [nll.model.config.par_names[place] for place in places]
+        known = {position: held[place] for position, place in enumerate(places.tolist()) if place in held}
+        # Minuit would move a value that is fixed outside its bounds
+        limits = [(min(bounds[i][0], held.get(i, math.inf)), max(bounds[i][1], held.get(i, -math.inf))) for i in places]
+        minimiser = minuit(nll, pars[places], limits, names, use_hessian=not known)
+        for position, value in known.items():
+            minimiser.fixed[position] = True
+            minimiser.values[position] = value
+        minimiser.print_level = self.verbose
+        minimiser.errordef = self.errordef
+        minimiser.tol = self.tolerance if tolerance is None else tolerance
+        minimiser.strategy = next((given for given in (strategy, self.strategy) if given is not None), 0)
+        minimiser.migrad(ncall=self.maxiter if maxiter is None else maxiter)
+        if not minimiser.valid:
+            reason = " Call limit was reached." if minimiser.fmin.has_reached_call_limit else ""
+            reason += " Estimated distance to minimum too large." if minimiser.fmin.is_above_max_edm else ""
+            message = f"Optimization failed.{reason}"
+            result = scipy.optimize.OptimizeResult(success=False, message=message, minuit=minimiser)
+            raise pyhf.exceptions.FailedMinimization(result)
+        minimiser.hesse()
+        uncertainty, correlation = np.zeros(pars.size), np.zeros((pars.size, pars.size))
+        uncertainty[places] = np.where(minimiser.fixed, 0.0, minimiser.errors)
+        correlation[np.ix_(places, places)] = minimiser.covariance.correlation()
+        return scipy.optimize.OptimizeResult(
+            x=nll.full(np.array(minimiser.values)),
+            unc=uncertainty,
+            corr=correlation,
+            success=True,
+            fun=np.asarray(minimiser.fval),
+            hess_inv=minimiser.covariance,
+            message="Optimization terminated successfully.",
+            nfev=minimiser.nfcn,
+            njev=minimiser.ngrad,
+            minuit=minimiser,
+        )
 
 
-def _nothing_to_fit(objective: Any, data: Any, pdf: Any, fixed: dict[int, float], options: dict[str, Any]) -> Any:
-    """Return what pyhf's optimizers return, for parameters that are all fixed."""
-    pars = np.array([fixed[index] for index in range(len(fixed))], dtype=np.float64)
-    value = np.asarray(objective(pars, pyhf.tensorlib.astensor(data), pdf)[0])
-    zero = np.zeros_like(pars)
-    correlation = np.zeros((pars.size, pars.size))
-    fitted = np.stack([pars, zero], axis=1) if options.get("return_uncertainties") else pars
-    result = scipy.optimize.OptimizeResult(
-        x=fitted,
-        fun=value,
-        unc=zero,
-        corr=correlation,
+def _constant(value: Array, pars: Array) -> scipy.optimize.OptimizeResult:
+    """Return what pyhf does of a minimum, for parameters that are all fixed."""
+    return scipy.optimize.OptimizeResult(
+        x=pars,
+        unc=np.zeros_like(pars),
+        corr=np.zeros((pars.size, pars.size)),
         success=True,
+        fun=value,
         message="All parameters are fixed.",
         nfev=1,
         minuit=None,
     )
-    wanted = [fitted]
-    if options.get("return_correlations"):
-        wanted.append(correlation)
-    if options.get("return_fitted_val"):
-        wanted.append(value)
-    if options.get("return_result_obj"):
-        wanted.append(result)
-    return tuple(wanted) if len(wanted) > 1 else wanted[0]
