@@ -111,10 +111,7 @@ def binned(tmp_path: Path) -> Path:
     return path
 
 
-COMMANDS = ["validate", "inspect", "train", "fit", "scan", "cls", "upper-limit", "plot", "demo"]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", main.commands)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = run(command, "-h")
     assert result.exit_code == 0

@@ -1,48 +1,37 @@
-"""The console: what the commands share; errors in one line, kinds of values, options, writing of results."""
+"""The options that commands share, each with the argument of the library that it stands for."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
-import json
-import logging
-import math
-import os
-import sys
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from neyman.exceptions import FailedFit, InvalidDocument, InvalidModelFile, InvalidParameter, NeymanError
-from neyman.support.files import replacing
+from neyman.cli.console import deliver, interactive
+from neyman.cli.values import FIXED, LEVEL, Word
+from neyman.exceptions import InvalidDocument, InvalidModelFile, InvalidParameter, Unsupported
 
-if TYPE_CHECKING:  # what follows costs seconds to import
+if TYPE_CHECKING:  # what follows costs seconds to import: each command imports what it needs, so that --help is quick
+    from concurrent.futures import Executor
+
     from neyman.model.model import Model
-    from neyman.results import Result
 
 __all__ = [
     "FILE",
-    "Group",
-    "Named",
-    "Point",
-    "Setting",
-    "Values",
+    "STATISTICS",
     "data_of",
-    "emit",
-    "fix_option",
-    "interactive",
+    "data_options",
+    "device_option",
+    "inference",
     "is_document",
     "load",
     "measurement_option",
-    "on_data",
-    "one_line",
+    "output_option",
     "seed_option",
-    "simulator_option",
-    "test_stat_option",
-    "write",
 ]
 
 
@@ -50,112 +39,193 @@ def __dir__() -> list[str]:
     return __all__
 
 
-log = logging.getLogger(__name__)
+Command = Callable[..., Any]
 
 DOCUMENTS = (".yaml", ".yml", ".json")
-_INTERRUPTED = 130  # what a shell reports for control-C
+FILE = click.Path(path_type=Path)
+STATISTICS = ("tmu_tilde", "tmu", "qmu_tilde", "qmu", "q0")
+_POSITIVE = click.IntRange(1)
+
+measurement_option = click.option(
+    "--measurement", metavar="NAME", help="One of the document's measurements; default: the first."
+)
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Fixes everything random.")
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="Where to train: cpu, cuda, cuda:1, ...; auto takes a GPU."
+)
+_model_argument = click.argument("model", type=FILE)
+_simulator_option = click.option(
+    "--simulator", metavar="FILE.py:NAME", type=FILE,
+    help="The simulator that the model was trained on, if it was: toys and Asimov data need it.",
+)  # fmt: skip
+_fix_option = click.option(
+    "--fix", type=FIXED, multiple=True,
+    help="Hold a parameter at a value, or where the model suggests; repeatable.",
+)  # fmt: skip
+_data_options = (
+    click.option("--data", metavar="FILE", type=FILE,
+                 help="Observations instead of the model's own: another document, a ROOT file (FILE.root:TREE "
+                 "where the model does not know the tree), or a saved summary (FILE.npz)."),
+    click.option("--asimov", metavar="VALUE", type=float,
+                 help="Use the Asimov data at this value of the parameter of interest instead."),
+)  # fmt: skip
+_checkpoint_option = click.option(
+    "--checkpoint", metavar="FILE", type=FILE, help="Keep finished toys there; an interrupted run goes on from it."
+)
+_throwing_options = (
+    seed_option,
+    click.option("--source", type=Word(["simulation", "model"]), default="simulation", show_default=True,
+                 help="Toys of simulated events, or of the learned density."),
+    click.option("--workers", type=_POSITIVE, default=1, show_default=True,
+                 help="Processes that throw toys; the result does not depend on it."),
+    click.option("--executor", metavar="ADDRESS",
+                 help="Throw toys on the Dask cluster of this scheduler, as tcp://host:8786, instead."),
+)  # fmt: skip
+_critical_options = (
+    click.option("--critical", metavar="FILE", type=FILE,
+                 help="With --calibration quantile: critical values for any data, read from FILE if it exists, else "
+                 "learned and kept there. Default is to learn them for these data."),
+    click.option("--nuisance", type=Word(["profile", "worst"]), default="profile", show_default=True,
+                 help="With --calibration quantile: nuisance parameters at their best fit, or where the p-value is "
+                 "largest."),
+)  # fmt: skip
 
 
-class Group(click.Group):
-    """A group whose commands fail with one line on standard error and the exit status 1."""
+def output_option(what: str, required: bool = True) -> Command:
+    """Return ``--output-file`` for what a command writes."""
+    kind = click.Path(path_type=Path, dir_okay=False)
+    return click.option("-o", "--output-file", metavar="FILE", type=kind, required=required, help=what)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+
+def data_options(command: Command) -> Command:
+    """Give a command ``--data`` and ``--asimov``."""
+    return _with(_data_options, command)
+
+
+def inference(
+    *,
+    data: bool = True,
+    level: float | None = None,
+    test_stats: Sequence[str] = (),
+    statistic: bool = False,
+    calibrations: Sequence[str] = (),
+    toys: str | None = None,
+    checkpoint: bool = True,
+    saves: str | None = None,
+) -> Callable[[Command], Command]:
+    """Make a command of a function of a model, and give it the options that stand for arguments of the library.
+
+    The function takes the model, the data if it needs any, and the keyword arguments ``fixed``, ``level``,
+    ``test_stat``, ``statistic``, ``calibration``, ``n_toys``, ``seed``, ``source``, ``checkpoint``, ``executor`` and
+    ``progress``, as far as they are asked for and given; and returns what is to be written.
+
+    Args:
+        data: whether it needs data: ``--data`` and ``--asimov``.
+        level: the default of ``--level``.
+        test_stats: the choices of ``--test-stat``, the default first.
+        statistic: whether a learned test statistic can take its place: ``--statistic``.
+        calibrations: the choices of ``--calibration``, the default first; toys are chosen by ``--n-toys``, too.
+        toys: the help of ``--n-toys``, which brings what else says how toys are thrown.
+        checkpoint: whether finished toys can be kept: ``--checkpoint``.
+        saves: what kind of file is written; default is the JSON of a result.
+    """
+    asymptotic = bool(calibrations) and calibrations[0] == "asymptotics"
+    shared = [*(_data_options if data else ()), _simulator_option, _fix_option]
+    if level is not None:
+        shared.append(
+            click.option("--level", type=LEVEL, default=level, show_default=True, help="The confidence level.")
+        )
+    if test_stats:
+        shared.append(
+            click.option("--test-stat", type=Word(test_stats), default=test_stats[0], show_default=True,
+                         help="The test statistic."),
+        )  # fmt: skip
+    if statistic:
+        shared.append(
+            click.option("--statistic", metavar="FILE", type=FILE,
+                         help="The test statistic that neyman train-statistic has learned, instead of --test-stat."),
+        )  # fmt: skip
+    if calibrations:
+        shared.append(
+            click.option("--calibration", type=Word(calibrations), default=None if asymptotic else calibrations[0],
+                         show_default="asymptotics, with --n-toys: toys" if asymptotic else True,
+                         help="Where p-values and critical values come from."),
+        )  # fmt: skip
+    if "quantile" in calibrations:
+        shared += _critical_options
+    if toys is not None:
+        shared += [click.option("-n", "--n-toys", "--toys", metavar="N", type=_POSITIVE, help=toys), *_throwing_options]
+        shared += [_checkpoint_option] if checkpoint else []
+    shared.append(
+        output_option("Write the JSON there instead of to standard output.", required=False)
+        if saves is None
+        else output_option(f"The file of the {saves}.")
+    )
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(
+            model: Path,
+            simulator: Path | None,
+            output_file: Path | None,
+            fix: Iterable[tuple[str, float | None]],
+            **own: Any,
+        ) -> None:
+            loaded = load(model, simulator)
+            own["fixed"] = dict(fix)  # None holds a parameter where the model suggests
+            if data:
+                own["data"] = data_of(loaded, own.pop("data"), own.pop("asimov"))
+            if statistic and (path := own.pop("statistic")) is not None:
+                import neyman
+
+                own |= {"statistic": neyman.LearnedStatistic.load(path), "test_stat": "learned"}
+            if asymptotic:
+                own["calibration"] = own["calibration"] or ("asymptotics" if own["n_toys"] is None else "toys")
+            with contextlib.ExitStack() as stack:
+                if toys is not None:
+                    own["executor"] = stack.enter_context(_executor(own.pop("workers"), own["executor"]))
+                    own["progress"] = interactive()
+                    own |= {} if own["n_toys"] is not None else {"n_toys": own.pop("n_toys")}
+                result = command(loaded, **own)
+            if saves is None:
+                deliver(result, output_file)
+            else:
+                result.save(output_file)
+                click.echo(repr(result), err=True)
+
+        return _model_argument(_with(shared, run))
+
+    return decorate
+
+
+def _with(options: Sequence[Command], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@contextlib.contextmanager
+def _executor(workers: int, address: str | None) -> Iterator[Executor | None]:
+    """Give that many processes, a Dask cluster, or nothing beside this process."""
+    if address is not None:
+        if workers > 1:
+            raise click.UsageError("--workers and --executor exclude each other")
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("neyman: interrupted", err=True)
-            ctx.exit(_INTERRUPTED)
-        except Exception as error:
-            text = one_line(error)
-            if text is None:
-                raise
-            log.debug("traceback of the following error", exc_info=True)
-            click.echo(f"neyman: {text}", err=True)
-            ctx.exit(1)
+            distributed = importlib.import_module("distributed")
+        except ImportError as error:
+            raise Unsupported("--executor needs Dask: pip install distributed") from error
+        with distributed.Client(address) as client:
+            yield client.get_executor()
+    elif workers == 1:
+        yield None
+    else:
+        import concurrent.futures
+        import multiprocessing
 
-
-def one_line(error: Exception) -> str | None:
-    """Return what to tell the user, or ``None`` for what is not theirs to mend: a broken pipe, or our mistake."""
-    if isinstance(error, OSError):
-        if error.errno == errno.EPIPE:
-            return None
-        text = error.strerror or str(error)
-        return f"{error.filename}: {text}" if error.filename else text
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the second is torch's
-        return "out of memory"
-    if isinstance(error, NeymanError) or type(error).__module__ == "pyhf.exceptions":
-        return " ".join(str(error).split()) or type(error).__name__
-    return None
-
-
-class Named(click.ParamType[Any]):
-    """A parameter and its value, as ``mu=1.0``."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        """Return name and value."""
-        if isinstance(value, tuple):
-            return value
-        name, _, number = value.partition("=")
-        try:
-            return name, float(number)
-        except ValueError:
-            self.fail(f"{value!r} is not NAME=VALUE, as in mu=1.0", param, ctx)
-
-
-class Point(click.ParamType[Any]):
-    """Parameters and their values, as ``mu=1,norm=0.9``."""
-
-    name = "NAME=VALUE,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
-        """Return the values by name."""
-        if isinstance(value, dict):
-            return value
-        if not value:
-            return {}
-        try:
-            pairs = [pair.partition("=") for pair in value.split(",")]
-            return {name.strip(): float(number) for name, _, number in pairs}
-        except ValueError:
-            self.fail(f"{value!r} is not NAME=VALUE,NAME=VALUE, as in mu=1,norm=0.9", param, ctx)
-
-
-class Setting(click.ParamType[Any]):
-    """An option of a network, its value a number or a list, as ``hidden=64,64``."""
-
-    name = "KEY=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        """Return key and value."""
-        if isinstance(value, tuple):
-            return value
-        key, _, text = value.partition("=")
-        try:
-            return key.strip(), json.loads(f"[{text}]" if "," in text else text)
-        except ValueError:
-            self.fail(f"{value!r} is not KEY=VALUE, as in datasets=300000 or hidden=64,64", param, ctx)
-
-
-class Values(click.ParamType[Any]):
-    """Values to scan: ``0:2:21`` from 0 to 2 in 21 points, or ``0,0.5,1`` itself."""
-
-    name = "VALUES"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[float]:
-        """Return the values."""
-        if isinstance(value, list):
-            return value
-        try:
-            if ":" not in value:
-                return [float(number) for number in value.split(",")]
-            low, high, n = value.split(":")
-            step = (float(high) - float(low)) / max(int(n) - 1, 1)
-            return [float(low) + i * step for i in range(int(n))]
-        except ValueError:
-            self.fail(f"{value!r} is neither LOW:HIGH:POINTS, as in 0:2:21, nor a list, as in 0,0.5,1", param, ctx)
+        # spawned: a process that is forked while torch has threads may hang
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
+            yield executor
 
 
 def is_document(path: Path) -> bool:
@@ -197,80 +267,3 @@ def data_of(model: Model, path: Path | None, asimov: float | None) -> Any:
     if data is None:
         raise InvalidDocument("the model has no observations: give --data FILE or --asimov VALUE")
     return data
-
-
-def interactive() -> bool:
-    """Whether somebody is watching the progress bars."""
-    return sys.stderr.isatty()
-
-
-def emit(text: str, path: Path | None = None) -> None:
-    """Write a text to a file, or to standard output."""
-    if path is not None:
-        write(path, text.encode() + b"\n")
-        return
-    try:
-        click.echo(text)
-    except OSError as error:
-        if error.errno != errno.EPIPE:  # which click deals with
-            with contextlib.suppress(OSError):  # else Python would complain again when it flushes at its end
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            error.filename = "standard output"
-        raise
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all."""
-    with replacing(path) as stream:
-        stream.write(content)
-    log.info("wrote %s", path)
-
-
-FILE = click.Path(path_type=Path)
-fix_option = click.option("--fix", type=Named(), multiple=True, help="Hold a parameter at a value; repeatable.")
-measurement_option = click.option(
-    "--measurement", metavar="NAME", help="One of the document's measurements; default: the first."
-)
-simulator_option = click.option(
-    "--simulator", metavar="FILE.py:NAME", type=FILE,
-    help="The simulator that the model was trained on, if it was: toys and Asimov data need it.",
-)  # fmt: skip
-seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Fixes everything random.")
-test_stat_option = click.option("--test-stat", type=click.Choice(["qtilde", "q"]), default="qtilde", show_default=True,
-                          help="The test statistic, named as in pyhf.")  # fmt: skip
-
-
-def on_data(command: Callable[..., Result]) -> Callable[..., None]:
-    """Make a function of model, data and options a command with ``--data``, ``--asimov`` and JSON out."""
-
-    @functools.wraps(command)
-    def run(
-        model: Path,
-        data: Path | None,
-        asimov: float | None,
-        simulator: Path | None,
-        output_file: Path | None,
-        **options: Any,
-    ) -> None:
-        loaded = load(model, simulator)
-        result = command(loaded, data_of(loaded, data, asimov), **options)
-        emit(result.to_json(), output_file)
-        for value in (getattr(result, name, 0.0) for name in ("twice_nll", "bestfit", "observed")):
-            if not all(map(math.isfinite, value if hasattr(value, "__iter__") else [value])):
-                raise FailedFit(f"the {result.kind} is not finite: see its JSON")
-        if not getattr(result, "valid", True):
-            raise FailedFit(f"the {result.kind} is not valid: {getattr(result, 'message', '')}")
-
-    for option in (
-        click.option("-o", "--output-file", metavar="FILE", type=FILE,
-                     help="Write the JSON there instead of to standard output."),
-        simulator_option,
-        click.option("--asimov", metavar="VALUE", type=float,
-                     help="Use the Asimov data at this value of the parameter of interest instead."),
-        click.option("--data", metavar="FILE", type=FILE,
-                     help="Observations instead of the model's own: another document, a ROOT file (FILE.root:TREE "
-                     "where the model does not know the tree), or a saved summary (FILE.npz)."),
-        click.argument("model", type=FILE),
-    ):  # fmt: skip
-        run = option(run)
-    return run

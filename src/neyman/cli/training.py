@@ -1,0 +1,134 @@
+"""The commands that train: ``train``, ``train-statistic`` and ``critical-values``."""
+
+# ruff: noqa: D301 (the \b in these docstrings is a backspace, click's mark of lines to be left as they are)
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from neyman.cli.console import interactive
+from neyman.cli.options import (
+    FILE,
+    STATISTICS,
+    device_option,
+    inference,
+    measurement_option,
+    output_option,
+    seed_option,
+)
+from neyman.cli.values import RANGE, SETTING
+
+if TYPE_CHECKING:  # what follows costs seconds to import
+    from neyman.inference.critical.values import CriticalValues
+    from neyman.inference.learned_statistic import LearnedStatistic
+    from neyman.model.model import Model
+
+__all__ = ["COMMANDS"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+@click.command()
+@click.argument("source", type=FILE)
+@output_option("The model file; an old one is replaced once the new one is complete.")
+@seed_option
+@device_option
+@measurement_option
+@click.option("--network", metavar="KIND", help="Of a simulator: event, deepset (the default) or transformer.")
+@click.option("--option", "options", type=SETTING, multiple=True,
+              help="Of a simulator: an option of the network, as --option datasets=300000; repeatable.")  # fmt: skip
+@click.option("--cache", metavar="FOLDER", type=FILE, help="Of a simulator: keep its datasets there for another time.")
+@click.option("--workers", type=click.IntRange(1),
+              help="Of a simulator: processes that it runs in; by default as many as save time.")  # fmt: skip
+def train(
+    source: Path,
+    output_file: Path,
+    seed: int,
+    device: str,
+    measurement: str | None,
+    network: str | None,
+    options: Sequence[tuple[str, Any]],
+    cache: Path | None,
+    workers: int | None,
+) -> None:
+    """Train the learned channels of a document, or a network on a simulator, and write a model file.
+
+    A simulator is named by its Python file, which is run, and its name there. If training is interrupted, the same
+    command goes on where it stopped.
+
+    \b
+    $ neyman train analysis.yaml -o analysis.neyman
+    $ neyman train analysis.yaml -o analysis.neyman --seed 1 --device cuda
+    $ neyman train model.py:simulator -o model.neyman --network deepset --cache datasets
+    """
+    import neyman
+    from neyman.inputs.simulator_file import is_simulator, load_simulator
+
+    if not os.access(output_file.parent, os.W_OK):  # before the hours, not after
+        code = errno.EACCES if output_file.parent.is_dir() else errno.ENOENT
+        raise OSError(code, os.strerror(code), str(output_file.parent))
+    checkpoint = output_file.with_name(f"{output_file.name}.checkpoint")
+    settings: dict[str, Any] = {"seed": seed, "device": device, "progress": interactive(), "checkpoint": checkpoint}
+    if is_simulator(source):
+        if measurement is not None:
+            raise click.UsageError("a simulator has no --measurement")
+        simulator = load_simulator(source)
+        chosen = {**({} if network is None else {"kind": network}), **dict(options)}
+        model = neyman.train(simulator, chosen, cache=cache, workers=workers, **settings)
+    else:
+        if network is not None or options or cache is not None or workers is not None:
+            raise click.UsageError("--network, --option, --cache and --workers are for simulators")
+        model = neyman.train(neyman.Workspace.load(source, measurement, progress=interactive()), **settings)
+    model.save(output_file)
+    shutil.rmtree(checkpoint)  # only now: saving may have failed
+    for report in model.report:
+        click.echo(repr(report), err=True)
+
+
+@click.command("train-statistic")
+@click.option("--values", type=RANGE, required=True, help="The lowest and the highest value that is to be tested.")
+@click.option("--side", type=click.Choice(["both", "upper"]), default="both", show_default=True,
+              help="Against values on both sides, or smaller ones alone, for upper limits.")  # fmt: skip
+@click.option("--datasets", "n_datasets", metavar="N", type=click.IntRange(1), default=50_000, show_default=True,
+              help="How many datasets are simulated.")  # fmt: skip
+@seed_option
+@device_option
+@inference(data=False, saves="statistic")
+def train_statistic(model: Model, **options: Any) -> LearnedStatistic:
+    """Learn a test statistic whose toys take no fits, for ``--statistic``.
+
+    \b
+    $ neyman train-statistic analysis.neyman --values 0:10 -o statistic.neyman
+    $ neyman interval analysis.neyman --statistic statistic.neyman
+    """
+    import neyman
+
+    return neyman.train_statistic(model, **options, progress=interactive())
+
+
+@click.command("critical-values")
+@click.option("--values", "poi_range", type=RANGE, help="The lowest and the highest value that is to be tested.")
+@inference(data=False, level=0.95, test_stats=STATISTICS, toys="Learn from N toys (default 20,000).",
+           saves="critical values")  # fmt: skip
+def critical_values(model: Model, **options: Any) -> CriticalValues:
+    """Learn the critical values of a test statistic for any data, for ``--critical``.
+
+    \b
+    $ neyman critical-values analysis.neyman -o critical.npz --workers 4
+    $ neyman interval analysis.neyman --calibration quantile --critical critical.npz
+    """
+    import neyman
+
+    return neyman.critical_values(model, **options)
+
+
+COMMANDS = (train, train_statistic, critical_values)
