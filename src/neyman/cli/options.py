@@ -171,8 +171,10 @@ def inference(
             fix: Iterable[tuple[str, float | None]],
             **own: Any,
         ) -> None:
+            from neyman.inference.parameters import checked_parameters
+
             loaded = load(model, simulator)
-            own["fixed"] = dict(fix)  # None holds a parameter where the model suggests
+            own["fixed"] = checked_parameters(loaded, fixed=dict(fix)).held
             if data:
                 own["data"] = data_of(loaded, own.pop("data"), own.pop("asimov"))
             if statistic and (path := own.pop("statistic")) is not None:
