@@ -19,7 +19,7 @@ import torch
 import uproot
 
 from neyman.events import EventSource
-from neyman.inputs.root import read
+from neyman.inputs.sources import read
 from neyman.model.calibration import Calibration, Variation
 from neyman.model.mixture import MixtureChannel, MixtureSummary, Pool
 from neyman.networks.layers import FeatureScaler

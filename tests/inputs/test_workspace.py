@@ -11,6 +11,7 @@ import numpy as np
 import pyhf
 import pytest
 import uproot
+from readers import record
 from ruamel.yaml import YAML
 
 from neyman.exceptions import InvalidDocument, InvalidEvents
@@ -255,22 +256,14 @@ def test_lists_of_one_number_stay_what_they_are(folder: Path, document: dict[str
     assert modifiers["size", "staterror"] == pytest.approx([np.sqrt(14)])
 
 
-def test_a_file_is_read_once(folder: Path, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from neyman.inputs import root as ntuples
-
-    calls, read = [], ntuples.read
-
-    def counted(*args: Any, **options: Any) -> Any:
-        calls.append(args)
-        return read(*args, **options)
-
-    monkeypatch.setattr(ntuples, "read", counted)
+def test_a_source_is_read_once(folder: Path, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = record(monkeypatch)
     workspace = Workspace(document, folder)
     workspace.spec()
     workspace.simulation("SR")
     workspace.observed()
     workspace.spec()
-    assert len(calls) == len(set(map(str, calls))) == 6  # two samples, three variations, the data
+    assert len(recorded) == 7  # the signal and its three variations, two files of background, the data
 
 
 # --- Observations

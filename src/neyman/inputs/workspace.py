@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from neyman.events import ChannelSimulation, Ensemble, Events, EventSource
 from neyman.exceptions import InvalidDocument, InvalidEvents
-from neyman.inputs import root as ntuples
+from neyman.inputs import sources
 from neyman.inputs.channels import Channel, Contents, Histogram, Learned, Rebinned, Sample
 from neyman.inputs.document import measurement_of, resolve
 from neyman.inputs.document_file import line_of, read_file
@@ -269,7 +269,7 @@ class Workspace:
             InvalidDocument: if the modifiers contradict each other.
         """
         for source, expressions in self._sources():
-            ntuples.check(source, expressions)
+            sources.check(source, expressions)
         channels = [histfactory(channel, ones) for channel in self._channels.values()]
         try:
             pyhf.Model({"channels": channels, "parameters": self.parameters}, poi_name=self.poi_name)
@@ -280,7 +280,7 @@ class Workspace:
 
     def provenance(self) -> list[dict[str, Any]]:
         """Return name, size and hash of every input file, each once."""
-        return ntuples.provenance([source for source, _ in self._sources()])
+        return sources.provenance([source for source, _ in self._sources()])
 
     def _learned(self, name: str) -> tuple[Channel, Learned]:
         if name not in self._channels:
@@ -306,7 +306,7 @@ class Workspace:
     def _read(self, channel: Channel, source: EventSource, *, allow_empty: bool = False) -> Events:
         key = (source, channel.kind.expressions)
         if key not in self._events:
-            self._events[key] = ntuples.read(*key, progress=self.progress, allow_empty=allow_empty)
+            self._events[key] = sources.read(*key, progress=self.progress, allow_empty=allow_empty)
         return self._events[key]
 
     def _simulated(self, channel: Channel, sample: Sample, source: EventSource, variation: str | None = None) -> Events:

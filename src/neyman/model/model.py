@@ -17,7 +17,7 @@ from scipy.special import gammaln, xlogy
 
 from neyman.events import Ensemble, Events, EventSource
 from neyman.exceptions import InvalidDocument, InvalidEnsemble, InvalidParameter, Unsupported
-from neyman.inputs import root as ntuples
+from neyman.inputs import sources
 from neyman.inputs.simulator import Simulator
 from neyman.inputs.workspace import Workspace
 from neyman.model import file as modelfile
@@ -258,7 +258,7 @@ class Model(pyhf.Model):
             InvalidEnsemble: if the summary was made by another model.
         """
         path = Path(path)
-        file, tree = ntuples.tree_of(path)
+        file, tree = sources.tree_of(path)
         if path.suffix == ".npz":
             summary = Summary.load(path)
             if summary.model != self.fingerprint:
@@ -266,7 +266,7 @@ class Model(pyhf.Model):
                     f"{path}: the summary was made by another model: encode the dataset with this one"
                 )
             return summary
-        if file.suffix != ".root":
+        if file.suffix not in sources.READERS:
             return self.data(Workspace.load(path).observed())
         if self.document:
             if tree is not None:
@@ -275,8 +275,8 @@ class Model(pyhf.Model):
         if len(self.config.channels) != 1 or not self.learned:
             raise InvalidDocument(f"{path}: this model was not made from a document, so the tree to read is not known")
         [channel] = self.learned.values()
-        source = EventSource((str(file),), tree or ntuples.only_tree(file))
-        return self.data(Ensemble({channel.name: ntuples.read(source, channel.features, allow_empty=True)}))
+        source = EventSource((str(file),), tree or sources.only_tree(file))
+        return self.data(Ensemble({channel.name: sources.read(source, channel.features, allow_empty=True)}))
 
     def _check_channels(self, ensemble: Ensemble) -> None:
         for name in self.config.channels:

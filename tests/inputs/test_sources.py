@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uproot
+from readers import open_columns, record
 
 from neyman import Events
 from neyman.events import EventSource
 from neyman.exceptions import InvalidEvents
-from neyman.inputs import root as ntuples
-from neyman.inputs.root import check, files_of, provenance, read
+from neyman.inputs.sources import READERS, check, files_of, only_tree, provenance, read, tree_of
 
 DATA = Path(__file__).parents[1] / "data"
 I = np.arange(60)  # noqa: E741  the number of the event, from which tests/data/make_root_files.py makes all values
@@ -109,21 +109,17 @@ def test_selection_applies_before_the_expressions(file):
     assert np.allclose(leading.weights, 50 + 0.25 * kept)
 
 
-def test_small_steps_give_the_same_events(file, monkeypatch):
-    expressions = ["m4l", "max(jet_pt)", "sum(jet_pt)"]
-    whole = events(file, *expressions, weight="w", selection="njet > 1")
-    monkeypatch.setattr(ntuples, "STEP", "500 B")
-    steps = events(file, *expressions, weight="w", selection="njet > 1")
+def test_small_steps_give_the_same_events(file):
+    source, expressions = EventSource((str(file),), "nominal", "w", "njet > 1"), ["m4l", "max(jet_pt)", "sum(jet_pt)"]
+    whole, steps = read(source, expressions), read(source, expressions, step="500 B")
     assert np.array_equal(whole.features, steps.features)
     assert np.array_equal(whole.weights, steps.weights)
 
 
 def test_only_the_branches_used_are_read(file, monkeypatch):
-    asked = []
-    steps = ntuples._steps
-    monkeypatch.setattr(ntuples, "_steps", lambda tree, names, path: asked.append(names) or steps(tree, names, path))
+    recorded = record(monkeypatch)
     events(file, "log(pt4l)", weight="w", selection="(njet > 0) & is_tight")
-    assert asked == [{"pt4l", "w", "njet", "is_tight"}]
+    assert recorded == [{"pt4l", "w", "njet", "is_tight"}]
 
 
 def test_progress_goes_to_standard_error(file, capsys):
@@ -230,8 +226,9 @@ def test_file_without_events_adds_nothing(tmp_path):
 
 
 def test_check_counts_events_and_reads_none(file, monkeypatch):
-    monkeypatch.delattr(ntuples, "_steps")
+    recorded = record(monkeypatch)
     assert check(EventSource((str(file),), "nominal", "w", "njet > 99"), ["log(pt4l)"]) == 60
+    assert recorded == []
     with pytest.raises(InvalidEvents, match="no branch 'pt'"):
         check(EventSource((str(file),), "nominal", "pt"), ["m4l"])
 
@@ -241,6 +238,20 @@ def test_provenance_has_size_and_hash_of_each_file_once(file):
     content = file.read_bytes()
     expected = {"file": str(file), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     assert provenance([source, EventSource((str(file),), "scale_up")]) == [expected]
+
+
+def test_another_format_is_a_reader_registered_for_its_suffix(tmp_path, monkeypatch):
+    monkeypatch.setitem(READERS, ".txt", open_columns)
+    path = tmp_path / "events.txt"
+    path.write_text("nominal m w\n91 0.5\n125 0.5\n126 1\n")
+    source = EventSource((str(path),), "nominal", "2 * w", "m > 100")
+    assert read(source, ["m / 100"]).features[:, 0] == pytest.approx([1.25, 1.26])
+    assert read(source, ["m"]).weights.tolist() == [1.0, 2.0]
+    assert check(source, ["m"]) == 3
+    assert only_tree(path) == "nominal"
+    assert tree_of(tmp_path / "other.txt:nominal") == (tmp_path / "other.txt", "nominal")
+    with pytest.raises(InvalidEvents, match="no branch 'mm'; did you mean 'm'"):
+        read(source, ["mm"])
 
 
 # --- Bad input
