@@ -236,6 +236,13 @@ def test_an_interrupted_construction_goes_on_from_its_checkpoint(
     assert next(thrown) - before - 1 == batches - 7  # those that were done are not thrown again
 
 
+def test_a_construction_that_goes_on_with_more_toys_is_the_one_that_had_them_from_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "toys.npz"
+    neyman.interval([5.0], counting(), level=LEVEL, n_toys=700, checkpoint=path)  # the second batch is not full
+    continued = neyman.interval([5.0], counting(), level=LEVEL, n_toys=2000, checkpoint=path)
+    assert continued.to_json() == neyman.interval([5.0], counting(), level=LEVEL, n_toys=2000).to_json()
+
+
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "toys.npz"
     neyman.interval([5.0], counting(), level=LEVEL, n_toys=500, checkpoint=path)

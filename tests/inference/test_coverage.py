@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 
 import neyman
-from neyman.exceptions import InvalidParameter
+from neyman.exceptions import InvalidParameter, NeymanError
 from neyman.inference.statistics import asymptotic_critical, statistic
 from neyman.results import CoverageResult, from_json
 
@@ -82,6 +82,21 @@ def test_the_executor_the_checkpoint_and_repetition_change_nothing(tmp_path: Pat
         second = neyman.coverage(with_nuisance(), [{"mu": 1.0}], **options, executor=executor)
     third = neyman.coverage(with_nuisance(), [{"mu": 1.0}], **options, checkpoint=tmp_path / "toys.npz")
     assert first.to_json() == second.to_json() == third.to_json()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    samples = [{"name": "signal", "data": [1.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]}]
+    models = [
+        neyman.Model(
+            {"channels": [{"name": "SR", "samples": [*samples, {"name": "b", "data": [b], "modifiers": []}]}]},
+            {},
+            poi_name="mu",
+        )
+        for b in (3.0, 9.0)
+    ]
+    neyman.coverage(models[0], [{"mu": 1.0}], n_toys=50, n_calibration=100, checkpoint=tmp_path / "toys.npz")
+    with pytest.raises(NeymanError, match=r"toys\.npz: a checkpoint of other toys"):
+        neyman.coverage(models[1], [{"mu": 1.0}], n_toys=50, n_calibration=100, checkpoint=tmp_path / "toys.npz")
 
 
 def test_a_fixed_parameter_is_held_in_all_fits() -> None:

@@ -116,7 +116,7 @@ class OnToys:
         return certain_at_zero(self._observed.test_stat, point.statistic) or abs(point.distance) > _CERTAIN * sigma
 
     def _point(self, value: float, batches: int) -> Point:
-        toys = np.sort(counts_of(self._store[_label(value, batch)] for batch in range(batches)))
+        toys = np.sort(counts_of(self._store[_label(value, batch, self._n_toys)] for batch in range(batches)))
         n, t = toys.size, self._observed.statistic(value)
         p = float(np.mean(toys >= t - TIE))
         # order statistics: the critical value is the smallest one that the fraction `level` of toys does not exceed
@@ -133,12 +133,15 @@ def batches_of(
 ) -> dict[str, Throw]:
     """Return the batches of one tested value by name; the last one has what is left of the toys."""
     return {
-        _label(value, batch): Throw(
-            pars, value, min(BATCH, n_toys - batch * BATCH), seed_of(seed, value, batch), settings
-        )
+        _label(value, batch, n_toys): Throw(pars, value, _size(batch, n_toys), seed_of(seed, value, batch), settings)
         for batch in batches
     }
 
 
-def _label(value: float, batch: int) -> str:
-    return f"{value!r} {batch}"
+def _size(batch: int, n_toys: int) -> int:
+    return min(BATCH, n_toys - batch * BATCH)
+
+
+def _label(value: float, batch: int, n_toys: int) -> str:
+    """Return the name of a batch; its size is in it, for with more toys in all the last one is another."""
+    return f"{value!r} {batch} {_size(batch, n_toys)}"

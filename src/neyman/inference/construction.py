@@ -141,8 +141,8 @@ def interval(
     first, limits = _first_grid(observed, level, poi_values, critical)
     calibrated: OnToys | Asymptotics | Learned
     if calibration == "toys":
-        label = [observed.label(), level, test_stat, seed, source, BATCH]
-        store = Store(checkpoint, label)
+        label = ["interval", observed.label(), level, test_stat, seed, source, BATCH]
+        store = Store(checkpoint, model, label)
         calibrated = OnToys(observed, settings, level, seed, n_toys, executor, store, progress)
     elif critical is not None:
         calibrated = Learned(observed, critical, level, nuisance)
@@ -185,7 +185,7 @@ def distribution(
     observed = Observed(data, model, checked(test_stat), init, bounds, fixed)
     n_toys = checked_number(n_toys, "the number of toys")
     value = float(_checked_grid([value], observed)[0])
-    settings, store = observed.settings(source), Store()
+    settings, store = observed.settings(source), Store(None, model, [])
     pars = observed.at(value)
     throws = batches_of(pars, value, range(math.ceil(n_toys / BATCH)), n_toys, seed, settings)
     throw_all(statistics, model, throws, store, executor, progress=progress)

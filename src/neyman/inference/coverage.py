@@ -133,12 +133,12 @@ def coverage(
     points = _truths(truths, model, profile, test_stat)
     settings = Settings(poi, test_stat, checked_source(source), tuple(profile.bounds), held, name, statistic)
     label = [profile.names, settings.bounds, held, points, level, calibration, n_toys, n_calibration]
-    label += [seed, source, test_stat, model.config.suggested_init(), _BATCH]
+    label += [seed, source, test_stat, _BATCH]
     if statistic is not None:
         label.append(statistic.digest())
         for point in points:
             statistic.checked_values(point[poi])
-    store = Store(checkpoint, label)
+    store = Store(checkpoint, model, ["coverage", *label])
 
     if calibration == "quantile":
         if critical is None:

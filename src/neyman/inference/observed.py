@@ -136,6 +136,6 @@ class Observed:
         return Settings(self.poi, self.test_stat, checked_source(source), bounds, self.fixed, self.name, self.learned)
 
     def label(self) -> list[Any]:
-        """Return what tells this model and these data from others."""
+        """Return what tells these data and fits from others."""
         label = [self.profile.names, self.profile.bounds, self.fixed, self.profile.best]
         return label if self.learned is None else [*label, self.learned.digest()]

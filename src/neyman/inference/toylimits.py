@@ -82,7 +82,7 @@ class ToyCls:
         self._settings = self._observed.settings(source)
         self._seed, self._executor, self._progress = seed, executor, progress
         label = [self._observed.label(), test_stat, n_toys, seed, source, BATCH]
-        self._store = Store(checkpoint, ["limit", *label])
+        self._store = Store(checkpoint, model, ["limit", *label])
         if not self._observed.bounds[0] <= 0.0:
             low = self._observed.bounds[0]
             raise InvalidParameter(f"{self._observed.name} has the lower bound {low:g}: CLs needs toys without signal")

@@ -95,7 +95,7 @@ def toys(
         str(number): _Task(point, size, one, source, fit, tuple(profile.bounds), held)
         for number, (size, one) in enumerate(zip(sizes, seeds, strict=True))
     }
-    store = Store(checkpoint, [model.fingerprint, point, n, seed, source, fit, profile.bounds, held, sizes[0]])
+    store = Store(checkpoint, model, ["toys", point, n, seed, source, fit, profile.bounds, held, sizes[0]])
     throw_all(_thrown, model, tasks, store, executor, progress=progress)
     n_bins, n_aux, n_parameters = model.config.nmaindata, model.config.nauxdata, model.config.npars
     rows = np.concatenate([store[name] for name in tasks])

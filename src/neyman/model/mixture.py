@@ -192,8 +192,14 @@ class MixtureChannel:
         return f"MixtureChannel({self.name}: {', '.join(self.samples)} in {', '.join(self.features)}{shapes})"
 
     def digest(self) -> bytes:
-        """Return what tells its networks from others."""
-        return hashlib.sha256(self.pool.summary.ratios.tobytes()).digest()
+        """Return a hash of the pool and of what the networks make of it, which is other with other networks."""
+        digest = hashlib.sha256(self.yields.tobytes())
+        summary = self.pool.summary
+        for array in (self.pool.features, self.pool.samples, summary.weights):
+            digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+        for array in (summary.ratios, summary.slopes, summary.curvatures):
+            digest.update(np.ascontiguousarray(array, dtype=np.float32).tobytes())  # as the model file keeps them
+        return digest.digest()
 
     def encode(self, events: Events, chunk: int = 262_144) -> MixtureSummary:
         """Return the summary of an ensemble: the only place where its events meet the networks.

@@ -233,7 +233,7 @@ class Model(pyhf.Model):
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What tells this model from others: a hash of its specification and networks."""
+        """A hash of the specification, the networks and the pools: other models have another one."""
         digest = hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode())
         if self.modifier_settings is not None:
             digest.update(json.dumps(self.modifier_settings, sort_keys=True).encode())

@@ -149,8 +149,8 @@ class SetChannel:
         )  # fmt: skip
 
     def digest(self) -> bytes:
-        """Return what tells its networks from others."""
-        digest = hashlib.sha256()
+        """Return a hash of the networks' weights, and of the pool that the channel's events are drawn from."""
+        digest = hashlib.sha256(self.source.digest() if isinstance(self.source, MixtureChannel) else b"")
         for module in (self.encoder, self.head):
             for value in module.state_dict().values():
                 digest.update(value.numpy().tobytes())

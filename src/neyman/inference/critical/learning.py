@@ -137,8 +137,8 @@ def critical_values(
     significance = _significance(model, free, settings, box, without)
     rough = Surface(test_stat, poi, box, significance, 1.0)
     points = _points(rough, free.start, math.ceil(n_toys / _GROUP), seed)
-    label = ["critical values", model.fingerprint, settings.bounds, held, points, seed, source, test_stat, _GROUP]
-    values = _thrown(model, points, settings, seed, Store(checkpoint, label), executor, progress)
+    label = ["critical values", settings.bounds, held, points, seed, source, test_stat, _GROUP]
+    values = _thrown(model, points, settings, seed, Store(checkpoint, model, label), executor, progress)
     largest = float(np.quantile(np.sqrt(np.maximum(values[np.isfinite(values)], 0.0)), 0.9995))
     shape = dataclasses.replace(rough, largest=max(largest, 1.0))
     coefficients, covariance, held_out, misfit, penalty = _learned(shape, points, values)

@@ -1,0 +1,192 @@
+"""Files of arrays: one zip of JSON, NumPy arrays and tensors, written in one step and read without running code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from neyman.exceptions import NeymanError
+from neyman.support.files import replacing
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Archive", "Content"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_HEADER, _WEIGHTS = "neyman.json", "weights.safetensors"
+_CORRUPT = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class Content(NamedTuple):
+    """What a file holds.
+
+    Args:
+        header: anything that JSON can say.
+        arrays: NumPy arrays by name.
+        weights: torch tensors by name, as of a network's ``state_dict()``.
+    """
+
+    header: Any
+    arrays: Mapping[str, NDArray[Any]]
+    weights: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A kind of file, as the model file; each has one instance, through which all of them are written and read.
+
+    Args:
+        name: what such a file is called in messages; it is also written into the file.
+        error: the exception for a file that cannot be used.
+        remedy: what to do about such a file.
+        format: the version of the content, to be raised when it changes; newer ones are refused.
+        oldest: the oldest version that can be read.
+        compressed: whether the content is to be made smaller, at some cost in time.
+        corrupt: further exceptions by which a content may show that it is wrong.
+
+    Example:
+        >>> import tempfile
+        >>> from neyman.exceptions import InvalidParameter
+        >>> table = Archive("table of squares", InvalidParameter, "make one with squares()")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "squares.npz")
+        ...     table.write(path, {"power": 2}, {"values": np.array([0, 1, 4, 9])})
+        ...     with table.read(path) as content:
+        ...         print(content.header["power"], content.arrays["values"])
+        2 [0 1 4 9]
+    """
+
+    name: str
+    error: type[NeymanError]
+    remedy: str
+    format: int = 1
+    oldest: int = 1
+    compressed: bool = True
+    corrupt: tuple[type[Exception], ...] = ()
+
+    def write(
+        self,
+        path: str | Path,
+        header: Any,
+        arrays: Mapping[str, NDArray[Any]] | None = None,
+        weights: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        """Write a file, completely or not at all.
+
+        Args:
+            path: the file.
+            header: anything that JSON can say.
+            arrays: arrays by name, none of Python objects.
+            weights: tensors by name.
+
+        Raises:
+            OSError: if it cannot be written; what stood there before is then untouched.
+        """
+        arrays = arrays or {}
+        about = {"kind": self.name, "format": self.format, "arrays": list(arrays), "weights": weights is not None}
+        method = zipfile.ZIP_DEFLATED if self.compressed else zipfile.ZIP_STORED
+        with replacing(path) as stream, zipfile.ZipFile(stream, "w", method, compresslevel=1) as archive:
+            with archive.open(_HEADER, "w") as member:
+                member.write(json.dumps({**about, "content": header}, indent=1).encode())
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.save(member, array, allow_pickle=False)
+            if weights is not None:
+                import safetensors.torch
+
+                with archive.open(_WEIGHTS, "w", force_zip64=True) as member:
+                    member.write(safetensors.torch.save({k: value.contiguous() for k, value in weights.items()}))
+
+    @contextlib.contextmanager
+    def read(self, path: str | Path) -> Iterator[Content]:
+        """Read a file for the block under ``with``, whose errors too are taken for those of a corrupt file.
+
+        Args:
+            path: the file.
+
+        Raises:
+            NeymanError: of the kind's own class, if the file is missing, truncated, corrupt, from a newer format, of
+                another kind, or its content is not what the block needs; the message names the file.
+        """
+        wrong: tuple[type[Exception], ...] = (NeymanError, *_CORRUPT, *self.corrupt)
+        try:
+            yield self._content(Path(path))
+        except wrong as error:
+            raise self.error(f"{path}: {self._complaint(error)}") from error
+
+    def _content(self, path: Path) -> Content:
+        with zipfile.ZipFile(path) as archive:
+            members = set(archive.namelist())
+            if _HEADER not in members:
+                raise NeymanError(f"not a {self.name}, or one of an earlier version of neyman: {self.remedy}")
+            about = json.loads(archive.read(_HEADER))
+            kind, version = about.get("kind", self.name), about["format"]
+            if kind != self.name:
+                raise NeymanError(f"a {kind}, not a {self.name}: {self.remedy}")
+            if version > self.format:
+                raise NeymanError(f"format {version}, but this version reads up to {self.format}: upgrade neyman")
+            if version < self.oldest:
+                raise NeymanError(f"written by an earlier version of neyman: {self.remedy}")
+            wanted = {f"{name}.npy" for name in about["arrays"]} | ({_WEIGHTS} if about["weights"] else set())
+            if missing := sorted(wanted - members):
+                raise ValueError(f"{missing[0]} is missing")
+            arrays = {name: _array(archive.read(f"{name}.npy")) for name in about["arrays"]}
+            weights = {}
+            if about["weights"]:
+                import safetensors.torch
+
+                weights = safetensors.torch.load(archive.read(_WEIGHTS))
+            return Content(about["content"], arrays, weights)
+
+    def _complaint(self, error: Exception) -> str:
+        """Return what to say about a file, and not about how it was noticed."""
+        match error:
+            case NeymanError():
+                return str(error)
+            case FileNotFoundError():
+                return f"no such {self.name}; {self.remedy}"
+            case IsADirectoryError():
+                return f"a folder, not a {self.name}"
+            case OSError(strerror=str(reason)):
+                return f"cannot be read: {reason}"
+            case KeyError(args=(str(key),)):
+                reason = f"{key!r} is missing"
+            case _:
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return f"not a {self.name}, or a truncated or corrupt one ({reason}): {self.remedy}"
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
