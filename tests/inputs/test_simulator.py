@@ -42,6 +42,14 @@ def test_it_says_what_it_has() -> None:
     assert repr(one) == "Simulator(onoff; parameters: scale, mu, norm; POI mu; features: x, y)"
 
 
+def test_a_notebook_shows_a_table_of_its_parameters() -> None:
+    html = simulator(lambda pars, rng: None)._repr_html_()
+    assert "simulator &lt;lambda&gt;, parameter of interest mu, features x, y" in html
+    assert "<tr><td>scale</td><td>0.2</td><td>-2 to 2</td><td>0.1 ± 0.4</td></tr>" in html
+    assert "<tr><td>mu</td><td>1</td><td>0 to 10</td><td>free</td></tr>" in html
+    assert "<tr><td>norm</td><td>3 (fixed)</td><td>0 to 9</td><td>2.5 ± 1</td></tr>" in html
+
+
 def test_the_parameters_are_copies() -> None:
     blocks = [{"name": "mu", "inits": [1.0], "bounds": [[0, 10]]}]
     one = simulator(parameters=blocks)

@@ -187,6 +187,20 @@ def test_a_measurement_is_chosen_by_name(folder: Path, document: dict[str, Any])
     assert Workspace(document, folder, "other").binned({"SR": ("m", EDGES)}).model().config.poi_name == "scale"
 
 
+def test_it_says_what_each_channel_has(folder: Path, document: dict[str, Any]) -> None:
+    document["channels"][0]["features"] = ["m", "where(m < 1, 0, m)"]
+    workspace = Workspace(document, folder)
+    assert repr(workspace) == "Workspace(SR: 2 features, CR: 2 bins)"
+    assert repr(Workspace(as_binned(document), folder)) == "Workspace(SR: 3 bins, CR: 2 bins)"
+    html = workspace._repr_html_()
+    assert "workspace, measurement measurement, parameter of interest mu" in html
+    row = ("SR", "2 features: m, where(m &lt; 1, 0, m)", "signal, background", "mu, scale, pdf", "events of data.root")
+    assert f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" in html
+    assert "<td>total 110</td></tr></table>" in html
+    del document["observations"]
+    assert "<td>blind</td></tr></table>" in Workspace(document, folder)._repr_html_()
+
+
 # --- Simulation and the inner specification
 
 

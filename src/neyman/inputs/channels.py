@@ -70,6 +70,11 @@ class Kind(ABC):
     def __str__(self) -> str:
         return f"{self.bins} bins"
 
+    @property
+    def description(self) -> str:
+        """The size of a dataset and, where there are any, the expressions."""
+        return f"{self}: {', '.join(self.expressions)}" if self.expressions else str(self)
+
     @classmethod
     @abstractmethod
     def of(cls, entry: Node) -> Self:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from neyman.events import Events
 from neyman.exceptions import InvalidParameter, InvalidSimulation
 from neyman.support.checks import checked_pars
+from neyman.support.text import html_table
 
 __all__ = ["Simulator"]
 
@@ -91,6 +92,20 @@ class Simulator:
             f"features: {', '.join(self.features)}",
         ]
         return f"Simulator({'; '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        name = getattr(self.sample, "__name__", type(self.sample).__name__)
+        caption = f"simulator {name}, parameter of interest {self.poi or 'none'}, features {', '.join(self.features)}"
+        rows = (
+            (
+                block["name"],
+                f"{block['inits'][0]:g}{' (fixed)' if block['fixed'] else ''}",
+                "{:g} to {:g}".format(*block["bounds"][0]),
+                f"{block['auxdata'][0]:g} ± {block['sigmas'][0]:g}" if "sigmas" in block else "free",
+            )
+            for block in self.parameters
+        )
+        return html_table(caption, ("parameter", "initial value", "bounds", "constraint"), rows)
 
     def spec(self) -> dict[str, Any]:
         """Return the inner HistFactory specification, in which the parameters exist but change no rate.

@@ -20,6 +20,7 @@ from neyman.inputs.document_file import line_of, read_file
 from neyman.inputs.histfactory import histfactory, ones
 from neyman.inputs.schema import normalise
 from neyman.support.messages import did_you_mean
+from neyman.support.text import html_table
 
 __all__ = ["Workspace"]
 
@@ -94,6 +95,20 @@ class Workspace:
     def __repr__(self) -> str:
         channels = ", ".join(f"{name}: {channel.kind}" for name, channel in self._channels.items())
         return f"Workspace({channels})"
+
+    def _repr_html_(self) -> str:
+        caption = f"workspace, measurement {self.measurement}, parameter of interest {self.poi_name or 'none'}"
+        rows = (
+            (
+                name,
+                channel.kind.description,
+                ", ".join(sample.name for sample in channel.samples),
+                ", ".join(dict.fromkeys(m["name"] for sample in channel.samples for m in sample.modifiers)),
+                _observed(channel.observation),
+            )
+            for name, channel in self._channels.items()
+        )
+        return html_table(caption, ("channel", "data", "samples", "parameters", "observed"), rows)
 
     @property
     def channels(self) -> list[str]:
@@ -327,3 +342,10 @@ class Workspace:
         if isinstance(observation, EventSource):
             return channel.kind.fill(self._read(channel, observation, allow_empty=True)).contents
         return list(observation)
+
+
+def _observed(observation: Contents | None) -> str:
+    """Return in a few words what was observed in a channel."""
+    if isinstance(observation, EventSource):
+        return f"events of {', '.join(Path(file).name for file in observation.files)}"
+    return "blind" if observation is None else f"total {sum(observation):g}"
