@@ -17,9 +17,9 @@ import neyman
 from neyman.inputs.simulation import Datasets, simulate
 from neyman.networks.deepset import DeepSet
 from neyman.networks.heads import LinearHead, ParameterFeatures
-from neyman.networks.options import set_options
+from neyman.networks.kinds import kind_of, set_options
+from neyman.networks.layers import robust_scaler
 from neyman.training.contrastive import GROUP, propose, train_set
-from neyman.training.crossfit import robust_scaler
 
 
 def onoff(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -62,7 +62,7 @@ def plain_loop(datasets: Datasets, steps: int, batch: int) -> float:
     low, high = torch.tensor(BOUNDS).T
     torch.manual_seed(0)
     options = set_options("deepset", {})
-    encoder = DeepSet(robust_scaler(torch.from_numpy(datasets.features)), options.hidden, options.width)
+    encoder = DeepSet(robust_scaler(torch.from_numpy(datasets.features)), **options.shape)
     head = LinearHead(ParameterFeatures(low, high), encoder.size)
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=3e-3, betas=(0.9, 0.99))
@@ -89,7 +89,7 @@ def our_loop(datasets: Datasets, steps: int, batch: int) -> float:
     """Return datasets a second of the first stage of the training."""
     options = set_options("deepset", {"steps": steps, "batch_size": batch, "head_steps": 1})
     low, high = np.array(BOUNDS).T
-    trained = train_set("deepset", datasets, low, high, options, counts=True)
+    trained = train_set(kind_of("deepset"), datasets, low, high, options, counts=True)
     return float(steps * batch / trained.history[0]["seconds"])
 
 

@@ -20,9 +20,9 @@ from neyman.exceptions import InvalidEnsemble, InvalidModelFile, InvalidParamete
 from neyman.inference.batch import EncodedToy, fit_batch
 from neyman.model.summary import Summary
 from neyman.model.toys import draw
-from neyman.networks.options import SET_KINDS
+from neyman.networks import kinds
 
-ALL = [*SET_KINDS, "workspace"]
+ALL = [*kinds.names(), "workspace"]
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from neyman.events import Events
 from neyman.exceptions import InvalidDocument, InvalidParameter, InvalidSimulation, Unsupported
 from neyman.model.setwise import SetChannel, SetSummaries
 from neyman.networks.heads import BilinearHead, EventHead, GaussianHead, ParameterFeatures, SummaryFeatures
-from neyman.networks.options import SET_KINDS, set_options
+from neyman.networks.kinds import kind_of, names, set_options
 from neyman.training.contrastive import encoder_of
 
+KINDS = names()
 LOW, HIGH = np.array([0.0, 0.1]), np.array([12.0, 2.5])
 NONE = np.empty(0)  # the rates of a simulator's channel
 
@@ -28,7 +29,7 @@ def untrained(kind: str, head: str, seed: int) -> SetChannel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         scale = np.random.default_rng(seed).normal(size=(500, 2)).astype(np.float32)
-        encoder = encoder_of(kind, scale, set_options(kind, {"width": 8}))
+        encoder = encoder_of(kind_of(kind), scale, set_options(kind, {"width": 8}))
         parameters = ParameterFeatures(torch.from_numpy(LOW), torch.from_numpy(HIGH))
         summaries = SummaryFeatures(torch.randn(50, encoder.size) * 10 + 40)
         heads = {
@@ -42,7 +43,7 @@ def untrained(kind: str, head: str, seed: int) -> SetChannel:
     return SetChannel("events", kind, ["x", "y"], LOW, HIGH, encoder, made, (0.0, 1e9), None, ["mu", "nu"])
 
 
-UNTRAINED = [("event", "event"), *((kind, head) for kind in SET_KINDS[1:] for head in ("bilinear", "gaussian"))]
+UNTRAINED = [("event", "event"), *((kind, head) for kind in KINDS[1:] for head in ("bilinear", "gaussian"))]
 
 
 def ratio(channel: SetChannel, events: Events, pars: np.ndarray) -> float:
@@ -85,7 +86,7 @@ def test_order_splitting_and_events_of_no_weight_change_nothing(kind, head, data
         assert_unchanged(channel, events, changed, pars)
 
 
-@pytest.mark.parametrize("kind", SET_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_order_splitting_and_events_of_no_weight_change_nothing_after_training(of_simulator, kind):
     channel, rng = of_simulator(kind).learned["events"], np.random.default_rng(3)
     events = simulators.onoff.draw([4.0, 1.2], seed=1)
@@ -114,7 +115,7 @@ def test_summaries_of_a_transformer_do_not_add(of_simulator):
         summary + summary
 
 
-@pytest.mark.parametrize("kind", SET_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_many_datasets_are_encoded_as_each_alone(of_simulator, kind, monkeypatch):
     monkeypatch.setattr("neyman.model.setwise._CHUNK", 70)  # some datasets at a time, or part of one
     channel = of_simulator(kind).learned["events"]
@@ -166,7 +167,7 @@ def test_the_ratio_depends_on_the_fractions_of_the_rates_alone(of_workspace):
     assert values[0] == pytest.approx(values[1], rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", [*SET_KINDS, "workspace"])
+@pytest.mark.parametrize("kind", [*KINDS, "workspace"])
 def test_the_gradient_of_the_model_is_exact(of_simulator, of_workspace, kind):
     model = of_workspace if kind == "workspace" else of_simulator(kind)
     ensemble = model.observed_ensemble or neyman.Ensemble({"events": simulators.onoff.draw([3.0, 1.1], seed=4)})
@@ -175,7 +176,7 @@ def test_the_gradient_of_the_model_is_exact(of_simulator, of_workspace, kind):
     np.testing.assert_allclose(model.evaluate(pars, data)[1], expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", [*SET_KINDS, "workspace"])
+@pytest.mark.parametrize("kind", [*KINDS, "workspace"])
 def test_many_ratios_at_once_are_those_of_each_alone(of_simulator, of_workspace, kind):
     model = of_workspace if kind == "workspace" else of_simulator(kind)
     [channel] = model.learned.values()
@@ -203,7 +204,7 @@ def test_a_dataset_without_events_tells_of_rates_through_the_count_alone(of_work
     assert not by_par.any()
 
 
-@pytest.mark.parametrize("kind", SET_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_dataset_without_events_bounds_the_rate_of_a_simulator(of_simulator, kind):
     model = of_simulator(kind)
     with warnings.catch_warnings():
@@ -215,7 +216,7 @@ def test_a_dataset_without_events_bounds_the_rate_of_a_simulator(of_simulator, k
 # -- what has no answer
 
 
-@pytest.mark.parametrize("kind", SET_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_parameters_beyond_the_training_are_refused_by_name(of_simulator, kind):
     channel = of_simulator(kind).learned["events"]
     summary = channel.encode(simulators.onoff.draw([4.0, 1.2], seed=1))

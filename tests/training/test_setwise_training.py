@@ -15,6 +15,7 @@ import neyman
 from neyman.exceptions import InvalidEvents, InvalidParameter
 from neyman.inputs.workspace import Workspace
 from neyman.model.pool import bent_events, simulated_events
+from neyman.networks.kinds import kind_of, set_options
 from neyman.training import contrastive
 from neyman.training import setwise as setlearning
 
@@ -195,7 +196,7 @@ def test_infinite_bounds_are_refused_by_name(of_workspace, mixture):
             entry["bounds"] = [[0.0, float("inf")]]
     model = neyman.Model(spec, {"SR": mixture}, poi_name="mu")
     with pytest.raises(InvalidParameter, match=r"SR: mu has the bounds \[0.0, inf\].*narrower bounds"):
-        setlearning.train_on_workspace(mixture, "deepset", neyman.networks.options.set_options("deepset", {}), model)
+        setlearning.train_on_workspace(mixture, kind_of("deepset"), set_options("deepset", {}), model)
 
 
 def test_a_number_of_events_that_says_nothing_is_left_out_of_the_likelihood_of_single_events():

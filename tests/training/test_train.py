@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 import neyman
 from neyman.exceptions import InvalidDocument, InvalidEvents, InvalidParameter
-from neyman.networks.options import training_options
+from neyman.networks.kinds import training_options
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from neyman.cli.options import (
     seed_option,
 )
 from neyman.cli.values import RANGE, SETTING
+from neyman.networks.kinds import names
 
 if TYPE_CHECKING:  # what follows costs seconds to import
     from neyman.inference.critical.values import CriticalValues
@@ -43,7 +44,7 @@ def __dir__() -> list[str]:
 @seed_option
 @device_option
 @measurement_option
-@click.option("--network", metavar="KIND", help="Of a simulator: event, deepset (the default) or transformer.")
+@click.option("--network", metavar="KIND", help=f"Of a simulator: {', '.join(names())}; deepset by default.")
 @click.option("--option", "options", type=SETTING, multiple=True,
               help="Of a simulator: an option of the network, as --option datasets=300000; repeatable.")  # fmt: skip
 @click.option("--cache", metavar="FOLDER", type=FILE, help="Of a simulator: keep its datasets there for another time.")

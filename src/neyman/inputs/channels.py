@@ -6,9 +6,8 @@ in HistFactory: see :class:`Kind`.
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -17,7 +16,7 @@ import numpy as np
 from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidDocument
 from neyman.inputs.node import Node
-from neyman.networks.options import SET_KINDS, set_options, training_options
+from neyman.networks.kinds import MIXTURE, check_options, names
 
 __all__ = ["Channel", "Contents", "Filled", "Given", "Histogram", "Kind", "Learned", "Rebinned", "Sample", "kind_of"]
 
@@ -28,12 +27,6 @@ def __dir__() -> list[str]:
 
 Contents: TypeAlias = "EventSource | list[float]"
 """What HistFactory has a list for: the contents of the bins, or the events to fill them with."""
-
-NETWORKS: dict[str, Callable[[Mapping[str, Any]], object]] = {
-    "mixture": training_options,
-    **{kind: functools.partial(set_options, kind) for kind in SET_KINDS},
-}
-"""The kinds of network; each value checks the options beside ``kind`` and raises InvalidDocument."""
 
 NO_EVENTS = "the channel needs 'features' (learned) or 'binning' (binned) for events"
 
@@ -166,12 +159,12 @@ class Learned(Kind):
         if len(set(features)) < len(features):
             raise entry["features"].error("names an expression twice")
         network = entry.get("network", {})
-        options = {"kind": "mixture", **network.value}
-        kind = options["kind"]
-        if kind not in NETWORKS:
-            raise network.get("kind").error(f"no network of the kind {kind!r}; the kinds are {', '.join(NETWORKS)}")
+        options = {"kind": MIXTURE, **network.value}
+        kind, known = options["kind"], [MIXTURE, *names()]
+        if kind not in known:
+            raise network.get("kind").error(f"no network of the kind {kind!r}; the kinds are {', '.join(known)}")
         try:
-            NETWORKS[kind]({key: value for key, value in options.items() if key != "kind"})
+            check_options(options)
         except InvalidDocument as error:
             raise network.error(str(error)) from None
         return cls(1, features, options)

@@ -23,13 +23,11 @@ from neyman.exceptions import InvalidModelFile
 from neyman.model.calibration import Calibration, Variation
 from neyman.model.mixture import MixtureChannel, MixtureSummary, Pool
 from neyman.model.setwise import SetChannel
-from neyman.networks.averages import AverageEncoder, AverageHead, Head
-from neyman.networks.deepset import DeepSet
-from neyman.networks.heads import BilinearHead, EventHead, GaussianHead, ParameterFeatures, SummaryFeatures
-from neyman.networks.layers import FeatureScaler
+from neyman.networks import kinds
+from neyman.networks.averages import AverageEncoder, AverageHead
+from neyman.networks.heads import head_of
+from neyman.networks.layers import FeatureScaler, initialised
 from neyman.networks.mixture import CrossFitClassifier
-from neyman.networks.options import SET_KINDS
-from neyman.networks.transformer import SetTransformer
 from neyman.results import SetReport, TrainingReport, from_json
 from neyman.support.files import replacing
 
@@ -89,15 +87,17 @@ def save(
         archive.writestr("arrays.npz", _npz(arrays))
 
 
-def load(path: Path, build: Callable[..., T]) -> T:
+def load(path: Path, build: Callable[..., T], network: Any = None) -> T:
     """Read a model file and build the model from its parts.
 
     Args:
         path: the file.
         build: what takes the parts: ``neyman.Model``.
+        network: a network of the user's own, as :func:`neyman.networks.register` takes it.
 
     Raises:
         InvalidModelFile: if it is missing, truncated, corrupt, from a newer format, or not a model file.
+        InvalidParameter: if it takes a network of the user's own, and that is missing or another one.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -109,7 +109,7 @@ def load(path: Path, build: Callable[..., T]) -> T:
             weights = safetensors.torch.load(archive.read("weights.safetensors"))
             with np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False) as stored:
                 arrays = dict(stored)
-        channels = [_unpack(entry, weights, arrays) for entry in header["channels"]]
+        channels = [_unpack(entry, weights, arrays, network) for entry in header["channels"]]
         reports = [from_json(json.dumps(entry)) for entry in header["report"]]
         return build(
             spec=header["spec"],
@@ -142,19 +142,19 @@ def _pack(
 
 
 def _unpack(
-    entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dict[str, Any]
+    entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dict[str, Any], network: Any
 ) -> MixtureChannel | SetChannel:
-    if entry["kind"] in SET_KINDS:
-        return _unpack_set(entry, weights, arrays)
-    if entry["kind"] != MixtureChannel.kind:
+    if entry["kind"] == MixtureChannel.kind:
+        return _unpack_mixture(entry, weights, arrays)
+    if not kinds.is_loadable(entry["kind"], entry["networks"][0]["encoder"]):
         raise InvalidModelFile(f"channel {entry['name']}: unknown kind of network '{entry['kind']}': upgrade neyman")
-    return _unpack_mixture(entry, weights, arrays)
+    return _unpack_set(entry, weights, arrays, network)
 
 
 def _pack_set(channel: SetChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     for name, module in (("encoder", channel.encoder), ("head", channel.head)):
         for key, value in module.state_dict().items():
-            weights[f"{channel.name}/{name}/{key}"] = value.contiguous()
+            weights[f"{channel.name}/{name}/{key}"] = value.clone().contiguous()
     arrays[f"{channel.name}/low"], arrays[f"{channel.name}/high"] = channel.low, channel.high
     source = channel.source if isinstance(channel.source, MixtureChannel) else None
     return {
@@ -164,34 +164,32 @@ def _pack_set(channel: SetChannel, weights: dict[str, torch.Tensor], arrays: dic
         "parameters": channel.parameters,
         "numbers": channel.numbers,
         "networks": [
-            {"encoder": _encoder_shape(encoder), "head": _head_shape(head)}
+            {"encoder": encoder.shape, "head": head.shape}
             for encoder, head in zip(channel.encoder.members, channel.head.members, strict=True)
         ],
         "source": None if source is None else _pack_mixture(source, weights, arrays),
     }
 
 
-def _unpack_set(entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dict[str, Any]) -> SetChannel:
+def _unpack_set(
+    entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dict[str, Any], network: Any
+) -> SetChannel:
     name = entry["name"]
     low, high = (arrays[f"{name}/{key}"].astype(np.float64) for key in ("low", "high"))
 
     def state(part: str) -> dict[str, torch.Tensor]:
-        prefix = f"{name}/{part}/"
+        prefix = f"{name}/{part}"
         return {k.removeprefix(prefix): value for k, value in weights.items() if k.startswith(prefix)}
 
-    of_encoder, of_head = state("encoder"), state("head")
-    with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
-        encoders, heads = [], []
-        for k, shape in enumerate(entry["networks"]):
-            centre, scale = (of_encoder[f"members.{k}.scaler.{key}"] for key in ("centre", "scale"))
-            build = SetTransformer if entry["kind"] == "transformer" else DeepSet
-            encoders.append(build(FeatureScaler(centre, scale), **shape["encoder"]))
-            bounds = torch.from_numpy(low), torch.from_numpy(high)
-            heads.append(_head(dict(shape["head"]), *bounds, encoders[-1].size))
+    encoders, heads = [], []
+    for k, shape in enumerate(entry["networks"]):
+        encoders.append(kinds.load_encoder(entry["kind"], shape["encoder"], state(f"encoder/members.{k}."), network))
+        with initialised(0):
+            heads.append(head_of(shape["head"], torch.from_numpy(low), torch.from_numpy(high), encoders[-1].size))
+        heads[-1].load_state_dict(state(f"head/members.{k}."))
     encoder = AverageEncoder(encoders)
     head = AverageHead(heads, encoder.sizes)
-    for module, values in ((encoder, of_encoder), (head, of_head)):
-        module.load_state_dict(values)
+    for module in (encoder, head):
         module.eval().requires_grad_(False)
     source = None if entry["source"] is None else _unpack_mixture(entry["source"], weights, arrays)
     fewest, most = map(float, entry["numbers"])
@@ -201,34 +199,6 @@ def _unpack_set(entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays:
     if len(channel.names) != len(low) or any(len(channel.features) != len(one.scaler.centre) for one in encoders):
         raise ValueError(f"channel {name} has other parameters or features than its network")
     return channel
-
-
-def _encoder_shape(encoder: Any) -> dict[str, Any]:
-    if isinstance(encoder, DeepSet):
-        return {"hidden": encoder.hidden, "width": encoder.width}
-    return {
-        "width": encoder.width,
-        "points": encoder.points,
-        "heads": encoder.heads,
-        "blocks": len(encoder.blocks),
-    }
-
-
-def _head_shape(head: Any) -> dict[str, Any]:
-    shape: dict[str, Any] = {"kind": type(head).__name__}
-    if isinstance(head, EventHead):
-        return {**shape, "counts": head.rate is not None}
-    if isinstance(head, BilinearHead):
-        shape["rank"] = head.rank
-    return {**shape, "hidden": head.hidden}
-
-
-def _head(shape: dict[str, Any], low: torch.Tensor, high: torch.Tensor, size: int) -> Head:
-    kind, parameters = shape.pop("kind"), ParameterFeatures(low, high)
-    if kind == EventHead.__name__:
-        return EventHead(parameters, size, **shape)
-    features = SummaryFeatures(torch.zeros(2, size))
-    return {head.__name__: head for head in (BilinearHead, GaussianHead)}[kind](parameters, features, **shape)
 
 
 def _pack_mixture(
@@ -277,7 +247,7 @@ def _unpack_mixture(entry: dict[str, Any], weights: dict[str, torch.Tensor], arr
         prefix = f"{name}/{key}/"
         state = {k.removeprefix(prefix): value for k, value in weights.items() if k.startswith(prefix)}
         scaler = FeatureScaler(state["scaler.centre"], state["scaler.scale"])
-        with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
+        with initialised(0):
             network = CrossFitClassifier(scaler, shape["classes"], shape["hidden"], shape["folds"])
         network.load_state_dict(state)
         networks[key] = network.eval().requires_grad_(False)

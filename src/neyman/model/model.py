@@ -505,19 +505,21 @@ class Model(pyhf.Model):
         modelfile.save(Path(path), **self._parts())
 
     @classmethod
-    def load(cls, path: str | Path, simulator: Simulator | None = None) -> Model:
+    def load(cls, path: str | Path, simulator: Simulator | None = None, network: Any = None) -> Model:
         """Read a model file; no code in it is ever run.
 
         Args:
             path: the file.
             simulator: the simulator that the model was trained on, where it was: toys and Asimov datasets need it, and
                 a file cannot hold it.
+            network: the network of your own that the model was trained with, as :func:`neyman.train` takes it: a file
+                holds its weights, but no class. One that :func:`neyman.networks.register` knows need not be given.
 
         Raises:
             InvalidModelFile: if it is missing, truncated, corrupt, from a newer format, or not a model file.
-            InvalidParameter: if the simulator is not like the one it was trained on.
+            InvalidParameter: if simulator or network are not those it was trained with, or the network is missing.
         """
-        model = modelfile.load(Path(path), cls)
+        model = modelfile.load(Path(path), cls, network)
         return model if simulator is None else model.with_simulator(simulator)
 
     def with_simulator(self, simulator: Simulator) -> Model:

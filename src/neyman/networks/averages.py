@@ -7,19 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from neyman.networks.deepset import DeepSet
-from neyman.networks.heads import BilinearHead, EventHead, GaussianHead
-from neyman.networks.transformer import SetTransformer
+from neyman.networks.encoder import Encoder
+from neyman.networks.heads import Head
 
-__all__ = ["AverageEncoder", "AverageHead", "Encoder", "Head"]
+__all__ = ["AverageEncoder", "AverageHead"]
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-Encoder = DeepSet | SetTransformer
-Head = EventHead | BilinearHead | GaussianHead
 
 
 class AverageEncoder(nn.Module):

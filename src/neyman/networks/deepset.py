@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from neyman.networks.encoder import Encoder
 from neyman.networks.layers import FeatureScaler, mlp
 
 __all__ = ["DeepSet"]
@@ -16,12 +17,11 @@ def __dir__() -> list[str]:
     return __all__
 
 
-class DeepSet(nn.Module):
-    r"""Encodes a dataset as :math:`S = [\sum_i w_i \phi(x_i), \sum_i w_i]`.
+class DeepSet(Encoder):
+    r"""Encodes a dataset as :math:`\sum_i w_i \phi(x_i)`, with a multilayer perceptron :math:`\phi`.
 
     The sum makes it invariant under the order of the events and under the splitting of one into two of half the
-    weight, and the summary of two datasets together is the sum of their summaries. The scaled features themselves
-    are among :math:`\phi`, so that the mean of the events is never lost.
+    weight, and the summary of two datasets together is the sum of their summaries.
 
     Args:
         scaler: the feature scaling.
@@ -37,31 +37,16 @@ class DeepSet(nn.Module):
         (torch.Size([2, 20]), tensor([3., 4.], grad_fn=<SelectBackward0>))
     """
 
-    additive = True
-
     def __init__(self, scaler: FeatureScaler, hidden: Sequence[int], width: int) -> None:
-        super().__init__()
-        self.scaler = scaler
+        super().__init__(scaler, width)
         self.hidden = tuple(hidden)
-        self.width = width
         self.phi = mlp([len(scaler.centre), *hidden, width])
 
     @property
-    def size(self) -> int:
-        """Length of a summary."""
-        return len(self.scaler.centre) + self.width + 1
+    def shape(self) -> dict[str, Any]:
+        """What it takes beside the scaling to build it again, as JSON."""
+        return {"hidden": self.hidden, "width": self.width}
 
-    def forward(self, x: Tensor, weights: Tensor, dataset: Tensor, n: int) -> Tensor:
-        """Return the summaries of ``n`` datasets, shape ``(n, size)``, in the precision of the weights.
-
-        Args:
-            x: the events of all datasets, shape ``(E, d)``.
-            weights: shape ``(E,)``.
-            dataset: the dataset each event belongs to, shape ``(E,)``.
-            n: number of datasets.
-        """
-        z = self.scaler(x)
-        values = torch.cat([z, self.phi(z), torch.ones_like(z[:, :1])], dim=1).to(weights.dtype)
-        return torch.zeros(n, self.size, dtype=weights.dtype, device=x.device).index_add(
-            0, dataset, weights[:, None] * values
-        )
+    def numbers(self, x: Tensor, z: Tensor, weights: Tensor, dataset: Tensor, n: int) -> Tensor:
+        """Return the numbers of each event, shape ``(E, width)``; the arguments are those of any encoder."""
+        return self.phi(z)  # type: ignore[no-any-return]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +15,11 @@ __all__ = [
     "BilinearHead",
     "EventHead",
     "GaussianHead",
+    "Head",
     "LinearHead",
     "ParameterFeatures",
     "SummaryFeatures",
+    "head_of",
     "summary_values",
 ]
 
@@ -159,7 +163,20 @@ class LinearHead(nn.Module):
         return torch.cat([a[..., :-1], 100 * a[..., -1:], self.b(features)], dim=-1)
 
 
-class EventHead(nn.Module):
+class Head(nn.Module):
+    """The base of the heads that a trained network ends with."""
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
+        raise NotImplementedError
+
+    def score(self, summaries: Tensor, theta: Tensor) -> Tensor:
+        """Return the scores ``(n, m)`` of summaries ``(n, K)`` with their candidates ``(n, m, P)``."""
+        raise NotImplementedError
+
+
+class EventHead(Head):
     r"""The likelihood of independent events, :math:`\sum_i w_i \log r(x_i, \theta)` with :math:`\log r = a \cdot \phi`.
 
     Where the number of events is the network's own, it is a Poisson number of the learned rate:
@@ -177,6 +194,11 @@ class EventHead(nn.Module):
         self.a = mlp([parameters.size, 64, 64, size])
         self.linear = nn.Linear(parameters.size, size, bias=False, dtype=torch.float32)
         self.rate = mlp([parameters.size, 32, 32, 1], zero=True) if counts else None
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
+        return {"kind": "EventHead", "counts": self.rate is not None}
 
     def per_event(self, theta: Tensor) -> Tensor:
         """Return the coefficients of the terms of one event, shape ``(..., K)``."""
@@ -197,7 +219,7 @@ class EventHead(nn.Module):
         return score + summaries[:, -1:] * log_rate - log_rate.exp()
 
 
-class BilinearHead(nn.Module):
+class BilinearHead(Head):
     r"""A score bilinear in a network of the dataset and one of the parameters, so that all pairs are one product.
 
     Args:
@@ -218,6 +240,11 @@ class BilinearHead(nn.Module):
         self.a = mlp([parameters.size, hidden, hidden, out])
         self.linear = nn.Linear(parameters.size, out, bias=False, dtype=torch.float32)
 
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
+        return {"kind": "BilinearHead", "rank": self.rank, "hidden": self.hidden}
+
     def data(self, summaries: Tensor) -> Tensor:
         """Return what the score needs of datasets, shape ``(..., R)``."""
         w = self.summaries(summaries.flatten(0, -2))
@@ -235,7 +262,7 @@ class BilinearHead(nn.Module):
         return (self.candidates(theta) @ self.data(summaries)[:, :, None])[:, :, 0]
 
 
-class GaussianHead(nn.Module):
+class GaussianHead(Head):
     r"""A score that is a Gaussian about the expected parameters, :math:`-z^2/2`, times what it takes to be right.
 
     :math:`z = L(D)(v - \mu(D))`, with :math:`v` the parameters in units of their ranges. The mean and the triangular
@@ -267,6 +294,11 @@ class GaussianHead(nn.Module):
         self.linear = nn.Linear(summaries.size, out, dtype=torch.float32)
         self.rest = mlp([summaries.size + parameters.size + n, hidden, hidden, 1], zero=True)
 
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
+        return {"kind": "GaussianHead", "hidden": self.hidden}
+
     def _moments(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean, log of the diagonal of the root of the precision, and that root, of features ``(n, F)``."""
         out = self.posterior(w) + self.linear(w)
@@ -297,3 +329,24 @@ class GaussianHead(nn.Module):
         )
         score: Tensor = -0.5 * (z * z).sum(2) + 3 * self.rest(seen)[:, :, 0]
         return score
+
+
+def head_of(shape: Mapping[str, Any], low: Tensor, high: Tensor, size: int) -> Head:
+    """Return a head as a model file describes it, without its weights.
+
+    Args:
+        shape: what :attr:`Head.shape` says of it.
+        low: lower bounds of the parameters, shape ``(P,)``.
+        high: upper bounds, shape ``(P,)``.
+        size: length of a summary.
+
+    Raises:
+        LookupError: for an unknown kind of head.
+    """
+    options, parameters = dict(shape), ParameterFeatures(low, high)
+    kind = options.pop("kind")
+    if kind == "EventHead":
+        return EventHead(parameters, size, **options)
+    features = SummaryFeatures(torch.zeros(2, size))
+    heads: dict[str, type[BilinearHead | GaussianHead]] = {"BilinearHead": BilinearHead, "GaussianHead": GaussianHead}
+    return heads[kind](parameters, features, **options)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FeatureScaler", "StackedLinear", "mlp", "stacked_mlp"]
+__all__ = ["FeatureScaler", "StackedLinear", "initialised", "mlp", "robust_scaler", "stacked_mlp"]
 
 
 def __dir__() -> list[str]:
@@ -48,6 +50,39 @@ class FeatureScaler(nn.Module):
         z = (x - self.centre) / self.scale
         excess = (z.abs() - self.edge).clamp(min=0.0)
         return z.clamp(-self.edge, self.edge) + z.sign() * torch.log1p(excess)
+
+
+def robust_scaler(features: Tensor) -> FeatureScaler:
+    """Return a scaling to events like these.
+
+    Args:
+        features: of the events, shape ``(N, d)``.
+
+    Returns:
+        The scaling: centred on the median, scaled by the central 68 % or, if that is zero, the standard deviation.
+    """
+    sample = features[:: max(len(features) // 100_000, 1)].double()
+    low, centre, high = torch.quantile(sample, torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), dim=0)
+    scale = (high - low) / 2
+    scale = torch.where(scale > 0, scale, sample.std(0))
+    return FeatureScaler(centre, torch.where(scale > 0, scale, torch.ones_like(scale)))
+
+
+_RANDOM = threading.Lock()
+
+
+@contextlib.contextmanager
+def initialised(seed: int) -> Iterator[None]:
+    """Make networks whose first weights a seed fixes, one thread at a time.
+
+    The random numbers that the caller draws from torch stay as they are.
+
+    Args:
+        seed: fixes the weights.
+    """
+    with _RANDOM, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 class StackedLinear(nn.Module):

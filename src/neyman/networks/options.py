@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from neyman.exceptions import InvalidDocument
 from neyman.support.messages import did_you_mean
 
-__all__ = ["SET_KINDS", "SetOptions", "TrainingOptions", "set_options", "training_options"]
+__all__ = ["SetOptions", "TrainingOptions", "checked_options"]
 
 
 def __dir__() -> list[str]:
@@ -43,19 +43,12 @@ class TrainingOptions:
     minimum_steps: int = 500
 
 
-SET_KINDS = ("event", "deepset", "transformer")
-
-
 @dataclass(frozen=True)
 class SetOptions:
-    """How a dataset-wide network is built and trained; every field is a key of ``network:`` or of ``neyman.train``.
+    """How a dataset-wide network is built and trained; every option is a key of ``network:`` or of ``neyman.train``.
 
     Args:
-        hidden: sizes of the hidden layers that each event goes through; of ``event`` and ``deepset``.
-        width: number of learned sums over the events.
-        points: inducing points of a ``transformer``.
-        attention_heads: heads of its attention, a divisor of ``width``.
-        blocks: its rounds of attention.
+        shape: the options of the network itself, which each kind has of its own.
         datasets: number of datasets to simulate.
         batch_size: datasets a step.
         steps: of the training end to end.
@@ -64,11 +57,7 @@ class SetOptions:
         networks: how many networks, trained at once on a core each, have their scores averaged.
     """
 
-    hidden: tuple[int, ...] = (32, 32)
-    width: int = 16
-    points: int = 4
-    attention_heads: int = 4
-    blocks: int = 1
+    shape: dict[str, Any] = field(default_factory=dict)
     datasets: int = 150_000
     batch_size: int = 256
     steps: int = 2500
@@ -77,61 +66,33 @@ class SetOptions:
     networks: int = 2
 
 
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "event": {"width": 32, "steps": 4000, "networks": 1},
-    "deepset": {},
-    "transformer": {"width": 32},
-}
-
-
-def set_options(kind: str, network: Mapping[str, Any]) -> SetOptions:
-    """Return the options of a dataset-wide network.
+def checked_options(
+    kind: str, given: Mapping[str, Any], defaults: Mapping[str, Any], free: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Return the options given, if each exists and its value could stand for the default.
 
     Args:
-        kind: ``"event"``, ``"deepset"`` or ``"transformer"``.
-        network: the options given; ``kind`` among them is left out.
+        kind: the kind of network.
+        given: the options; ``kind`` among them is left out.
+        defaults: all options there are, with their defaults.
+        free: options whose values may be anything that JSON can say.
 
     Raises:
-        InvalidDocument: if a key is unknown or a value makes no sense.
+        InvalidDocument: if an option is unknown or a value makes no sense.
 
     Example:
-        >>> set_options("deepset", {"width": 32}).width
-        32
+        >>> checked_options("deepset", {"kind": "deepset", "hidden": [8, 8]}, {"hidden": (32,), "width": 16})
+        {'hidden': (8, 8)}
     """
-    options = SetOptions(**{**_DEFAULTS[kind], **_checked(kind, network, SetOptions())})
-    if kind == "transformer" and options.width % options.attention_heads:
-        raise InvalidDocument(
-            f"attention_heads: {options.attention_heads} heads do not divide a width of {options.width}"
-        )
-    return options
-
-
-def training_options(network: Mapping[str, Any]) -> TrainingOptions:
-    """Return the options of a channel's ``network:``.
-
-    Args:
-        network: the mapping as written.
-
-    Raises:
-        InvalidDocument: if a key is unknown or a value makes no sense.
-
-    Example:
-        >>> training_options({"kind": "mixture", "hidden": [32, 32]}).hidden
-        (32, 32)
-    """
-    return TrainingOptions(**_checked("mixture", network, TrainingOptions()))
-
-
-def _checked(kind: str, network: Mapping[str, Any], default: TrainingOptions | SetOptions) -> dict[str, Any]:
-    """Return the options given, if they make sense."""
-    given = {key: value for key, value in network.items() if key != "kind"}
-    defaults = dataclasses.asdict(default)
-    for key, value in given.items():
+    found = {key: value for key, value in given.items() if key != "kind"}
+    for key, value in found.items():
         if key not in defaults:
             raise InvalidDocument(f"{key} is not an option of a {kind}: {did_you_mean(key, defaults)}")
-        if key == "hidden":
+        if key in free:
+            valid = _is_json(value)
+        elif isinstance(defaults[key], tuple):
             valid = isinstance(value, list | tuple) and all(type(n) is int and n > 0 for n in value)
-            given[key] = tuple(value) if valid else value
+            found[key] = tuple(value) if valid else value
         elif isinstance(defaults[key], int):
             valid = isinstance(value, int) and not isinstance(value, bool) and value > (1 if key == "folds" else 0)
         else:
@@ -139,4 +100,12 @@ def _checked(kind: str, network: Mapping[str, Any], default: TrainingOptions | S
             valid = number and (value > 0 or (value == 0 and key == "weight_decay"))
         if not valid:
             raise InvalidDocument(f"{key}: {value!r} makes no sense; the default is {defaults[key]!r}")
-    return given
+    return found
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True

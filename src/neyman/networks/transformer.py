@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neyman.networks.encoder import Encoder
 from neyman.networks.layers import FeatureScaler, mlp
 
 __all__ = ["SetTransformer"]
@@ -18,8 +21,8 @@ def __dir__() -> list[str]:
 _CAP = 10.0  # of the logits of attention: their exponentials need no subtraction of a maximum
 
 
-class SetTransformer(nn.Module):
-    r"""Encodes a dataset as :math:`S = [\sum_i w_i \psi(x_i, D), \sum_i w_i]`, where each event has seen the dataset.
+class SetTransformer(Encoder):
+    r"""Encodes a dataset as :math:`\sum_i w_i \psi(x_i, D)`, where each event has seen the dataset.
 
     The events attend to each other through a few learned inducing points (induced set attention), so that the cost is
     linear in their number. An event of weight :math:`w` carries :math:`+\log w` in the logits of attention: the
@@ -29,7 +32,7 @@ class SetTransformer(nn.Module):
         scaler: the feature scaling.
         width: number of learned sums, and of channels throughout.
         points: number of inducing points.
-        heads: of attention; a divisor of ``width``.
+        attention_heads: heads of attention; a divisor of ``width``.
         blocks: number of rounds in which the events see each other.
 
     Example:
@@ -42,29 +45,27 @@ class SetTransformer(nn.Module):
 
     additive = False
 
-    def __init__(self, scaler: FeatureScaler, width: int, points: int = 8, heads: int = 4, blocks: int = 2) -> None:
-        super().__init__()
-        self.scaler = scaler
-        self.width, self.points, self.heads = width, points, heads
+    def __init__(
+        self, scaler: FeatureScaler, width: int, points: int = 8, attention_heads: int = 4, blocks: int = 2
+    ) -> None:
+        super().__init__(scaler, width)
+        self.points, self.attention_heads = points, attention_heads
         self.embed = mlp([len(scaler.centre), width, width])
-        self.blocks = nn.ModuleList([_InducedBlock(width, points, heads) for _ in range(blocks)])
+        self.blocks = nn.ModuleList([_InducedBlock(width, points, attention_heads) for _ in range(blocks)])
         self.out = nn.Linear(width, width, dtype=torch.float32)
 
     @property
-    def size(self) -> int:
-        """Length of a summary."""
-        return len(self.scaler.centre) + self.width + 1
+    def shape(self) -> dict[str, Any]:
+        """What it takes beside the scaling to build it again, as JSON."""
+        shape = {"width": self.width, "points": self.points, "attention_heads": self.attention_heads}
+        return {**shape, "blocks": len(self.blocks)}
 
-    def forward(self, x: Tensor, weights: Tensor, dataset: Tensor, n: int) -> Tensor:
-        """Return the summaries of ``n`` datasets, shape ``(n, size)``; the arguments are those of a deep set."""
-        z = self.scaler(x)
+    def numbers(self, x: Tensor, z: Tensor, weights: Tensor, dataset: Tensor, n: int) -> Tensor:
+        """Return the numbers of each event, shape ``(E, width)``; the arguments are those of any encoder."""
         tokens = self.embed(z)
         for block in self.blocks:
             tokens = block(tokens, weights, dataset, n)
-        values = torch.cat([z, self.out(tokens), torch.ones_like(z[:, :1])], dim=1).to(weights.dtype)
-        return torch.zeros(n, self.size, dtype=weights.dtype, device=x.device).index_add(
-            0, dataset, weights[:, None] * values
-        )
+        return self.out(tokens)  # type: ignore[no-any-return]
 
 
 class _InducedBlock(nn.Module):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,21 @@ from tqdm import tqdm
 
 from neyman.exceptions import FailedFit
 from neyman.inputs.simulation import Datasets
-from neyman.networks.averages import AverageEncoder, AverageHead, Encoder, Head
-from neyman.networks.deepset import DeepSet
+from neyman.networks.averages import AverageEncoder, AverageHead
+from neyman.networks.encoder import Encoder
 from neyman.networks.heads import (
     BilinearHead,
     EventHead,
     GaussianHead,
+    Head,
     LinearHead,
     ParameterFeatures,
     SummaryFeatures,
 )
+from neyman.networks.kinds import Kind
+from neyman.networks.layers import initialised, robust_scaler
 from neyman.networks.options import SetOptions
-from neyman.networks.transformer import SetTransformer
-from neyman.training.crossfit import read_checkpoint, robust_scaler, save_checkpoint
+from neyman.training.crossfit import read_checkpoint, save_checkpoint
 
 __all__ = ["GROUP", "LoopState", "TrainedSet", "encoder_of", "propose", "train_set"]
 
@@ -56,8 +57,8 @@ _PATIENCE = 6  # evaluations without improvement
 _LATE = 0.6  # of the steps: before, the learning rate is too large for the last digits to tell
 _SECONDS_KEPT = 20.0  # what an interruption may cost
 _SEEN = 4.0  # standard errors
+_CHECKED = 1000  # events, of a network of the user's own
 _APART = 1_000_003  # between the seeds of networks that are averaged
-_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,16 +107,25 @@ def propose(low: NDArray[np.float64], high: NDArray[np.float64], n: int, seed: i
     return np.asarray(low + (high - low) * chosen)
 
 
-def encoder_of(kind: str, features: NDArray[np.float32], options: SetOptions) -> Encoder:
-    """Return an untrained encoder for events like these."""
-    scaler = robust_scaler(torch.from_numpy(features))
-    if kind == "transformer":
-        return SetTransformer(scaler, options.width, options.points, options.attention_heads, options.blocks)
-    return DeepSet(scaler, options.hidden, options.width)
+def encoder_of(kind: Kind, features: NDArray[np.float32], options: SetOptions) -> Encoder:
+    """Return an untrained encoder for events like these.
+
+    Args:
+        kind: the kind of network.
+        features: of events, shape ``(N, d)``.
+        options: of the network.
+
+    Raises:
+        InvalidParameter: if a network of the user's own does not make finite numbers of them.
+    """
+    x = torch.from_numpy(features)
+    encoder = kind.build(robust_scaler(x), **options.shape)
+    encoder.check(x[:: max(len(x) // _CHECKED, 1)])
+    return encoder
 
 
 def train_set(
-    kind: str,
+    kind: Kind,
     datasets: Datasets,
     low: NDArray[np.float64],
     high: NDArray[np.float64],
@@ -133,12 +143,12 @@ def train_set(
     group for candidates (arXiv:2210.06170). First encoder and a linear head are trained together; then the encoder is
     frozen, the summaries are computed once, and richer heads are fitted to them: one bilinear in dataset and
     parameters, one that is a Gaussian times a correction, with candidates near the true parameters on the scale that
-    the dataset itself determines. The better one on held-out datasets is kept. The kind ``event`` learns from single
-    events and has one head alone. Several networks that differ in their seeds are trained at once and their scores are
+    the dataset itself determines. The better one on held-out datasets is kept. A kind of single events learns from
+    these and has one head alone. Several networks that differ in their seeds are trained at once and their scores are
     averaged.
 
     Args:
-        kind: ``"event"``, ``"deepset"`` or ``"transformer"``.
+        kind: the kind of network.
         datasets: the simulation, at parameters from :func:`propose`.
         low: lower bounds of the parameters, shape ``(P,)``.
         high: upper bounds, shape ``(P,)``.
@@ -202,7 +212,7 @@ class _Member:
 class _Training:
     def __init__(
         self,
-        kind: str,
+        kind: Kind,
         datasets: Datasets,
         low: NDArray[np.float64],
         high: NDArray[np.float64],
@@ -231,11 +241,11 @@ class _Training:
         self.low, self.high = torch.from_numpy(low), torch.from_numpy(high)
         self.history: list[dict[str, Any]] = []
         self.stop = threading.Event()
-        with _initialised(seed):
+        with initialised(seed):
             self.encoder = encoder_of(kind, datasets.features, options).to(self.device)
 
     def run(self) -> _Member:
-        head: Head = self._events() if self.kind == "event" else self._sets()
+        head: Head = self._events() if self.kind.single_events else self._sets()
         for module in (self.encoder, head):
             module.cpu().eval().requires_grad_(False)
         low, high = float(self.numbers.min()), float(self.numbers.max())
@@ -247,7 +257,7 @@ class _Training:
     # -- events one by one
 
     def _events(self) -> EventHead:
-        with _initialised(self.seed + 1):
+        with initialised(self.seed + 1):
             head = EventHead(self._parameters(), self.encoder.size, counts=self.counts).to(self.device)
 
         def loss(groups: Tensor, generator: torch.Generator) -> Tensor:
@@ -294,7 +304,7 @@ class _Training:
     # -- whole datasets
 
     def _sets(self) -> Head:
-        with _initialised(self.seed + 1):
+        with initialised(self.seed + 1):
             guide = LinearHead(self._parameters(), self.encoder.size).to(self.device)
 
         def loss(groups: Tensor, generator: torch.Generator) -> Tensor:
@@ -332,7 +342,7 @@ class _Training:
     def _head(self, summaries: Tensor) -> Head:
         """Fit both heads and keep the one whose loss on held-out datasets, with candidates near the truth, is lower."""
         features = SummaryFeatures(summaries).to(self.device)
-        with _initialised(self.seed + 2):
+        with initialised(self.seed + 2):
             gaussian = GaussianHead(self._parameters(), features).to(self.device)
             bilinear = BilinearHead(self._parameters(), features).to(self.device)
 
@@ -560,14 +570,6 @@ def _digest(datasets: Datasets) -> str:
     for array in (datasets.pars, datasets.features, datasets.offsets):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _initialised(seed: int) -> Iterator[None]:
-    """Make networks from a seed, one thread at a time; the user's own random numbers stay as they are."""
-    with _LOCK, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def _members(groups: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from neyman.events import Events
 from neyman.exceptions import FailedFit, InvalidModelFile, Unsupported
-from neyman.networks.layers import FeatureScaler
+from neyman.networks.layers import initialised, robust_scaler
 from neyman.networks.mixture import CrossFitClassifier, fold_of
 from neyman.networks.options import TrainingOptions
 from neyman.support.files import replacing
@@ -28,7 +28,6 @@ __all__ = [
     "TrainedClassifier",
     "choose_device",
     "read_checkpoint",
-    "robust_scaler",
     "save_checkpoint",
     "train_classifier",
 ]
@@ -140,8 +139,7 @@ class _State:
         self.device = device
         self.generator = torch.Generator().manual_seed(seed)
         features = torch.from_numpy(np.concatenate([events.features for events in classes]))
-        with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
-            torch.default_generator.manual_seed(seed)
+        with initialised(seed):
             network = CrossFitClassifier(robust_scaler(features), len(classes), options.hidden, options.folds)
         self.network = network.to(device)
         self.features = features.to(device)
@@ -265,15 +263,6 @@ class _State:
         self.generator.set_state(state["generator"].cpu())
         self.best, self.best_loss, self.best_epoch = state["best"], state["best_loss"], state["best_epoch"]
         self.train_loss, self.validation_loss = state["train_loss"], state["validation_loss"]
-
-
-def robust_scaler(features: Tensor) -> FeatureScaler:
-    """Return a scaler: centred on the median, scaled by the central 68 % or, if zero, the standard deviation."""
-    sample = features[:: max(len(features) // 100_000, 1)].double()
-    low, centre, high = torch.quantile(sample, torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), dim=0)
-    scale = (high - low) / 2
-    scale = torch.where(scale > 0, scale, sample.std(0))
-    return FeatureScaler(centre, torch.where(scale > 0, scale, torch.ones_like(scale)))
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:

@@ -17,6 +17,7 @@ from neyman.inputs.simulator import Simulator
 from neyman.model.mixture import MixtureChannel
 from neyman.model.pool import bent_events, simulated_events
 from neyman.model.setwise import SetChannel, first_places, fractions_of, shares_of
+from neyman.networks.kinds import Kind
 from neyman.networks.options import SetOptions
 from neyman.results import SetReport
 from neyman.training.contrastive import TrainedSet, propose, train_set
@@ -41,7 +42,7 @@ _RANGE = (0.5, 1.5)  # of the expected numbers of events, that the numbers in a 
 
 def train_on_simulator(
     simulator: Simulator,
-    kind: str,
+    kind: Kind,
     options: SetOptions,
     *,
     seed: int = 0,
@@ -55,7 +56,7 @@ def train_on_simulator(
 
     Args:
         simulator: the simulator.
-        kind: ``"event"``, ``"deepset"`` or ``"transformer"``.
+        kind: the kind of network.
         options: of the network and its training.
         seed: fixes everything random.
         device: where the networks train.
@@ -81,7 +82,7 @@ def train_on_simulator(
         checkpoint=checkpoints,
     )  # fmt: skip
     channel = SetChannel(
-        simulator.channel, kind, simulator.features, low.copy(), high.copy(), trained.encoder, trained.head,
+        simulator.channel, kind.name, simulator.features, low.copy(), high.copy(), trained.encoder, trained.head,
         trained.numbers, simulator, simulator.names,
     )  # fmt: skip
     return channel, _report(channel, trained)
@@ -89,7 +90,7 @@ def train_on_simulator(
 
 def train_on_workspace(
     mixture: MixtureChannel,
-    kind: str,
+    kind: Kind,
     options: SetOptions,
     model: Any,
     *,
@@ -105,7 +106,7 @@ def train_on_workspace(
 
     Args:
         mixture: the channel's simulation, with its learned shape effects.
-        kind: ``"event"``, ``"deepset"`` or ``"transformer"``.
+        kind: the kind of network.
         options: of the network and its training.
         model: a model with this channel, for the rates.
         seed: fixes everything random.
@@ -127,7 +128,7 @@ def train_on_workspace(
     if np.all(constant):
         raise InvalidEvents(
             f"channel {mixture.name}: nothing of its events changes with the parameters, so that there is nothing for "
-            f"a {kind} to learn: use kind: mixture"
+            f"a {kind.name} to learn: use kind: mixture"
         )
     low[constant] -= 0.5 * _MARGIN
     high[constant] += 0.5 * _MARGIN
@@ -150,7 +151,7 @@ def train_on_workspace(
         checkpoint=checkpoints,
     )  # fmt: skip
     channel = SetChannel(
-        mixture.name, kind, mixture.features, low, high, trained.encoder, trained.head, trained.numbers, mixture
+        mixture.name, kind.name, mixture.features, low, high, trained.encoder, trained.head, trained.numbers, mixture
     )
     return channel, _report(channel, trained)
 

@@ -7,13 +7,15 @@ import datetime as dt
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from neyman.events import ChannelSimulation, effective_events, size_warning
 from neyman.exceptions import InvalidDocument, InvalidParameter
@@ -22,10 +24,13 @@ from neyman.inputs.workspace import Workspace
 from neyman.model.mixture import MixtureChannel
 from neyman.model.model import Model
 from neyman.model.setwise import SetChannel
-from neyman.networks.options import SET_KINDS, SetOptions, set_options, training_options
+from neyman.networks.kinds import MIXTURE, Kind, kind_of, set_options, training_options
+from neyman.networks.layers import initialised
+from neyman.networks.options import SetOptions
 from neyman.results import SetReport, TrainingReport
 from neyman.support.checks import checked_seed
 from neyman.support.files import replacing
+from neyman.training.contrastive import encoder_of
 from neyman.training.crossfit import choose_device
 from neyman.training.examination import DATASETS, examine
 from neyman.training.mixture import check_sizes, train_mixture
@@ -45,7 +50,7 @@ _PART = 3  # of the datasets of a training are as many as its diagnostics take, 
 
 def train(
     source: Workspace | Simulator,
-    network: str | Mapping[str, Any] | None = None,
+    network: str | Mapping[str, Any] | Callable[..., Any] | None = None,
     *,
     seed: int = 0,
     device: str = "auto",
@@ -59,8 +64,10 @@ def train(
     Args:
         source: the document with its event sources, or a simulator. A document without any is the ordinary
             HistFactory model.
-        network: the kind of network of a simulator, ``"event"``, ``"deepset"`` (the default) or ``"transformer"``, or
-            a mapping with ``kind`` and options, as a document has. A document names its own.
+        network: the kind of network of a simulator: ``"event"``, ``"deepset"`` (the default), ``"transformer"``, a name
+            that :func:`neyman.networks.register` knows, or a network of one's own as that takes it, for example a torch
+            module that turns events ``(E, d)`` into numbers ``(E, K)``. Or a mapping with this as ``kind`` and with
+            options, as a document has. A document names its own.
         seed: fixes everything random: the same seed gives the same model on the same machine. Not negative.
         device: ``"auto"`` takes a GPU when torch has one.
         progress: whether to show progress bars on standard error.
@@ -91,7 +98,7 @@ def train(
 
 def _train_simulator(
     simulator: Simulator,
-    network: str | Mapping[str, Any] | None,
+    network: str | Mapping[str, Any] | Callable[..., Any] | None,
     seed: int,
     device: torch.device,
     progress: bool,
@@ -99,16 +106,16 @@ def _train_simulator(
     cache: str | Path | None,
     workers: int | None,
 ) -> Model:
-    given = {"kind": network} if isinstance(network, str) else dict(network or {})
-    kind = given.setdefault("kind", "deepset")
-    if kind not in SET_KINDS:
-        raise InvalidParameter(f"network is {kind!r}: of a simulator it must be one of {', '.join(SET_KINDS)}")
+    given = dict(network) if isinstance(network, Mapping) else {} if network is None else {"kind": network}
+    kind = kind_of(given.get("kind", "deepset"))
+    given["kind"] = kind.name
     options = set_options(kind, given)
-    provenance: dict[str, Any] = {**_provenance(seed), "simulator": repr(simulator), "network": {**given}}
+    provenance: dict[str, Any] = {**_provenance(seed), "simulator": repr(simulator), "network": given}
     content = {
         "simulator": repr(simulator),
         "parameters": simulator.parameters,
-        "kind": kind,
+        "kind": kind.name,
+        "own": _own_network(kind, simulator.draw(simulator.inits, seed).features, options),
         "options": dataclasses.asdict(options),
         "seed": seed,
         "versions": provenance["versions"],
@@ -131,19 +138,20 @@ def _train_workspace(
     workspace.validate()
     networks = {name: workspace.network(name) for name in workspace.learned}
     options = {
-        name: training_options(network if network["kind"] == "mixture" else {}) for name, network in networks.items()
+        name: training_options(network if network["kind"] == MIXTURE else {}) for name, network in networks.items()
     }
-    of_sets = {
-        name: set_options(network["kind"], network)
-        for name, network in networks.items()
-        if network["kind"] != "mixture"
-    }
+    kinds = {name: kind_of(network["kind"]) for name, network in networks.items() if network["kind"] != MIXTURE}
+    of_sets = {name: set_options(kind, networks[name]) for name, kind in kinds.items()}
     spec = workspace.spec()
     # whatever can be wrong with the input is found before hours of training, not after
     simulations = {name: workspace.simulation(name) for name in workspace.learned}
     for name, simulation in simulations.items():
         check_sizes(simulation, options[name].folds)
         _warn_of_small_samples(simulation)
+    own = {
+        name: _own_network(kind, next(iter(simulations[name].samples.values())).features, of_sets[name])
+        for name, kind in kinds.items()
+    }
     observed = workspace.observed() if workspace.has_observations else None
     provenance = {**_provenance(seed), "measurement": workspace.measurement, "files": workspace.provenance()}
     content = {
@@ -151,6 +159,7 @@ def _train_workspace(
         "files": provenance["files"],
         "seed": seed,
         "versions": provenance["versions"],
+        "own": own,
         "options": [{name: dataclasses.asdict(o) for name, o in every.items()} for every in (options, of_sets)],
     }
     folder = None if checkpoint is None else _checkpoints(Path(checkpoint), content)
@@ -166,7 +175,7 @@ def _train_workspace(
         rates = Model(spec, mixtures, poi_name=workspace.poi_name)
         for name, given in of_sets.items():
             learned[name], set_report = train_on_workspace(
-                mixtures[name], networks[name]["kind"], given, rates, seed=seed, device=device, progress=progress,
+                mixtures[name], kinds[name], given, rates, seed=seed, device=device, progress=progress,
                 checkpoints=None if folder is None else folder / quote(name, safe=""),
             )  # fmt: skip
             reports.append(set_report)
@@ -195,6 +204,18 @@ def _examine(model: Model, options: Mapping[str, SetOptions], seed: int, workers
             report = examine(report, channel, model, seed=seed, datasets=datasets, workers=workers)
         reports.append(report)
     model.report = tuple(reports)
+
+
+def _own_network(kind: Kind, features: NDArray[np.float32], options: SetOptions) -> str | None:
+    """Check a network of the user's own on events before hours of training; return what tells it from another one."""
+    if kind.network is None:
+        return None
+    with initialised(0):
+        encoder = encoder_of(kind, features, options)
+    digest = hashlib.sha256(repr(encoder).encode())
+    for value in encoder.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _warn_of_small_samples(simulation: ChannelSimulation) -> None:

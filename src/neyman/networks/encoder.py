@@ -1,0 +1,77 @@
+"""The base of the encoders of datasets: a sum over the events of numbers that a network makes of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neyman.networks.layers import FeatureScaler
+
+__all__ = ["Encoder"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class Encoder(nn.Module):
+    r"""Encodes a dataset as :math:`S = [\sum_i w_i z_i, \sum_i w_i \phi_i, \sum_i w_i]`.
+
+    :math:`z_i` are the scaled features of an event, so that the mean of the events is never lost, and :math:`\phi_i`
+    the numbers that a kind of network makes of it: its :meth:`numbers`.
+
+    Args:
+        scaler: the feature scaling.
+        width: how many numbers the network makes of an event.
+    """
+
+    additive = True
+    """Whether the summary of two datasets together is the sum of their summaries."""
+
+    def __init__(self, scaler: FeatureScaler, width: int) -> None:
+        super().__init__()
+        self.scaler = scaler
+        self.width = width
+
+    @property
+    def size(self) -> int:
+        """Length of a summary."""
+        return len(self.scaler.centre) + self.width + 1
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What it takes beside the scaling to build it again, as JSON."""
+        raise NotImplementedError
+
+    def numbers(self, x: Tensor, z: Tensor, weights: Tensor, dataset: Tensor, n: int) -> Tensor:
+        """Return the numbers of each event, shape ``(E, width)``.
+
+        Args:
+            x: the events of all datasets, shape ``(E, d)``.
+            z: their scaled features, shape ``(E, d)``.
+            weights: shape ``(E,)``.
+            dataset: the dataset each event belongs to, shape ``(E,)``.
+            n: number of datasets.
+        """
+        raise NotImplementedError
+
+    def check(self, x: Tensor) -> None:
+        """Check what the network makes of some events, shape ``(E, d)``: of those of ours there is nothing to check."""
+
+    def forward(self, x: Tensor, weights: Tensor, dataset: Tensor, n: int) -> Tensor:
+        """Return the summaries of ``n`` datasets, shape ``(n, size)``, in the precision of the weights.
+
+        Args:
+            x: the events of all datasets, shape ``(E, d)``.
+            weights: shape ``(E,)``.
+            dataset: the dataset each event belongs to, shape ``(E,)``.
+            n: number of datasets.
+        """
+        z = self.scaler(x)
+        numbers = self.numbers(x, z, weights, dataset, n)
+        values = torch.cat([z, numbers, torch.ones_like(z[:, :1])], dim=1).to(weights.dtype)
+        return torch.zeros(n, self.size, dtype=weights.dtype, device=x.device).index_add(
+            0, dataset, weights[:, None] * values
+        )
