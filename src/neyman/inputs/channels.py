@@ -1,7 +1,7 @@
-"""The kinds of channel: learned from events, filled with events, given as bin contents; another kind is a class here.
+"""The kinds of channel: learned from events, filled with events, or given as bin contents.
 
 A kind says which keys a channel of it has, what may stand where HistFactory has bin contents, and what events become
-in HistFactory: see :class:`Kind`.
+in HistFactory, by the methods of :class:`Kind`; another kind is another class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Simulation: many datasets of a simulator, in order and reproducible, from all cores, kept on disk if asked."""
+"""Many datasets of a simulator at once: in order, the same from any number of processes, kept on disk if asked."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from neyman.events import Events
 from neyman.exceptions import InvalidParameter
 from neyman.inputs.simulation_cache import Cache, Drawn, fingerprint
 from neyman.inputs.simulator import Simulator
-from neyman.support import tasks as executors
 from neyman.support.checks import checked_seed
+from neyman.support.tasks import run
 
 __all__ = ["Datasets", "simulate"]
 
@@ -124,7 +124,7 @@ def simulate(
         simulator: the simulator.
         pars: the points, shape ``(T, P)``.
         seed: the source of all randomness, a non-negative integer.
-        executor: any :class:`concurrent.futures.Executor`; excludes ``workers``.
+        executor: any :class:`concurrent.futures.Executor` to simulate on, instead of ``workers``.
         workers: number of processes, one being this one. ``None`` starts one for each core if that saves time and the
             simulator can be sent there.
         cache: a folder that keeps the datasets: the same call with the same code then takes them from there, also
@@ -137,9 +137,9 @@ def simulate(
         The datasets, in the order of the points.
 
     Raises:
-        InvalidParameter: for points of the wrong shape, workers that the simulator cannot be sent to, or a cache for
-            one whose state cannot be pickled.
-        InvalidSimulation: if the simulator raises or returns what is no dataset; it names parameters and seed.
+        InvalidParameter: if the points have the wrong shape, or there are workers or a cache and the simulator cannot
+            be pickled.
+        InvalidSimulation: if the simulator raises or returns what is no dataset; the message names parameters and seed.
 
     Example:
         >>> from neyman.inputs.simulation import simulate
@@ -166,7 +166,7 @@ def simulate(
     missing = [number for number in range(len(chunks)) if number not in done]
     tasks = [chunks[number] for number in missing]
     with _executor(simulator, tasks, executor, workers) as chosen:
-        for task, drawn in executors.run(_drawn, simulator, tasks, chosen, progress=progress, description="datasets"):
+        for task, drawn in run(_drawn, simulator, tasks, chosen, progress=progress, description="datasets"):
             done[missing[task]] = drawn
             if store is not None:
                 store.put(keys[missing[task]], drawn)

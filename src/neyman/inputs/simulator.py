@@ -1,4 +1,4 @@
-"""Simulators: forward models, any function of parameters and a random generator, as a source of ensembles."""
+"""A simulator: a forward model, any function of parameters and a random generator, that makes whole datasets."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _FLOAT_KINDS = "biuf"
 
 
 class Simulator:
-    """A forward model as a source of ensembles: ``sample(pars, rng) -> events (N, d)``.
+    """A forward model that makes whole datasets: ``sample(pars, rng) -> events (N, d)``.
 
-    It may be hierarchical or not, and it owns the number of events: nothing of its density or rates needs to be known.
+    Nothing of its density or rates needs to be known, and events may depend on each other, as in a hierarchical model.
+    The number of events is part of what it makes.
 
     Args:
         sample: makes one dataset; takes the parameters, shape ``(P,)`` in the order of ``parameters``, and a
@@ -150,7 +151,7 @@ class Simulator:
             The events, each of weight one.
 
         Raises:
-            InvalidParameter: if the parameters are too few, too many or not finite, or the seed is none.
+            InvalidParameter: if the parameters are too few, too many or not finite, or the seed is not one.
             InvalidSimulation: if the simulator raises, or returns what is not finite or not of shape ``(N, d)``.
         """
         values = checked_pars(pars, self.names, "pars")
@@ -163,13 +164,19 @@ class Simulator:
         except Exception as error:
             text = " ".join(f"the simulator raised {type(error).__name__}: {error}".split())
             raise self._invalid(text, values, seed) from error
+        return Events(self._features(sampled, values, seed))
+
+    def _features(
+        self, sampled: ArrayLike, values: NDArray[np.float64], seed: int | Sequence[int]
+    ) -> NDArray[np.float32]:
+        """Return what the simulator has returned as the features of events, if it can be that."""
         try:
             returned = np.asarray(sampled)
         except (TypeError, ValueError) as error:
             text = f"the simulator returned a {type(sampled).__name__} that makes no array"
             raise self._invalid(text, values, seed) from error
         if returned.size == 0:
-            return Events(np.empty((0, len(self.features)), dtype=np.float32))
+            return np.empty((0, len(self.features)), dtype=np.float32)
         if returned.ndim != 2 or returned.shape[1] != len(self.features):
             hint = ": reshape them to (events, 1)" if returned.ndim == 1 and len(self.features) == 1 else ""
             wanted = f"(events, {len(self.features)}), the features being {', '.join(self.features)}"
@@ -184,7 +191,7 @@ class Simulator:
             what = f"{returned[row, column]} in {int((~finite).any(axis=1).sum())} of {len(features)} events"
             name = self.features[column]
             raise self._invalid(f"{name}, as float32, is not finite: the simulator returned {what}", values, seed)
-        return Events(features)
+        return features
 
     def _invalid(self, text: str, pars: NDArray[np.float64], seed: int | Sequence[int]) -> InvalidSimulation:
         """Return the error, with what it takes to reproduce it."""

@@ -1,4 +1,4 @@
-"""Simulators in Python files, as the command line names them: ``FILE.py:NAME``."""
+"""Simulators in files of Python, which the command line names ``FILE.py:NAME``."""
 
 from __future__ import annotations
 
