@@ -8,7 +8,7 @@ import pytest
 import neyman
 import neyman.inference.batch
 from neyman.exceptions import InvalidParameter
-from neyman.inference.batch import BatchNLL, EncodedToy, fit_batch
+from neyman.inference.batch import BatchNLL, fit_batch
 from neyman.model.toys import Toys, draw
 
 WORST = 1e-3  # in -2 log L
@@ -31,8 +31,8 @@ def counting(signal: list[float], background: list[float], *modifiers: dict) -> 
 
 def minima(toys: Toys, **arguments: object) -> np.ndarray:
     """Return -2 log L of every toy as iminuit fits it, from the values that the toy's events have in the pool."""
-    encoded = [EncodedToy(toys.model, toys, toy) for toy in range(len(toys))]
-    return np.array([neyman.fit(toy.data, toy, **arguments).twice_nll for toy in encoded])
+    fits = [neyman.fit(toys.summary(toy), toys.model, **arguments) for toy in range(len(toys))]
+    return np.array([fit.twice_nll for fit in fits])
 
 
 def agree(fits: neyman.inference.batch.BatchFit, expected: np.ndarray) -> None:
@@ -187,8 +187,11 @@ def test_the_result_does_not_depend_on_the_other_toys_of_the_batch(model: neyman
     [
         ({"fixed": {"mue": 1.0}}, "did you mean 'mu'"),
         ({"fixed": {"mu": np.nan}}, "mu is fixed at is not finite"),
-        ({"fixed": {"mu": [1.0, 2.0]}}, "mu is fixed at has no shape"),
-        ({"init": [1.0, 2.0]}, "init has no shape"),
+        (
+            {"fixed": {"mu": [1.0, 2.0]}},
+            r"fixed at is \[1.0, 2.0\]: it must be a number, or one for each of 3 toys",
+        ),
+        ({"init": [1.0, 2.0]}, "init has 2 entries for"),
         ({"bounds": {"mu": (2.0, 1.0)}}, "lower one must come first"),
     ],
 )

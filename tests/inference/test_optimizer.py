@@ -49,7 +49,7 @@ def test_fit_is_that_of_pyhf(model, data, stitch, fixed):
     wanted = {"return_uncertainties": True, "return_correlations": True, "return_fitted_val": True}
     options = {**wanted, "do_stitch": stitch, "fixed_params": fixed}
     ours = _fit(neyman.optimizer(), data, model, **options)
-    plain = pyhf.Model(SPEC)
+    plain = pyhf.Model(SPEC, poi_name="mu")
     theirs = _fit(pyhf.optimize.minuit_optimizer(tolerance=1e-3), data, plain, **options)
     np.testing.assert_allclose(ours[0][:, 0], theirs[0][:, 0], atol=2e-3)
     np.testing.assert_allclose(ours[0][:, 1], theirs[0][:, 1], rtol=1e-2)
@@ -72,7 +72,7 @@ def test_hypotest_is_that_of_pyhf(model, data):
     pyhf.set_backend("numpy", neyman.optimizer())
     ours = pyhf.infer.hypotest(1.5, data, model, return_expected_set=True)
     pyhf.set_backend("numpy", pyhf.optimize.minuit_optimizer(tolerance=1e-3))
-    theirs = pyhf.infer.hypotest(1.5, data, pyhf.Model(SPEC), return_expected_set=True)
+    theirs = pyhf.infer.hypotest(1.5, data, pyhf.Model(SPEC, poi_name="mu"), return_expected_set=True)
     assert float(ours[0]) == pytest.approx(float(theirs[0]), abs=1e-3)
     np.testing.assert_allclose(ours[1], theirs[1], atol=1e-3)
 
@@ -85,7 +85,7 @@ def test_gradient_saves_evaluations(model, data):
 
 
 def test_a_plain_model_is_fitted_as_pyhf_does(data):
-    plain = pyhf.Model(SPEC)
+    plain = pyhf.Model(SPEC, poi_name="mu")
     ours = _fit(neyman.optimizer(tolerance=0.1), data, plain)
     theirs = _fit(pyhf.optimize.minuit_optimizer(), data, plain)
     assert ours.tolist() == theirs.tolist()
@@ -105,7 +105,7 @@ def test_another_objective_is_minimised_as_pyhf_does(model, data):
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_all_parameters_fixed_are_returned(model, data, plain):
-    pdf = pyhf.Model(SPEC) if plain else model
+    pdf = pyhf.Model(SPEC, poi_name="mu") if plain else model
     init = [0.5, 1.01, 0.99]
     options = {"init_pars": init, "fixed_params": [True] * 3}
     pars, value = _fit(neyman.optimizer(), data, pdf, return_fitted_val=True, **options)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
-from neyman.exceptions import FailedFit, InvalidParameter
-from neyman.inference.parameters import Bounds, parameter_index
+from neyman.exceptions import FailedFit
+from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters
 from neyman.inference.profile import Profile
 from neyman.model.mixture import MixtureChannel, PaddedSummary
 from neyman.model.setwise import SetChannel, SetSummaries
@@ -20,7 +20,7 @@ from neyman.model.toys import Toys
 if TYPE_CHECKING:
     from neyman.model.model import Model
 
-__all__ = ["BatchFit", "BatchNLL", "EncodedToy", "fit_batch"]
+__all__ = ["BatchFit", "BatchNLL", "fit_batch"]
 
 
 def __dir__() -> list[str]:
@@ -64,9 +64,9 @@ class BatchFit:
 def fit_batch(
     model: Model,
     toys: Toys,
-    init: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    init: Start | None = None,
     bounds: Bounds | None = None,
-    fixed: Mapping[str, ArrayLike] | None = None,
+    fixed: Fixed | None = None,
 ) -> BatchFit:
     """Fit all toys of a batch by maximum likelihood.
 
@@ -76,7 +76,8 @@ def fit_batch(
         init: starting values: shape ``(P,)``, ``(n, P)``, or by name a number or one for each toy. They are moved
             into the bounds.
         bounds: bounds, all of them or by name.
-        fixed: parameters held at a value, by name: a number, or one for each toy, shape ``(n,)``.
+        fixed: parameters held at a value, by name: a number, or one for each toy, shape ``(n,)``; or names alone, to be
+            held where they start.
 
     Returns:
         The fits, in the order of the toys.
@@ -95,28 +96,15 @@ def fit_batch(
         >>> fits.pars.mean(axis=0).round(1), fits.fallbacks
         (array([2.]), 0)
     """
-    profile = Profile([], model, bounds=bounds)
-    lows, highs = np.array(profile.bounds, dtype=np.float64).T
-    held = profile.fixed.copy()
-    start = np.tile(profile.start, (len(toys), 1))
-    if isinstance(init, Mapping):
-        for name, given in init.items():
-            _assign(start[:, parameter_index(model, name)], given, f"the starting value of {name}")
-    elif init is not None:
-        _assign(start, init, "init")
-    start = np.where(held, start, np.clip(start, lows, highs))
-    for name, given in (fixed or {}).items():
-        index = parameter_index(model, name)
-        held[index] = True
-        _assign(start[:, index], given, f"the value that {name} is fixed at")
-
-    toys, start, copies = _distinct(toys, start)
+    given = checked_parameters(model, init, bounds, fixed, n=len(toys))
+    lows, highs = np.array(given.bounds, dtype=np.float64).T
+    toys, start, copies = _distinct(toys, given.start)
     nll = BatchNLL(model, toys)
-    pars, values, converged = _minimise(nll, start, lows, highs, held)
+    pars, values, converged = _minimise(nll, start, lows, highs, given.fixed)
     failed = np.flatnonzero(~converged)
     valid = np.ones(len(toys), dtype=bool)
     for toy in failed:
-        pars[toy], values[toy], valid[toy] = _iminuit(model, toys, int(toy), pars[toy], profile.bounds, held)
+        pars[toy], values[toy], valid[toy] = _iminuit(model, toys, int(toy), pars[toy], given.bounds, given.fixed)
     return BatchFit(pars[copies], values[copies], valid[copies], ~converged[copies])
 
 
@@ -346,46 +334,16 @@ def _distinct(toys: Toys, start: Array) -> tuple[Toys, Array, NDArray[np.intp]]:
     return toys[first], start[first], copies.reshape(-1)
 
 
-class EncodedToy:
-    """A toy seen as a model with ``evaluate``, which iminuit takes: its events need no network.
-
-    Args:
-        model: the model.
-        toys: the batch that it belongs to.
-        toy: which one it is.
-    """
-
-    def __init__(self, model: Model, toys: Toys, toy: int) -> None:
-        self.config = model.config
-        self.data = np.concatenate([toys.main[toy], toys.auxdata[toy]])
-        self._model, self._main, self._auxdata = model, toys.main[toy], toys.auxdata[toy]
-        self._summaries = toys.summaries(toy)
-
-    def evaluate(self, pars: ArrayLike, data: Any) -> tuple[float, Array]:
-        """Return log L and its gradient; the data are the toy's own."""
-        return self._model.evaluate_encoded(pars, self._main, self._auxdata, self._summaries)
-
-
 def _iminuit(
     model: Model, toys: Toys, toy: int, start: Array, bounds: list[tuple[float, float]], held: NDArray[np.bool_]
 ) -> tuple[Array, float, bool]:
-    names, encoded = list(model.config.par_names), EncodedToy(model, toys, toy)
+    names, data = list(model.config.par_names), toys.summary(toy)
     fixed = {names[i]: float(start[i]) for i in np.flatnonzero(held)}
     free = {names[i]: float(start[i]) for i in np.flatnonzero(~held)}
     for init in (free, None):  # where the Newton method got to, then where the model suggests
         try:
-            pars, value = Profile(encoded.data, encoded, init, bounds, fixed).best
+            pars, value = Profile(data, model, init, bounds, fixed).best
         except FailedFit:
             continue
         return pars, value, True
     return start, np.nan, False
-
-
-def _assign(target: Array, given: Any, what: str) -> None:
-    try:
-        values = np.broadcast_to(np.asarray(given, dtype=np.float64), target.shape)
-    except (TypeError, ValueError) as error:
-        raise InvalidParameter(f"{what} has no shape that fits {target.shape}, {len(target)} toys: {error}") from error
-    if not np.isfinite(values).all():
-        raise InvalidParameter(f"{what} is not finite everywhere")
-    target[...] = values

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import iminuit
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import FailedFit
+from neyman.model.model import Model
 from neyman.model.summary import Data
 
-__all__ = ["Likelihood", "TwiceNLL", "inverse", "minimise", "minuit", "positive"]
+__all__ = ["TwiceNLL", "inverse", "minimise", "minuit", "positive"]
 
 
 def __dir__() -> list[str]:
@@ -30,17 +31,6 @@ _TOLERANCE = 0.01  # Minuit's: the minimum is good to 2e-5 in -2 log L
 _ATTEMPTS = 5
 
 
-class Likelihood(Protocol):
-    """What can be fitted: a :class:`neyman.Model`, or one dataset that is seen as a model."""
-
-    @property
-    def config(self) -> Any:
-        """What pyhf's ``config`` says of the parameters."""
-
-    def evaluate(self, pars: Array, data: Any) -> tuple[float, Array]:
-        """Return log L and its gradient, shape ``(P,)``."""
-
-
 class TwiceNLL:
     """-2 log L of one dataset as a function of the free parameters, with its exact gradient.
 
@@ -53,17 +43,16 @@ class TwiceNLL:
         free: which of them are free, shape ``(P,)``.
 
     Example:
-        >>> import numpy as np
+        >>> import numpy as np, pyhf
         >>> from neyman.inference.minimise import TwiceNLL
-        >>> class Normal:
-        ...     def evaluate(self, pars, data):
-        ...         return -0.5 * float(np.sum((data - pars) ** 2)), data - pars
-        >>> nll = TwiceNLL(Normal(), np.array([1.0, 2.0]), np.zeros(2), np.array([False, True]))
-        >>> nll(np.array([0.0])), nll.gradient(np.array([0.0])), nll.full(np.array([0.5]))
-        (5.0, array([-4.]), array([0. , 0.5]))
+        >>> from neyman.model.plain import as_model
+        >>> model = as_model(pyhf.simplemodels.uncorrelated_background([5.0], [50.0], [7.0]))
+        >>> nll = TwiceNLL(model, [60.0, *model.config.auxdata], [1.0, 1.0], np.array([True, False]))
+        >>> nll.gradient(np.array([1.0])).round(3), nll.full(np.array([2.0]))  # 2 (5 - 60 * 5 / 55)
+        (array([-0.909]), array([2., 1.]))
     """
 
-    def __init__(self, model: Likelihood, data: Data, pars: ArrayLike, free: NDArray[np.bool_]) -> None:
+    def __init__(self, model: Model, data: Data, pars: ArrayLike, free: NDArray[np.bool_]) -> None:
         self.model = model
         self.data = data
         self._pars = np.array(pars, dtype=np.float64)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+import pyhf
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter
@@ -28,14 +29,6 @@ Bounds = Mapping[str, tuple[float, float]] | Sequence[tuple[float, float]]
 Fixed = Mapping[str, Any] | Sequence[str] | Sequence[bool]
 
 
-class HasParameters(Protocol):
-    """What has pyhf's ``config``."""
-
-    @property
-    def config(self) -> Any:
-        """Names, suggested values and bounds of the parameters."""
-
-
 @dataclass(frozen=True, eq=False)
 class Parameters:
     """What a fit of a model begins with, for all of its parameters.
@@ -45,18 +38,18 @@ class Parameters:
         start: starting values, and the values of the parameters that are fixed, shape ``(P,)`` or ``(n, P)``.
         bounds: the bounds.
         fixed: which parameters are fixed, shape ``(P,)``.
-        held: the values of those that are fixed by request and not by the model, by name.
+        held: of those that are fixed by request and not by the model, the value or the value in each toy, by name.
     """
 
     names: list[str]
     start: Array
     bounds: list[tuple[float, float]]
     fixed: NDArray[np.bool_]
-    held: dict[str, float]
+    held: dict[str, Any]
 
 
 def checked_parameters(
-    model: HasParameters,
+    model: pyhf.Model,
     init: Start | None = None,
     bounds: Bounds | None = None,
     fixed: Fixed | None = None,
@@ -65,7 +58,7 @@ def checked_parameters(
     """Check what a user has given to a fit, and complete it by what the model suggests.
 
     Args:
-        model: a model with pyhf's ``config``.
+        model: the model.
         init: starting values, by name or all of them, shape ``(P,)``.
         bounds: bounds, by name or all of them; they may be infinite.
         fixed: parameters held at a value, ``{"mu": 1.0}``, or at their starting value, ``["mu"]``, beside those that
@@ -112,12 +105,12 @@ def checked_parameters(
     return Parameters(names, start, limits, ~free, held)
 
 
-def checked_point(pars: Pars, model: HasParameters, what: str, others: ArrayLike | None = None) -> Array:
+def checked_point(pars: Pars, model: pyhf.Model, what: str, others: ArrayLike | None = None) -> Array:
     """Return the values of all parameters, shape ``(P,)``.
 
     Args:
         pars: all of them in the model's order, or some by name.
-        model: a model with pyhf's ``config``.
+        model: the model.
         what: what they are called in messages.
         others: the values of those that are not named; default is what the model suggests.
 
@@ -139,7 +132,7 @@ def checked_point(pars: Pars, model: HasParameters, what: str, others: ArrayLike
     return point
 
 
-def parameter_index(model: HasParameters, name: str) -> int:
+def parameter_index(model: pyhf.Model, name: str) -> int:
     """Return a parameter's position in the model's ``config.par_names``.
 
     Raises:
@@ -151,16 +144,15 @@ def parameter_index(model: HasParameters, name: str) -> int:
     raise InvalidParameter(f"the model has no parameter {name}: {did_you_mean(name, names)}")
 
 
-def _given(values: Any, model: HasParameters, what: str) -> Iterator[tuple[int, Any]]:
+def _given(values: Any, model: pyhf.Model, what: str) -> Iterator[tuple[int, Any]]:
     """Yield the position and value of what is given by name, or whole with the parameters along the last axis."""
     if isinstance(values, Mapping):
         yield from ((parameter_index(model, name), value) for name, value in values.items())
     elif values is not None:
         names = list(model.config.par_names)
-        rows = values.T if isinstance(values, np.ndarray) and what == "init" else values
         try:
-            rows = list(rows)
-        except TypeError as error:
+            rows = list(np.asarray(values).T if what == "init" else values)
+        except (TypeError, ValueError) as error:
             raise InvalidParameter(f"{what} is {values}: give it by name, or for all parameters") from error
         if len(rows) != len(names):
             raise InvalidParameter(
@@ -169,7 +161,7 @@ def _given(values: Any, model: HasParameters, what: str) -> Iterator[tuple[int, 
         yield from enumerate(rows)
 
 
-def _names_of(fixed: Any, model: HasParameters) -> list[str]:
+def _names_of(fixed: Any, model: pyhf.Model) -> list[str]:
     """Return the names of the parameters to be held, from a list of them or of pyhf's booleans."""
     given = [fixed] if isinstance(fixed, str) else [] if fixed is None else list(fixed)
     if all(isinstance(entry, str) for entry in given):

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.inference.crossing import crossing
-from neyman.inference.minimise import Likelihood, TwiceNLL, inverse, minimise
+from neyman.inference.minimise import TwiceNLL, inverse, minimise
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters, parameter_index
+from neyman.model.model import Model
 from neyman.model.summary import Data, Summary
 
 __all__ = ["Profile"]
@@ -34,7 +35,7 @@ class Profile:
 
     Args:
         data: the flat data vector, shape ``(N,)``, or the summary of a dataset.
-        model: a model, or anything else with ``evaluate`` and pyhf's ``config``.
+        model: the model.
         init: starting values, all of them or by name.
         bounds: bounds, all of them or by name.
         fixed: parameters held at a value, by name, beside those that the model itself holds fixed.
@@ -53,7 +54,7 @@ class Profile:
     def __init__(
         self,
         data: Data,
-        model: Likelihood,
+        model: Model,
         init: Start | None = None,
         bounds: Bounds | None = None,
         fixed: Fixed | None = None,

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import pyhf
+from numpy.typing import NDArray
 
 from neyman.inference.batch import fit_batch
-from neyman.inference.parameters import Bounds, parameter_index
-from neyman.inference.profile import Profile
+from neyman.inference.parameters import Bounds, Fixed, Pars, checked_parameters, checked_point
 from neyman.inference.throws import throw_all
 from neyman.inputs.simulator import Simulator
+from neyman.model.model import Model
+from neyman.model.plain import as_model
 from neyman.model.setwise import SetChannel
 from neyman.model.toys import Toys, draw
 from neyman.results import ToysResult
-from neyman.support.checks import checked_number, checked_pars, checked_seed
+from neyman.support.checks import checked_number, checked_seed, checked_source
 from neyman.support.store import Store
 
 __all__ = ["batches", "toys"]
@@ -37,16 +39,16 @@ _OFTEN = 0.1  # a toy with more than this share of the simulated events of a sam
 
 
 def toys(
-    pars: ArrayLike,
-    model: Any,
+    pars: Pars,
+    model: Model | pyhf.Model,
     n: int,
     seed: int = 0,
     source: str = "simulation",
     fit: bool = False,
-    executor: Any = None,
+    executor: Executor | None = None,
     *,
     bounds: Bounds | None = None,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Fixed | None = None,
     batch: int | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = False,
@@ -56,16 +58,17 @@ def toys(
     The events of a toy are not kept: :func:`batches` gives them, the same ones for the same arguments.
 
     Args:
-        pars: where to throw them, shape ``(P,)``.
-        model: the model.
+        pars: where to throw them, in the place of data: shape ``(P,)`` or by name, as ``{"mu": 2.0}``, the others being
+            where the model suggests.
+        model: the model, or a plain :class:`pyhf.Model`.
         n: how many.
         seed: the source of all randomness; the toys do not depend on the executor.
         source: ``"simulation"``, simulated events of each sample bent by nothing but the learned shape effect of the
             nuisance parameters or datasets of the simulator, or ``"model"``, events from the learned density.
         fit: whether to fit them, beginning at ``pars``.
         executor: any :class:`concurrent.futures.Executor`; ``None`` is this process.
-        bounds: bounds of the fits, all of them or by name.
-        fixed: parameters held at a value in the fits, by name.
+        bounds: bounds of the fits, as for :func:`neyman.fit`.
+        fixed: parameters held in the fits, as ``{"mu": 1.0}``, or where the toys are thrown, as ``["mu"]``.
         batch: toys of one task; the default follows from the number of events. It is part of the seed.
         checkpoint: a file that keeps what is done when the run is interrupted; the same call then goes on from it.
         progress: whether to show a progress bar on standard error.
@@ -77,25 +80,22 @@ def toys(
         InvalidParameter: for an argument that the model does not have or allow.
 
     Example:
-        >>> import neyman
-        >>> channel = {"name": "CR", "samples": [{"name": "background", "data": [50.0, 60.0], "modifiers": [
-        ...     {"name": "mu", "type": "normfactor", "data": None}]}]}
-        >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
-        >>> result = neyman.toys([2.0], model, 1000, seed=1, fit=True)
+        >>> import neyman, pyhf
+        >>> model = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
+        >>> result = neyman.toys({"mu": 2.0}, model, 1000, seed=1, fit=True)
         >>> result["mu"].mean().round(1)
         np.float64(2.0)
     """
+    model = as_model(model)
     point, sizes, seeds = _plan(pars, model, n, seed, batch)
-    profile = Profile([], model, bounds=bounds)  # which says what is wrong with the bounds before any toy is thrown
-    held = {str(name): float(value) for name, value in (fixed or {}).items()}
-    for name in held:
-        parameter_index(model, name)
+    given = checked_parameters(model, point, bounds, fixed, n=1)  # as the fits have them: moved into the bounds
+    limits, held = given.bounds, {name: value for name, [value] in given.held.items()}
     _warn_of_few_events(point, model)
     tasks = {
-        str(number): _Task(point, size, one, source, fit, tuple(profile.bounds), held)
+        str(number): _Task(point, size, one, checked_source(source), fit, tuple(limits), held)
         for number, (size, one) in enumerate(zip(sizes, seeds, strict=True))
     }
-    store = Store(checkpoint, model, ["toys", point, n, seed, source, fit, profile.bounds, held, sizes[0]])
+    store = Store(checkpoint, model, ["toys", point, n, seed, source, fit, limits, held, sizes[0]])
     throw_all(_thrown, model, tasks, store, executor, progress=progress)
     n_bins, n_aux, n_parameters = model.config.nmaindata, model.config.nauxdata, model.config.npars
     rows = np.concatenate([store[name] for name in tasks])
@@ -117,7 +117,12 @@ def toys(
 
 
 def batches(
-    pars: ArrayLike, model: Any, n: int, seed: int = 0, source: str = "simulation", batch: int | None = None
+    pars: Pars,
+    model: Model | pyhf.Model,
+    n: int,
+    seed: int = 0,
+    source: str = "simulation",
+    batch: int | None = None,
 ) -> Iterator[Toys]:
     """Yield the toys of :func:`toys` with their events, batch by batch.
 
@@ -132,6 +137,7 @@ def batches(
         >>> [len(toys) for toys in batches([2.0], model, 12_000)]
         [5000, 5000, 2000]
     """
+    model = as_model(model)
     point, sizes, seeds = _plan(pars, model, n, seed, batch)
     for size, one in zip(sizes, seeds, strict=True):
         yield draw(point, model, size, one, source)
@@ -148,7 +154,7 @@ class _Task:
     fixed: dict[str, float]
 
 
-def _thrown(model: Any, task: _Task) -> Array:
+def _thrown(model: Model, task: _Task) -> Array:
     """Return a row for each toy: counts, auxiliary data, and of its fit: parameters, -2 log L, valid, by iminuit."""
     drawn = draw(task.pars, model, task.n, task.seed, task.source)
     columns = [drawn.main, drawn.auxdata]
@@ -159,10 +165,10 @@ def _thrown(model: Any, task: _Task) -> Array:
 
 
 def _plan(
-    pars: ArrayLike, model: Any, n: int, seed: int, batch: int | None
+    pars: Pars, model: Model, n: int, seed: int, batch: int | None
 ) -> tuple[Array, list[int], list[np.random.SeedSequence]]:
     """Return the checked point, and the size and seed of every batch."""
-    point = checked_pars(pars, model.config.par_names, "the parameters of toys")
+    point = checked_point(pars, model, "the parameters of toys")
     n = checked_number(n, "the number of toys")
     if batch is None:
         rates = model.rates(point)[0]
@@ -173,7 +179,7 @@ def _plan(
     return point, sizes, np.random.SeedSequence(checked_seed(seed)).spawn(len(sizes))
 
 
-def _warn_of_few_events(pars: Array, model: Any) -> None:
+def _warn_of_few_events(pars: Array, model: Model) -> None:
     rates = model.rates(pars)[0]
     for term in model.terms:
         origin = term.channel.simulation() if isinstance(term.channel, SetChannel) else term.channel

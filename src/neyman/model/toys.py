@@ -16,6 +16,7 @@ from neyman.inputs.simulator import Simulator
 from neyman.model.mixture import MixtureChannel, MixtureSummary
 from neyman.model.pool import bent_events, choice, simulated_events
 from neyman.model.setwise import SetChannel, SetSummary
+from neyman.model.summary import Summary
 from neyman.support.checks import checked_number, checked_pars, checked_source
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class Toys:
             name: self.model.learned[name].select(self.tables[name], self.events[name][begin:end])
             for name, (begin, end) in ((name, offset[toy : toy + 2]) for name, offset in self.offsets.items())
         }
+
+    def summary(self, toy: int) -> Summary:
+        """Return one toy as the summary of a dataset, which fits take; no network is evaluated for a mixture."""
+        return Summary(self.main[toy], self.auxdata[toy], self.summaries(toy), self.model.fingerprint)
 
     def ensemble(self, toy: int) -> Ensemble:
         """Return one toy as an ensemble, its features being those of the pool."""
