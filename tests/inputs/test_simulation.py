@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -394,17 +394,15 @@ def test_what_a_killed_writer_left_is_deleted_after_a_while(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [fresh]
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_but_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @contextlib.contextmanager
-    def full(path: Path) -> Any:
-        raise OSError(28, "No space left on device")
-        yield
+def test_a_cache_that_cannot_be_written_costs_nothing_but_a_warning(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
 
-    monkeypatch.setattr("neyman.inputs.simulation_cache.replacing", full)
-    with pytest.warns(UserWarning, match="No space left on device: the simulation goes on uncached") as warned:
-        result = simulate(simulator(), points(100), cache=tmp_path)
+    def deleting(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        shutil.rmtree(folder, ignore_errors=True)
+        return onoff(pars, rng)
+
+    with pytest.warns(UserWarning, match="No such file or directory: the simulation goes on uncached") as warned:
+        result = simulate(simulator(deleting), points(100), cache=folder)
     assert len(warned) == 1
     assert_same(result, simulate(simulator(), points(100)))
 
