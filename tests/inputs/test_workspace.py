@@ -426,6 +426,7 @@ def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 SIGNAL, AT = "channels.0.samples.0", "channels[0].samples[0]"
+SETTINGS = "measurements[0].config.parameters"
 
 
 @pytest.mark.parametrize(
@@ -526,12 +527,54 @@ SIGNAL, AT = "channels.0.samples.0", "channels[0].samples[0]"
             "sclae",
             "measurements[0].config.poi: no modifier defines 'sclae'; did you mean 'scale'?",
         ),
+        (
+            "measurements.0.config.parameters.0.name",
+            "sclae",
+            f"{SETTINGS}[0].name: no modifier defines 'sclae'; did you mean 'scale'?",
+        ),
+        (
+            "measurements.0.config.parameters",
+            [{"name": "mu", "inits": [1.0]}, {"name": "mu", "fixed": True}],
+            f"{SETTINGS}[1].name: 'mu' is there twice; names are unique",
+        ),
     ],
 )
 def test_a_bad_key_is_named(folder: Path, document: dict[str, Any], path: str, value: Any, message: str) -> None:
     with pytest.raises(InvalidDocument) as caught:
         Workspace(changed(document, path, value), folder)
     assert str(caught.value) == message
+
+
+LUMI = {"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "inits": [1.0], "bounds": [[0.5, 1.5]]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "place", "missing"),
+    [
+        ([], SETTINGS, "auxdata, sigmas, inits, bounds"),
+        ([{"name": "mu"}], SETTINGS, "auxdata, sigmas, inits, bounds"),
+        ([{"name": "mu"}, {"name": "lumi", "fixed": True}], f"{SETTINGS}[1]", "auxdata, sigmas, inits, bounds"),
+        ([{key: value for key, value in LUMI.items() if key != "sigmas"}], f"{SETTINGS}[0]", "sigmas"),
+    ],
+)
+def test_the_luminosity_has_no_default_settings(
+    folder: Path, document: dict[str, Any], settings: list[dict[str, Any]], place: str, missing: str
+) -> None:
+    signal_of(document)["modifiers"].append({"name": "lumi", "type": "lumi", "data": None})
+    document["measurements"][0]["config"]["parameters"] = settings
+    with pytest.raises(InvalidDocument) as caught:
+        Workspace(document, folder)
+    assert str(caught.value) == (
+        f"{place}: lumi needs {missing}, for which there is no default; write for example "
+        "{name: lumi, auxdata: [1.0], sigmas: [0.02], inits: [1.0], bounds: [[0.5, 1.5]]}"
+    )
+    document["measurements"][0]["config"]["parameters"] = [LUMI]
+    assert pyhf.Model(Workspace(document, folder).spec(), poi_name="mu").config.auxdata == [1.0, 0.0, 0.0]
+
+
+def test_settings_of_a_luminosity_that_nothing_has_are_left_alone(folder: Path, document: dict[str, Any]) -> None:
+    document["measurements"][0]["config"]["parameters"] = [LUMI]  # as pyhf makes of every workspace in XML
+    Workspace(document, folder).validate()
 
 
 @pytest.mark.parametrize(

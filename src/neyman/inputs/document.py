@@ -20,6 +20,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
+LUMI_SETTINGS = ("auxdata", "sigmas", "inits", "bounds")
 OBSERVED_KEYS = ("tree", "selection")  # what data inherit from their channel: they have files and a weight of their own
 
 
@@ -50,24 +51,37 @@ def resolve(document: Mapping[str, Any], folder: Path) -> dict[str, Channel]:
 
 
 def measurement_of(document: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    """Return a measurement of a document, whose parameter of interest exists.
+    """Return a measurement of a document, whose parameters exist and have the settings that pyhf needs.
 
     Args:
         document: a document that keeps the schema.
         name: its name; ``None`` is the first one.
 
     Raises:
-        InvalidDocument: if there is no such measurement, or no modifier has the parameter of interest.
+        InvalidDocument: if there is no such measurement, no modifier has one of its parameters, or a ``lumi`` lacks
+            settings.
     """
     measurements = {entry["name"].value: entry for entry in Node(document)["measurements"]}
     name = next(iter(measurements)) if name is None else name
     if name not in measurements:
         raise InvalidDocument(f"measurements: no measurement {name!r}; {did_you_mean(name, measurements)}")
-    poi = measurements[name]["config"]["poi"]
+    config = measurements[name]["config"]
     samples = [sample for channel in document["channels"] for sample in channel["samples"]]
-    parameters = sorted({modifier["name"] for sample in samples for modifier in sample.get("modifiers", [])})
-    if poi.value and poi.value not in parameters:
-        raise poi.error(f"no modifier defines {poi.value!r}; {did_you_mean(poi.value, parameters)}")
+    kinds = {modifier["name"]: modifier["type"] for sample in samples for modifier in sample.get("modifiers", [])}
+    settings = _by_name(config["parameters"])
+    poi = config["poi"]
+    used = [entry["name"] for name, entry in settings.items() if name != "lumi"]  # which pyhf sets without need
+    for parameter in [poi, *used] if poi.value else used:
+        if parameter.value not in kinds:
+            hint = did_you_mean(parameter.value, sorted(kinds))
+            raise parameter.error(f"no modifier defines {parameter.value!r}; {hint}")
+    for lumi in (name for name, kind in kinds.items() if kind == "lumi"):
+        given = settings[lumi].value if lumi in settings else {}
+        if missing := [key for key in LUMI_SETTINGS if key not in given]:
+            raise settings.get(lumi, config["parameters"]).error(
+                f"{lumi} needs {', '.join(missing)}, for which there is no default; write for example "
+                f"{{name: {lumi}, auxdata: [1.0], sigmas: [0.02], inits: [1.0], bounds: [[0.5, 1.5]]}}"
+            )
     measurement: dict[str, Any] = measurements[name].value
     return measurement
 
