@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import neyman
 from neyman.inference.batch import fit_batch
+from neyman.inference.statistics import statistic_named
 from neyman.inference.throws import Settings, Throw, seed_of, statistics
 from neyman.model.mixture import MixtureChannel, Pool
 from neyman.model.toys import draw
@@ -113,7 +114,9 @@ def construct(
 def critical_values(model: neyman.Model, values: Array, nus: Array, numbers: Sequence[int]) -> Array:
     """Return the critical values on a grid of mu and nu, shape ``(levels, values, nus)``, from so many toys each."""
     bounds = tuple(tuple(pair) for pair in model.config.suggested_bounds())
-    settings = Settings(model.config.poi_index, "tmu_tilde", "simulation", bounds, {}, model.config.poi_name)
+    settings = Settings(
+        model.config.poi_index, statistic_named("tmu_tilde"), "simulation", bounds, {}, model.config.poi_name
+    )
     out = np.empty((len(LEVELS), len(values), len(nus)))
     for i, (mu, n) in enumerate(zip(values, numbers, strict=True)):
         for j, nu in enumerate(nus):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from neyman.inference.critical.values import CriticalValues
     from neyman.inference.fit import fit, scan
     from neyman.inference.learned_statistic import LearnedStatistic
-    from neyman.inference.limits import limit
+    from neyman.inference.limits import cls, limit
     from neyman.inference.optimizer import optimizer
     from neyman.inference.toys import toys
     from neyman.inputs.simulator import Simulator
@@ -40,6 +40,7 @@ _HOMES = {
     "Summary": "model.summary",
     "ToysResult": "results",
     "Workspace": "inputs.workspace",
+    "cls": "inference.limits",
     "coverage": "inference.coverage",
     "critical_values": "inference.critical.learning",
     "fit": "inference.fit",
@@ -67,6 +68,7 @@ __all__ = [
     "Summary",
     "ToysResult",
     "Workspace",
+    "cls",
     "coverage",
     "critical_values",
     "fit",

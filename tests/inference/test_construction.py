@@ -15,7 +15,7 @@ import scipy.stats
 import neyman
 from neyman.exceptions import InvalidParameter, NeymanError
 from neyman.inference.construction import distribution
-from neyman.inference.statistics import statistic
+from neyman.inference.statistics import statistic_named
 from neyman.results import IntervalResult, from_json
 
 BACKGROUND, LEVEL = 3.0, 0.9
@@ -42,7 +42,7 @@ def exact_p_value(n: int, mu: float, test_stat: str = "tmu_tilde") -> float:
     counts = np.arange(100)
     best = np.maximum(counts - BACKGROUND, 0.0)
     logs = [scipy.stats.poisson.logpmf(counts, mean + BACKGROUND) for mean in (best, mu)]
-    t = statistic(test_stat, mu, best, -2 * logs[0], -2 * logs[1])
+    t = statistic_named(test_stat).of_fits(mu, best, -2 * logs[0], -2 * logs[1])
     return float(scipy.stats.poisson.pmf(counts, mu + BACKGROUND)[t >= t[n] - 1e-9].sum())
 
 
@@ -276,7 +276,7 @@ def test_the_distribution_of_a_statistic_is_that_of_the_counts() -> None:
         ({"level": 68.0}, InvalidParameter, r"between 0\.5 and 1"),
         ({"n_toys": 0}, InvalidParameter, "at least 1"),
         ({"n_toys": 10.5}, InvalidParameter, "whole number"),
-        ({"test_stat": "qtilde"}, InvalidParameter, "one of tmu"),
+        ({"test_stat": "tilde"}, InvalidParameter, "did you mean 'qtilde'"),
         ({"calibration": "wilks"}, InvalidParameter, "'toys', 'quantile' or 'asymptotics'"),
         ({"nuisance": "worst"}, InvalidParameter, "for calibration='quantile'"),
         ({"source": "data"}, InvalidParameter, "'simulation' or 'model'"),

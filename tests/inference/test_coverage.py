@@ -13,7 +13,7 @@ import scipy.stats
 
 import neyman
 from neyman.exceptions import InvalidParameter, NeymanError
-from neyman.inference.statistics import asymptotic_critical, statistic
+from neyman.inference.statistics import statistic_named
 from neyman.results import CoverageResult, from_json
 
 BACKGROUND = 3.0
@@ -39,12 +39,12 @@ def exact(mu: float, level: float, calibration: str) -> float:
     probability = scipy.stats.poisson.pmf(counts, mu + BACKGROUND)
     best = np.maximum(counts - BACKGROUND, 0.0)
     logs = [scipy.stats.poisson.logpmf(counts, mean + BACKGROUND) for mean in (best, mu)]
-    t = statistic("tmu_tilde", mu, best, -2 * logs[0], -2 * logs[1])
+    t = statistic_named("tmu_tilde").of_fits(mu, best, -2 * logs[0], -2 * logs[1])
     if calibration == "toys":
         accepted = np.array([probability[t >= value - 1e-9].sum() > 1 - level for value in t])
     else:
         asimov = 2 * (scipy.stats.poisson.logpmf(3, BACKGROUND) - scipy.stats.poisson.logpmf(3, mu + BACKGROUND))
-        accepted = t <= asymptotic_critical("tmu_tilde", level, float(np.sqrt(asimov)))
+        accepted = t <= statistic_named("tmu_tilde").critical(level, float(np.sqrt(asimov)))
     return float(probability[accepted].sum())
 
 
@@ -129,7 +129,7 @@ def test_a_coverage_prints_as_a_table_and_comes_back_from_json() -> None:
         ({"level": 90}, InvalidParameter, r"between 0\.5 and 1"),
         ({"n_toys": 0}, InvalidParameter, "n_toys is 0"),
         ({"n_calibration": -1}, InvalidParameter, "n_calibration is -1"),
-        ({"test_stat": "t"}, InvalidParameter, "one of tmu"),
+        ({"test_stat": "t"}, InvalidParameter, "choose from tmu, tmu_tilde"),
         ({"calibration": "wilks"}, InvalidParameter, "'toys', 'quantile' or 'asymptotics'"),
         ({"nuisance": "worst"}, InvalidParameter, "for calibration='quantile'"),
         ({"source": "data"}, InvalidParameter, "'simulation' or 'model'"),

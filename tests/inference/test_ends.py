@@ -9,7 +9,8 @@ import pytest
 import scipy.stats
 
 import neyman
-from neyman.inference.ends import Point, extended, intervals_of, refined, settled, without_chance
+from neyman.inference.calibrations import Point
+from neyman.inference.ends import extended, intervals_of, refined, settled, without_chance
 
 LEVEL, BACKGROUND = 0.9, 3.0
 

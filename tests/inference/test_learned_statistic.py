@@ -19,7 +19,7 @@ import neyman
 from neyman.cli.main import main
 from neyman.exceptions import InvalidParameter, NeymanError, Unsupported
 from neyman.inference.fixed_features import dataset_features, toy_features
-from neyman.inference.limits import cls
+from neyman.inference.statistics import statistic_named
 from neyman.inference.throws import Settings, fitted
 from neyman.model.toys import draw, draw_each
 
@@ -99,7 +99,7 @@ def learned(side: str = "both") -> neyman.LearnedStatistic:
 def profile_ratio(model: neyman.Model, toys: Any, pars: Any, value: float) -> np.ndarray:
     """Return t_mu of toys."""
     bounds = tuple(tuple(b) for b in model.config.suggested_bounds())
-    settings = Settings(model.config.poi_index, "tmu", "simulation", bounds, {}, model.config.poi_name)
+    settings = Settings(model.config.poi_index, statistic_named("tmu"), "simulation", bounds, {}, model.config.poi_name)
     return fitted(model, toys, np.array(pars), value, settings)[0]
 
 
@@ -183,9 +183,9 @@ def test_with_everything_else_fixed_one_calibration_serves_all_toys():
 def test_an_upper_limit_is_about_that_of_the_profile_likelihood_ratio():
     model, data = on_off(), counts(45.0)
     mine = neyman.limit(
-        data, model, calctype="toybased", test_stat="learned", statistic=learned("upper"), n_toys=2000, seed=6
+        data, model, calibration="toys", test_stat="learned", statistic=learned("upper"), n_toys=2000, seed=6
     )
-    other = neyman.limit(data, model, calctype="toybased", n_toys=2000, seed=6)
+    other = neyman.limit(data, model, calibration="toys", n_toys=2000, seed=6)
     # CLs of 0.05 on 2000 toys of either hypothesis is known to a tenth, a limit then to some 0.07
     assert mine.observed == pytest.approx(other.observed, abs=0.25)
     np.testing.assert_allclose(mine.expected[1:4], other.expected[1:4], atol=0.25)
@@ -267,10 +267,10 @@ def test_asymptotic_formulas_are_refused():
             neyman.interval(data, model, calibration=calibration, **use)
         with pytest.raises(InvalidParameter, match="only toys can calibrate"):
             neyman.coverage(model, [{"mu": 1.0}], calibration=calibration, **use)
-    with pytest.raises(InvalidParameter, match="calctype='toybased'"):
+    with pytest.raises(InvalidParameter, match="calibration='toys'"):
         neyman.limit(data, model, test_stat="learned", statistic=learned("upper"))
-    with pytest.raises(InvalidParameter, match="calctype='toybased'"):
-        cls(1.0, data, model, test_stat="learned", statistic=learned("upper"))
+    with pytest.raises(InvalidParameter, match="calibration='toys'"):
+        neyman.cls(1.0, data, model, test_stat="learned", statistic=learned("upper"))
 
 
 def test_a_statistic_and_its_name_go_together():
@@ -278,19 +278,19 @@ def test_a_statistic_and_its_name_go_together():
     for call in (
         lambda: neyman.interval(data, model, test_stat="learned"),
         lambda: neyman.coverage(model, [{"mu": 1.0}], test_stat="learned"),
-        lambda: neyman.limit(data, model, test_stat="learned", calctype="toybased"),
+        lambda: neyman.limit(data, model, test_stat="learned", calibration="toys"),
     ):
         with pytest.raises(InvalidParameter, match=r"give statistic=neyman\.train_statistic"):
             call()
     with pytest.raises(InvalidParameter, match="leave one of them out"):
         neyman.interval(data, model, statistic=learned())
     with pytest.raises(InvalidParameter, match="leave one of them out"):
-        neyman.limit(data, model, calctype="toybased", statistic=learned("upper"))
+        neyman.limit(data, model, calibration="toys", statistic=learned("upper"))
 
 
 def test_an_upper_limit_takes_a_one_sided_statistic():
     with pytest.raises(InvalidParameter, match="side='upper'"):
-        neyman.limit(counts(70.0), on_off(), calctype="toybased", test_stat="learned", statistic=learned())
+        neyman.limit(counts(70.0), on_off(), calibration="toys", test_stat="learned", statistic=learned())
 
 
 def test_another_model_is_refused():

@@ -8,7 +8,6 @@ import pytest
 
 import neyman
 from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
-from neyman.inference.limits import cls
 
 SPEC = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0]).spec
 DEFICIT, EXCESS = [51.0, 48.0], [80.0, 70.0]
@@ -89,7 +88,7 @@ def test_other_levels(model):
     data = _data(model, DEFICIT)
     result = neyman.limit(data, model, level=0.9)
     assert result.level == 0.9
-    assert cls(result.observed, data, model).observed == pytest.approx(0.1, abs=1e-4)
+    assert neyman.cls(result.observed, data, model).observed == pytest.approx(0.1, abs=1e-4)
     assert result.observed < neyman.limit(data, model).observed
 
 
@@ -119,7 +118,7 @@ def test_nuisance_parameters_can_be_fixed(model):
 
 def test_cls_is_that_of_pyhf(model):
     data = _data(model, EXCESS)
-    result = cls(2.5, data, model)
+    result = neyman.cls(2.5, data, model)
     observed, expected = pyhf.infer.hypotest(2.5, data, pyhf.Model(SPEC), return_expected_set=True)
     assert result.observed == pytest.approx(float(observed), abs=1e-4)
     np.testing.assert_allclose(result.expected, expected, atol=1e-4)
@@ -127,7 +126,7 @@ def test_cls_is_that_of_pyhf(model):
 
 
 def test_cls_goes_to_json_and_back(model):
-    result = cls(1.0, _data(model, DEFICIT), model)
+    result = neyman.cls(1.0, _data(model, DEFICIT), model)
     again = neyman.results.from_json(result.to_json())
     assert again.observed == result.observed
     assert again.expected.tolist() == result.expected.tolist()
@@ -147,11 +146,16 @@ def test_a_signal_without_effect_has_no_limit():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"calctype": "toybased", "test_stat": "q0"}, Unsupported, "'qtilde' or 'q'"),
-        ({"calctype": "toybased", "n_toys": 0}, InvalidParameter, "at least 1"),
-        ({"calctype": "toybased", "source": "data"}, InvalidParameter, "'simulation' or 'model'"),
-        ({"calctype": "toys"}, InvalidParameter, "'asymptotics'"),
-        ({"test_stat": "q0"}, Unsupported, "'qtilde' or 'q'"),
+        ({"calibration": "toys", "test_stat": "q0"}, Unsupported, "use 'qmu' or 'qmu_tilde'"),
+        ({"calibration": "toys", "n_toys": 0}, InvalidParameter, "at least 1"),
+        ({"calibration": "toys", "source": "data"}, InvalidParameter, "'simulation' or 'model'"),
+        (
+            {"calibration": "quantile"},
+            InvalidParameter,
+            "calibration is 'quantile': it must be 'asymptotics' or 'toys'",
+        ),
+        ({"calctype": "toy"}, InvalidParameter, "calctype is 'toy': it must be 'asymptotics' or 'toys'"),
+        ({"test_stat": "q0"}, Unsupported, "use 'qmu' or 'qmu_tilde'"),
         ({"level": 5.0}, InvalidParameter, r"between 0\.5 and 1"),
         ({"level": 0.05}, InvalidParameter, r"level is 0\.05: .* did you mean 0\.95\?"),
         ({"fixed": {"mu": 1.0}}, InvalidParameter, "leave it out of fixed"),

@@ -15,7 +15,7 @@ import scipy.stats
 import neyman
 from neyman.exceptions import InvalidParameter
 from neyman.inference import throws
-from neyman.inference.statistics import asymptotic_critical, statistic
+from neyman.inference.statistics import statistic_named
 
 BACKGROUND = 3.0
 
@@ -79,7 +79,7 @@ def test_critical_values_rise_from_the_boundary_to_those_of_two_sides(
     of_gaussian: neyman.CriticalValues, level: float
 ) -> None:
     values, errors = of_gaussian.critical(level, [[0.0], [7.0]])
-    one, two = (asymptotic_critical("tmu_tilde", level, root) for root in (0.0, 7.0))
+    one, two = (statistic_named("tmu_tilde").critical(level, root) for root in (0.0, 7.0))
     assert np.all(np.abs(values - [one, two]) < 4 * errors)
     accepted, _ = of_gaussian.p_values(values * 0.99, [[0.0], [7.0]])
     rejected, _ = of_gaussian.p_values(values * 1.01, [[0.0], [7.0]])
@@ -92,7 +92,7 @@ def test_intervals_of_counts_cover_nearly_everywhere(of_counts: neyman.CriticalV
     coverage = []
     for mu in np.arange(0.0, 20.0, 0.05):
         logs = [scipy.stats.poisson.logpmf(counts, mean + BACKGROUND) for mean in (best, mu)]
-        t = statistic("tmu_tilde", mu, best, -2 * logs[0], -2 * logs[1])
+        t = statistic_named("tmu_tilde").of_fits(mu, best, -2 * logs[0], -2 * logs[1])
         p, _ = of_counts.p_values(t, np.full((100, 1), mu))
         coverage.append(np.exp(logs[1])[p > 1 - level].sum())
     # exactly, the construction covers 90.0 to 97 %, 91.6 % on average; a smooth function misses some of its jumps:
@@ -259,7 +259,7 @@ def test_critical_values_of_something_else_get_one_line(
         ({"n_toys": 0}, "at least 1"),
         ({"n_toys": 100}, "too few to learn critical values at a level of 0.95: take 400"),
         ({"level": 0.0}, r"between 0\.5 and 1"),
-        ({"test_stat": "t"}, "one of tmu"),
+        ({"test_stat": "t"}, "choose from tmu, tmu_tilde"),
         ({"source": "data"}, "'simulation' or 'model'"),
         ({"poi_range": (0.0, 40.0)}, r"two values of mu within \(0, 30\)"),
         ({"poi_range": (3.0, 3.0)}, "two values of mu"),

@@ -1,147 +1,265 @@
-"""What decides on a tested value: toys thrown there, learned critical values, or the asymptotic formulas."""
+"""Where p-values come from: the asymptotic formulas, toys, or critical values learned from toys thrown everywhere.
+
+A :class:`Calibration` says of datasets at tested values how probable a test statistic at least as large is, with the
+error of that. Intervals, CLs, the significance of a discovery and coverage all ask one of the three here.
+"""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neyman.inference.critical.values import CriticalValues
-from neyman.inference.ends import Point
-from neyman.inference.observed import Array, Observed
-from neyman.inference.statistics import asymptotic_critical, asymptotic_pvalue
-from neyman.inference.throws import (
-    BATCH,
-    TIE,
-    Settings,
-    Throw,
-    certain_at_zero,
-    counts_of,
-    seed_of,
-    statistics,
-    throw_all,
-)
+from neyman.inference.observed import Tested
+from neyman.inference.statistics import TIE, TestStatistic
+from neyman.inference.throws import BATCH, Settings, Throw, seed_of, statistics, throw_all, valid_ones
+from neyman.model.model import Model
+from neyman.support.checks import checked_choice
 from neyman.support.store import Store
 
-__all__ = ["Asymptotics", "Learned", "OnToys", "batches_of"]
+__all__ = [
+    "Asymptotics",
+    "Calibration",
+    "OnToys",
+    "Point",
+    "Quantile",
+    "Thrower",
+    "chosen_calibration",
+    "fraction_at_least",
+]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
+Array = NDArray[np.float64]
+
 _CERTAIN = 3.5  # standard deviations between a p-value and its threshold, for no more toys to be thrown
+_ALIASES = {"toybased": "toys"}  # pyhf's spelling
+
+
+def chosen_calibration(calibration: str, calctype: str | None, *allowed: str) -> str:
+    """Return where p-values are to come from.
+
+    Args:
+        calibration: what is asked for.
+        calctype: the same as pyhf calls it, which counts if it is given.
+        allowed: what it may be.
+
+    Raises:
+        InvalidParameter: if it is something else.
+
+    Example:
+        >>> chosen_calibration("asymptotics", "toybased", "toys", "asymptotics")
+        'toys'
+    """
+    what, given = ("calibration", calibration) if calctype is None else ("calctype", calctype)
+    return checked_choice(_ALIASES.get(given, given), what, allowed)
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """What a calibration says of a dataset at a tested value.
+
+    Args:
+        value: the tested value.
+        statistic: the observed test statistic.
+        critical: its critical value.
+        critical_error: the Monte Carlo error of it.
+        p_value: the probability of a statistic at least as large.
+        p_error: the Monte Carlo error of it.
+        toys: how many there were.
+        accepted: whether the interval holds the value.
+        distance: of the p-value above the threshold.
+    """
+
+    value: float
+    statistic: float
+    critical: float
+    critical_error: float
+    p_value: float
+    p_error: float
+    toys: int
+    accepted: bool
+    distance: float
+
+
+class Calibration(Protocol):
+    """Where p-values come from."""
+
+    def points(self, tested: Sequence[Tested]) -> list[Point]:
+        """Return the p-value of each dataset at its tested value, the critical value there, and the errors of both."""
 
 
 class Asymptotics:
-    """Tested values by the asymptotic formulas."""
+    """P-values by the asymptotic formulas.
 
-    def __init__(self, observed: Observed, level: float) -> None:
-        self._observed, self._level = observed, level
+    Args:
+        statistic: the test statistic.
+        level: the confidence level of critical values.
+        root_asimov: a tested value in standard deviations, as for :meth:`TestStatistic.p_value`.
+    """
 
-    def __call__(self, values: Sequence[float]) -> list[Point]:
-        """Return what is observed and expected at those values."""
+    def __init__(self, statistic: TestStatistic, level: float, root_asimov: Callable[[float], float]) -> None:
+        self._statistic, self._level, self._root = statistic, level, root_asimov
+        self._critical = functools.cache(functools.partial(statistic.critical, level))
+
+    def points(self, tested: Sequence[Tested]) -> list[Point]:
+        """Return the points of datasets at tested values."""
         points = []
-        for value in values:
-            t, root = self._observed.statistic(value), self._observed.root_asimov(value)
-            p = float(asymptotic_pvalue(self._observed.test_stat, t, root))
-            critical = asymptotic_critical(self._observed.test_stat, self._level, root)
+        for one in tested:
+            root = self._root(one.value)
+            p = float(self._statistic.p_value(one.statistic, root))
             excess = p - (1.0 - self._level)
-            points.append(Point(value, t, critical, 0.0, p, 0.0, 0, excess > 0.0, excess))
+            critical = self._critical(root)
+            points.append(Point(one.value, one.statistic, critical, 0.0, p, 0.0, 0, excess > 0.0, excess))
         return points
 
 
-class Learned:
-    """Tested values by learned critical values."""
+class Quantile:
+    """P-values by learned critical values, from :func:`neyman.critical_values`.
 
-    def __init__(self, observed: Observed, critical: CriticalValues, level: float, nuisance: str) -> None:
-        self._observed, self._critical, self._level, self._nuisance = observed, critical, level, nuisance
+    Args:
+        critical: the learned critical values.
+        level: the confidence level.
+        nuisance: ``"profile"`` or ``"worst"``, as for :func:`neyman.interval`.
+    """
+
+    def __init__(self, critical: CriticalValues, level: float, nuisance: str) -> None:
+        self._critical, self._level, self._nuisance = critical, level, nuisance
         self._toys = int(np.isfinite(critical.held_out).sum())
 
-    def __call__(self, values: Sequence[float]) -> list[Point]:
-        """Return what is observed and expected at those values."""
-        if not len(values):
+    def points(self, tested: Sequence[Tested]) -> list[Point]:
+        """Return the points of datasets at tested values."""
+        if not tested:
             return []
-        statistics_ = np.array([self._observed.statistic(value) for value in values])
-        pars = np.array([self._observed.at(value) for value in values])
-        p, p_error = self._critical.p_values(statistics_, pars, self._nuisance)
+        t, pars = np.array([one.statistic for one in tested]), np.array([one.pars for one in tested])
+        p, p_error = self._critical.p_values(t, pars, self._nuisance)
         critical, critical_error = self._critical.critical(self._level, pars, self._nuisance)
         excess = p - (1.0 - self._level)
-        columns = (statistics_, critical, critical_error, p, p_error, excess)
+        columns = (array.tolist() for array in (critical, critical_error, p, p_error, excess))
         return [
-            Point(value, t, c, c_error, one, error, self._toys, distance > 0.0, distance)
-            for value, t, c, c_error, one, error, distance in zip(values, *(x.tolist() for x in columns), strict=True)
+            Point(one.value, one.statistic, c, c_error, p, error, self._toys, distance > 0.0, distance)
+            for one, c, c_error, p, error, distance in zip(tested, *columns, strict=True)
         ]
 
 
+@dataclass(frozen=True, eq=False)
+class Thrower:
+    """Throws the toys that datasets are compared with: at the tested value and the nuisance parameters of each dataset.
+
+    Datasets with the same seeds at the same tested value are compared with the same toys, which are thrown once.
+
+    Args:
+        model: the model.
+        settings: how toys are thrown and fitted.
+        store: for the finished toys, or ``None``.
+        executor: any :class:`concurrent.futures.Executor`, or ``None`` for this process.
+        progress: whether to show a progress bar.
+        first: toys of the first round; each round doubles their number.
+        batch: toys of a task at most, default all of a round.
+    """
+
+    model: Model
+    settings: Settings
+    store: Store | None = None
+    executor: Any = None
+    progress: bool = False
+    first: int = BATCH
+    batch: int | None = BATCH
+
+    def toys(self, tested: Sequence[Tested], number: int) -> dict[tuple[float, ...], Array]:
+        """Return the test statistic in so many toys, by the keys of the datasets."""
+        throws = {
+            (*one.key, batch, size): Throw(
+                one.pars, one.value, size, seed_of(int(one.seeds[0]), *one.seeds[1:], batch), self.settings
+            )
+            for one in tested
+            for batch, size in enumerate(self._sizes(number))
+        }
+        thrown = throw_all(statistics, self.model, throws, self.store, self.executor, progress=self.progress)
+        return {
+            key: valid_ones(thrown[batch] for batch in batches)
+            for key, batches in itertools.groupby(throws, key=lambda batch: batch[:-2])
+        }
+
+    def rounds(self, most: int) -> Iterator[int]:
+        """Yield how many toys there are after every round."""
+        number = min(self.first, most)
+        while number < most:
+            yield number
+            number = min(2 * number, most)
+        yield number
+
+    def _sizes(self, number: int) -> Iterator[int]:
+        """Yield the sizes of the batches of so many toys: those of fewer toys, and more."""
+        before = 0
+        for total in self.rounds(number):
+            while before < total:
+                size = min(total - before, self.batch or total)
+                yield size
+                before += size
+
+
 class OnToys:
-    """Tested values on toys: all that are asked for at once, in rounds of batches until each is decided."""
+    """P-values on toys: twice as many in each round, until it is certain on which side of the threshold a p-value is.
 
-    def __init__(
-        self,
-        observed: Observed,
-        settings: Settings,
-        level: float,
-        seed: int,
-        n_toys: int,
-        executor: Any,
-        store: Store,
-        progress: bool,
-    ) -> None:
-        self._observed, self._settings, self._level = observed, settings, level
-        self._seed, self._n_toys, self._executor, self._progress = seed, n_toys, executor, progress
-        self._store = store
+    Args:
+        thrower: throws the toys.
+        level: the confidence level.
+        n_toys: how many a dataset is compared with at most.
+        certain: standard deviations between a p-value and its threshold, for no more toys to be thrown.
+    """
 
-    def __call__(self, values: Sequence[float]) -> list[Point]:
-        """Return what is observed and expected at those values."""
-        for value in values:
-            self._observed.statistic(value)  # a better maximum is to be found before anything is decided
-        batches, limit = dict.fromkeys(values, 1), math.ceil(self._n_toys / BATCH)
-        undecided = list(values)
-        while undecided:
-            throws = {}
-            for value in undecided:
-                pars = self._observed.at(value)
-                throws.update(batches_of(pars, value, range(batches[value]), self._n_toys, self._seed, self._settings))
-            throw_all(statistics, self._observed.model, throws, self._store, self._executor, progress=self._progress)
-            undecided = [v for v in undecided if batches[v] < limit and not self._certain(self._point(v, batches[v]))]
-            for value in undecided:
-                batches[value] = min(2 * batches[value], limit)
-        return [self._point(value, batches[value]) for value in values]
+    def __init__(self, thrower: Thrower, level: float, n_toys: int, certain: float = _CERTAIN) -> None:
+        self._thrower, self._level, self._n_toys, self._certain = thrower, level, n_toys, certain
 
-    def _certain(self, point: Point) -> bool:
+    def points(self, tested: Sequence[Tested]) -> list[Point]:
+        """Return the points of datasets at tested values."""
+        points: dict[int, Point] = {}
+        undecided = list(range(len(tested)))
+        for number in self._thrower.rounds(self._n_toys):
+            thrown = self._thrower.toys([tested[i] for i in undecided], number) if undecided else {}
+            ordered = {key: np.sort(toys) for key, toys in thrown.items()}
+            points |= {i: self._point(tested[i], ordered[tested[i].key]) for i in undecided}
+            undecided = [i for i in undecided if not self._decided(points[i])]
+        return [points[i] for i in range(len(tested))]
+
+    def _decided(self, point: Point) -> bool:
         sigma = math.sqrt(self._level * (1.0 - self._level) / point.toys)
-        return certain_at_zero(self._observed.test_stat, point.statistic) or abs(point.distance) > _CERTAIN * sigma
+        smallest = self._thrower.settings.statistic.smallest(point.statistic)
+        return smallest or abs(point.distance) > self._certain * sigma
 
-    def _point(self, value: float, batches: int) -> Point:
-        toys = np.sort(counts_of(self._store[_label(value, batch, self._n_toys)] for batch in range(batches)))
-        n, t = toys.size, self._observed.statistic(value)
-        p = float(np.mean(toys >= t - TIE))
+    def _point(self, one: Tested, toys: Array) -> Point:
+        n, t = toys.size, one.statistic
+        p, p_error = fraction_at_least(toys, t)
         # order statistics: the critical value is the smallest one that the fraction `level` of toys does not exceed
         spread = math.sqrt(self._level * (1.0 - self._level) / n)
         ranks = [math.ceil((self._level + shift) * n) - 1 for shift in (-spread, 0.0, spread)]
         low, middle, high = toys[np.clip(ranks, 0, n - 1)].tolist()
         excess = p - (1.0 - self._level)
-        p_error = math.sqrt(max(p * (1.0 - p), 1.0 / n) / n)
-        return Point(value, t, middle, 0.5 * (high - low), p, p_error, n, excess > 0.0, excess)
+        return Point(one.value, t, middle, 0.5 * (high - low), p, p_error, n, excess > 0.0, excess)
 
 
-def batches_of(
-    pars: Array, value: float, batches: Sequence[int], n_toys: int, seed: int, settings: Settings
-) -> dict[str, Throw]:
-    """Return the batches of one tested value by name; the last one has what is left of the toys."""
-    return {
-        _label(value, batch, n_toys): Throw(pars, value, _size(batch, n_toys), seed_of(seed, value, batch), settings)
-        for batch in batches
-    }
+def fraction_at_least(toys: Array, statistic: float) -> tuple[float, float]:
+    """Return the fraction of toys whose test statistic is at least as large, and its error.
 
+    Args:
+        toys: the test statistic in toys, in ascending order, shape ``(n,)``.
+        statistic: the test statistic.
 
-def _size(batch: int, n_toys: int) -> int:
-    return min(BATCH, n_toys - batch * BATCH)
-
-
-def _label(value: float, batch: int, n_toys: int) -> str:
-    """Return the name of a batch; its size is in it, for with more toys in all the last one is another."""
-    return f"{value!r} {batch} {_size(batch, n_toys)}"
+    Example:
+        >>> fraction_at_least(np.array([0.0, 1.0, 2.0, 3.0]), 2.0)
+        (0.5, 0.25)
+    """
+    n = toys.size
+    p = float(n - np.searchsorted(toys, statistic - TIE, side="left")) / n
+    return p, math.sqrt(max(p * (1.0 - p), 1.0 / n) / n)

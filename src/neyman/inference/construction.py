@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,28 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
-from neyman.inference.calibrations import Asymptotics, Learned, OnToys, batches_of
+from neyman.inference.calibrations import (
+    Asymptotics,
+    Calibration,
+    OnToys,
+    Point,
+    Quantile,
+    Thrower,
+    chosen_calibration,
+    fraction_at_least,
+)
 from neyman.inference.critical.learning import critical_values
 from neyman.inference.critical.values import CriticalValues, complaint
 from neyman.inference.crossing import crossing
-from neyman.inference.ends import Point, extended, intervals_of, refined, settled, without_chance
-from neyman.inference.learned_statistic import LearnedStatistic, checked_statistic
+from neyman.inference.ends import extended, intervals_of, refined, settled, without_chance
+from neyman.inference.learned_statistic import LearnedStatistic
 from neyman.inference.observed import Observed
-from neyman.inference.parameters import Bounds, Start
-from neyman.inference.statistics import asymptotic_pvalue, checked
-from neyman.inference.throws import BATCH, TIE, counts_of, statistics, throw_all
+from neyman.inference.parameters import Bounds, Fixed, Start
+from neyman.inference.statistics import chosen_statistic, statistic_named
+from neyman.inference.throws import BATCH
+from neyman.model.plain import as_model
 from neyman.results import IntervalResult, StatisticResult
-from neyman.support.checks import checked_choice, checked_level, checked_number, checked_values
+from neyman.support.checks import checked_choice, checked_level, checked_number
 from neyman.support.store import Store
 
 __all__ = ["distribution", "interval"]
@@ -60,9 +70,10 @@ def interval(
     source: str = "simulation",
     init: Start | None = None,
     bounds: Bounds | None = None,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Fixed | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = False,
+    calctype: str | None = None,
 ) -> IntervalResult:
     r"""Return the confidence interval on the parameter of interest.
 
@@ -102,6 +113,7 @@ def interval(
         fixed: parameters held at a value, as for :func:`neyman.fit`.
         checkpoint: a file for the finished toys: the same call after an interruption goes on from it.
         progress: whether to show a progress bar.
+        calctype: ``calibration`` as pyhf calls it; ``"toybased"`` is ``"toys"``.
 
     Raises:
         InvalidParameter: for an argument that cannot be, or a model without a POI.
@@ -119,35 +131,38 @@ def interval(
         >>> neyman.interval([5.0], model, level=0.9, calibration="asymptotics")
         90 % confidence interval on mu (tmu_tilde, asymptotics): [0, 6.63], best fit 2
     """
-    level = checked_level(level)
-    checked_choice(calibration, "calibration", ("toys", "quantile", "asymptotics"))
-    test_stat = checked_statistic(test_stat, statistic, model, calibration)
+    model, level = as_model(model), checked_level(level)
+    calibration = chosen_calibration(calibration, calctype, "toys", "quantile", "asymptotics")
+    test = chosen_statistic(test_stat, statistic, model, calibration)
     n_toys = checked_number(_TOYS[calibration] if n_toys is None else n_toys, "the number of toys")
     checked_choice(nuisance, "nuisance", ("profile", "worst"))
     if calibration != "quantile" and (critical is not None or nuisance != "profile"):
         raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")
-    observed = Observed(data, model, test_stat, init, bounds, fixed, statistic)
+    observed = Observed(data, model, test, init, bounds, fixed)
     settings = observed.settings(source)
     if calibration == "quantile":
         if critical is None:
-            grid = _checked_grid(poi_values, observed) if poi_values is not None else None
+            grid = observed.checked(poi_values) if poi_values is not None else None
             ends = None if grid is None else (float(grid[0]), float(grid[-1]))
             critical = critical_values(
-                model, test_stat, data=data, poi_range=ends, n_toys=n_toys, seed=seed, executor=executor,
+                model, test.name, data=data, poi_range=ends, n_toys=n_toys, seed=seed, executor=executor,
                 source=source, init=init, bounds=bounds, fixed=fixed, level=level, checkpoint=checkpoint,
                 progress=progress,
             )  # fmt: skip
         critical.belongs_to(model, settings)
     first, limits = _first_grid(observed, level, poi_values, critical)
-    calibrated: OnToys | Asymptotics | Learned
+    decides: Calibration
     if calibration == "toys":
-        label = ["interval", observed.label(), level, test_stat, seed, source, BATCH]
-        store = Store(checkpoint, model, label)
-        calibrated = OnToys(observed, settings, level, seed, n_toys, executor, store, progress)
+        store = Store(checkpoint, model, ["interval", observed.label(), level, seed, source, BATCH])
+        decides = OnToys(Thrower(model, settings, store, executor, progress), level, n_toys)
     elif critical is not None:
-        calibrated = Learned(observed, critical, level, nuisance)
+        decides = Quantile(critical, level, nuisance)
     else:
-        calibrated = Asymptotics(observed, level)
+        decides = Asymptotics(test, level, observed.root_asimov)
+
+    def calibrated(values: Sequence[float]) -> list[Point]:
+        return decides.points(observed.tested(values, seed))
+
     points = calibrated(first)
     if poi_values is None:
         points = extended(calibrated, points, limits)
@@ -170,7 +185,7 @@ def distribution(
     source: str = "simulation",
     init: Start | None = None,
     bounds: Bounds | None = None,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Fixed | None = None,
     progress: bool = False,
 ) -> StatisticResult:
     """Return the distribution of a test statistic at one value of the parameter of interest, beside its observed value.
@@ -182,42 +197,27 @@ def distribution(
         InvalidParameter: for an argument that cannot be, or a model without a POI.
         FailedFit: if a minimisation does not converge, or no toy has a valid fit.
     """
-    observed = Observed(data, model, checked(test_stat), init, bounds, fixed)
+    test = statistic_named(test_stat)
+    observed = Observed(data, as_model(model), test, init, bounds, fixed)
     n_toys = checked_number(n_toys, "the number of toys")
-    value = float(_checked_grid([value], observed)[0])
-    settings, store = observed.settings(source), Store(None, model, [])
-    pars = observed.at(value)
-    throws = batches_of(pars, value, range(math.ceil(n_toys / BATCH)), n_toys, seed, settings)
-    throw_all(statistics, model, throws, store, executor, progress=progress)
-    values = counts_of(store[name] for name in throws)
-    t, root = observed.statistic(value), observed.root_asimov(value)
+    [tested] = observed.tested(observed.checked([value]).tolist(), seed)
+    thrower = Thrower(observed.model, observed.settings(source), executor=executor, progress=progress)
+    values = thrower.toys([tested], n_toys)[tested.key]
+    t, root = tested.statistic, observed.root_asimov(tested.value)
     edges = np.linspace(0.0, max(float(np.quantile(values, 0.998)), 1.2 * t, 1.0), _EDGES)
     return StatisticResult(
         name=observed.name,
-        value=value,
-        test_stat=test_stat,
-        pars=pars,
+        value=tested.value,
+        test_stat=test.name,
+        pars=tested.pars,
         statistic=values,
         observed=t,
         root_asimov=root,
-        p_value=float(np.mean(values >= t - TIE)),
-        asymptotic_p_value=float(asymptotic_pvalue(test_stat, t, root)),
+        p_value=fraction_at_least(np.sort(values), t)[0],
+        asymptotic_p_value=float(test.p_value(t, root)),
         edges=edges,
-        asymptotic=asymptotic_pvalue(test_stat, edges, root),
+        asymptotic=test.p_value(edges, root),
     )
-
-
-def _checked_grid(values: Any, observed: Observed) -> Array:
-    """Return tested values in ascending order, which must lie within the bounds."""
-    grid = np.unique(checked_values(values, f"the tested values of {observed.name}"))
-    low, high = observed.bounds
-    outside = grid[(grid < low) | (grid > high)]
-    if outside.size:
-        raise InvalidParameter(
-            f"{observed.name} is to be tested at {outside[0]:g}, outside its bounds ({low:g}, {high:g}): "
-            "change either, as with bounds={...}"
-        )
-    return grid
 
 
 def _first_grid(
@@ -227,20 +227,20 @@ def _first_grid(
     low, high = observed.bounds
     best = observed.best
     if poi_values is not None:
-        grid = _checked_grid(poi_values, observed)
-        if observed.learned is not None:
-            observed.learned.checked_values(grid)
+        grid = observed.checked(poi_values)
+        if observed.test.learned is not None:
+            observed.test.learned.checked_values(grid)
         if grid.size < 2:
             raise InvalidParameter(f"an interval takes at least two tested values of {observed.name}")
         return grid.tolist(), (float(grid[0]), float(grid[-1]))
     if critical is not None:
         low, high = critical.box[critical.poi].tolist()
         best = _checked_best(best, low, high, observed.name, "where critical values were learned: learn them there")
-    if observed.learned is not None:
-        low, high = max(low, observed.learned.values[0]), min(high, observed.learned.values[1])
+    if observed.test.learned is not None:
+        low, high = max(low, observed.test.learned.values[0]), min(high, observed.test.learned.values[1])
         best = _checked_best(best, low, high, observed.name, "which the statistic was trained for: train it there")
     target = math.sqrt(scipy.stats.chi2.ppf(level, 1))
-    sigma = math.sqrt(max(float(observed.profile.covariance[observed.poi, observed.poi]), 0.0)) or 0.1 * (high - low)
+    sigma = observed.profile.scale(observed.poi)
     ends = []
     for direction, bound in ((-1.0, low), (1.0, high)):
         end = best
@@ -249,8 +249,7 @@ def _first_grid(
             end = crossing(lambda x: observed.ratio(x) ** 0.5, target, best, guess, bound)
         ends.append(float(np.clip(best + _REACH * (end - best), low, high)))
     grid = np.linspace(ends[0], ends[1], _POINTS)
-    one_sided = observed.learned is not None and observed.learned.side == "upper"
-    extra = [low] if observed.test_stat.startswith("qmu") or one_sided else [high] if observed.test_stat == "q0" else []
+    extra = {"both": [], "upper": [low], "lower": [high]}[observed.test.side]
     return np.unique([*grid, best, *extra]).tolist(), (low, high)
 
 
@@ -288,7 +287,7 @@ def _result(observed: Observed, points: list[Point], level: float, calibration: 
         ends.append(f"below {first.value:g}")
     if last.accepted and last.value < high:
         ends.append(f"above {last.value:g}")
-    if last.accepted and last.value >= high and observed.test_stat != "q0":
+    if last.accepted and last.value >= high and observed.test.side != "lower":
         ends.append(f"above its bound {high:g}")
     if ends:
         messages.append(f"the interval may go on {' and '.join(ends)}, where nothing was tested")
@@ -305,7 +304,7 @@ def _result(observed: Observed, points: list[Point], level: float, calibration: 
         p_errors=np.array([point.p_error for point in points]),
         toys=np.array([point.toys for point in points]),
         calibration=calibration,
-        test_stat=observed.test_stat,
+        test_stat=observed.test.name,
         bestfit=observed.best,
         valid=not messages,
         message="; ".join(messages),

@@ -1,8 +1,11 @@
-"""The coverage certificate: how often an interval holds the truth, on toys thrown at the truth."""
+"""The coverage certificate: how often an interval holds the truth, on toys thrown at the truth.
+
+Toys are thrown at every truth and their test statistics found at the true value; a calibration says which of them
+accept it; what they cover is counted.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,31 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyhf
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
+from neyman.inference.calibrations import Asymptotics, Calibration, OnToys, Quantile, Thrower, chosen_calibration
 from neyman.inference.critical.learning import critical_values
 from neyman.inference.critical.values import CriticalValues
-from neyman.inference.learned_statistic import LearnedStatistic, checked_statistic
-from neyman.inference.observed import poi_profile
-from neyman.inference.parameters import Bounds, parameter_index
+from neyman.inference.learned_statistic import LearnedStatistic
+from neyman.inference.observed import Tested, poi_profile, without_signal
+from neyman.inference.parameters import Bounds, Fixed, checked_point
 from neyman.inference.profile import Profile
-from neyman.inference.statistics import asymptotic_critical, is_bounded
-from neyman.inference.throws import (
-    TIE,
-    Settings,
-    Throw,
-    certain_at_zero,
-    counts_of,
-    fitted,
-    seed_of,
-    statistics,
-    throw_all,
-)
-from neyman.model.toys import draw
+from neyman.inference.statistics import chosen_statistic
+from neyman.inference.throws import Settings, Throw, fitted, seed_of, throw_all, valid_ones
+from neyman.model.model import Model
+from neyman.model.plain import as_model
 from neyman.results import CoverageResult
 from neyman.results.certificate import certificate
-from neyman.support.checks import checked_choice, checked_level, checked_number, checked_source
+from neyman.support.checks import checked_level, checked_number, checked_source
 from neyman.support.store import Store
 
 __all__ = ["coverage"]
@@ -48,6 +44,7 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _BATCH = 100  # toys of a task
+_SHARED_BATCH = 1000  # toys of a task, of those that calibrate all toys of a truth
 _OUTSIDE = 0.01  # of the toys, for a warning
 _FIRST = 100  # toys that calibrate one toy, doubled until its decision is certain
 _CERTAIN = 3.0  # standard deviations
@@ -55,7 +52,7 @@ _SHARED = 10  # where the calibration of one toy serves all, it may take this ma
 
 
 def coverage(
-    model: Any,
+    model: Model | pyhf.Model,
     truths: Any,
     level: float = 0.68,
     calibration: str = "toys",
@@ -71,15 +68,18 @@ def coverage(
     source: str = "simulation",
     tolerance: float = 0.0,
     bounds: Bounds | None = None,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Fixed | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = False,
+    calctype: str | None = None,
 ) -> CoverageResult:
     """Measure how often the interval on the parameter of interest holds the truth.
 
     Toys are thrown at each truth. A toy's interval holds the truth exactly if the construction accepts the true value
     in it; so one tested value is enough for each toy, with the nuisance parameters at their conditional best fit in
     that toy. Where the model has no other free parameters, one calibration serves all toys of a truth.
+
+    There are no data: the model comes first, then where toys are thrown.
 
     Args:
         model: the model.
@@ -103,6 +103,7 @@ def coverage(
         fixed: parameters held at a value, as for :func:`neyman.fit`.
         checkpoint: a file for the finished toys: the same call after an interruption goes on from it.
         progress: whether to show a progress bar.
+        calctype: ``calibration`` as pyhf calls it; ``"toybased"`` is ``"toys"``.
 
     Returns:
         The coverage at each truth. It passes unless some truth is undercovered by three standard deviations, one-sided
@@ -121,212 +122,166 @@ def coverage(
         >>> neyman.coverage(model, [{"mu": 4.0}], level=0.9, calibration="asymptotics", n_toys=200).passed
         True
     """
-    level = checked_level(level)
+    model, level = as_model(model), checked_level(level)
     n_toys, n_calibration = checked_number(n_toys, "n_toys"), checked_number(n_calibration, "n_calibration")
-    checked_choice(calibration, "calibration", ("toys", "quantile", "asymptotics"))
-    test_stat = checked_statistic(test_stat, statistic, model, calibration)
+    calibration = chosen_calibration(calibration, calctype, "toys", "quantile", "asymptotics")
+    test = chosen_statistic(test_stat, statistic, model, calibration)
     if calibration != "quantile" and (critical is not None or nuisance != "profile"):
         raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")
-    profile = poi_profile([], model, None, bounds, fixed, bounded=False)  # for what the fits begin with
-    held = {name: float(value) for name, value in (fixed or {}).items()}
-    poi, name = int(model.config.poi_index), model.config.poi_name
-    points = _truths(truths, model, profile, test_stat)
-    settings = Settings(poi, test_stat, checked_source(source), tuple(profile.bounds), held, name, statistic)
-    label = [profile.names, settings.bounds, held, points, level, calibration, n_toys, n_calibration]
-    label += [seed, source, test_stat, _BATCH]
-    if statistic is not None:
-        label.append(statistic.digest())
+    free = poi_profile([], model, None, bounds, fixed, bounded=test.bounded)  # for what the fits begin with
+    poi, name = int(model.config.poi_index), str(model.config.poi_name)
+    settings = Settings(poi, test, checked_source(source), tuple(free.bounds), free.held, name)
+    points = _truths(truths, model, free)
+    if test.learned is not None:
         for point in points:
-            statistic.checked_values(point[poi])
-    store = Store(checkpoint, model, ["coverage", *label])
-
+            test.learned.checked_values(point[poi])
     if calibration == "quantile":
         if critical is None:
             critical = critical_values(
-                model, test_stat, seed=seed, executor=executor, source=source, bounds=bounds, fixed=fixed, level=level,
+                model, test.name, seed=seed, executor=executor, source=source, bounds=bounds, fixed=fixed, level=level,
                 progress=progress,
             )  # fmt: skip
-        settings = dataclasses.replace(settings, bounds=tuple(settings.bounds_of_best()))
         critical.belongs_to(model, settings)
         critical.p_values(np.zeros(len(points)), points, nuisance)  # which says what is wrong with the truths
-    throws: dict[str, Any] = {}
-    criticals: list[float | None] = [None] * len(points)
-    alone = profile.fixed.sum() == profile.fixed.size - 1
-    if calibration == "asymptotics":
-        criticals = [_asymptotic(model, point, level, settings, profile) for point in points]
-    elif alone:
-        criticals = _shared(model, points, level, settings, n_toys, n_calibration, seed, store, executor, progress)
-    learned = critical is not None
-    for i, (point, value) in enumerate(zip(points, criticals, strict=True)):
-        for batch in range(math.ceil(n_toys / _BATCH)):
-            throw = Throw(
-                point, float(point[poi]), min(_BATCH, n_toys - batch * _BATCH), seed_of(seed, i, batch), settings
-            )
-            throws[f"truth {i} {batch}"] = throw if learned else _Trial(throw, level, value, n_calibration)
-    throw_all(_fits if learned else _trial, model, throws, store, executor, progress=progress)
 
-    covered, numbers = np.zeros(len(points), dtype=np.int64), np.zeros(len(points), dtype=np.int64)
-    for i in range(len(points)):
-        batches = [store[key] for key in throws if key.split()[1] == str(i)]
+    label = ["coverage", settings.bounds, free.held, points, level, calibration, n_calibration]
+    label += [seed, source, test.name, None if test.learned is None else test.learned.digest(), _BATCH]
+    store = Store(checkpoint, model, label)
+    throws = {
+        (truth, batch, size): Throw(point, float(point[poi]), size, seed_of(seed, truth, batch), settings)
+        for truth, point in enumerate(points)
+        for batch, size in enumerate(_sizes(n_toys))
+    }
+    fits = throw_all(_fits, model, throws, store, executor, progress=progress)
+    decisions: dict[tuple[int, int, int], Array]  # one where a toy accepts the truth, zero where not, nan without a fit
+    if calibration == "toys" and not _alone(free):
+        trials = {("own toys", *key): _Trial(throws[key], fit, level, n_calibration) for key, fit in fits.items()}
+        done = throw_all(_by_their_own_toys, model, trials, store, executor, progress=progress)
+        decisions = {key: done["own toys", *key] for key in fits}
+    else:
+        calibrations: list[Calibration]  # one for each truth
         if critical is not None:
-            batches = [_learned(np.concatenate(batches), critical, level, nuisance)]
-        decisions = counts_of(batches)
-        covered[i], numbers[i] = int(decisions.sum()), decisions.size
+            _warn_of_far(critical, np.concatenate(list(fits.values())))
+            calibrations = [Quantile(critical, level, nuisance)] * len(points)
+        elif calibration == "asymptotics":
+            calibrations = [_asymptotics(model, point, level, settings, free) for point in points]
+        else:
+            number = max(n_calibration, _SHARED * n_toys)
+            thrower = Thrower(model, settings, store, executor, progress, first=number, batch=_SHARED_BATCH)
+            calibrations = [OnToys(thrower, level, number)] * len(points)
+        decisions = {
+            key: _accepted(calibrations[key[0]], fit, throws[key].value, [(seed, -1, key[0])] * len(fit))
+            for key, fit in fits.items()
+        }
+
+    counted = [valid_ones(ones for key, ones in decisions.items() if key[0] == truth) for truth in range(len(points))]
     return certificate(
-        covered,
-        numbers,
+        [int(ones.sum()) for ones in counted],
+        [ones.size for ones in counted],
         level,
         tolerance,
-        names=tuple(profile.names),
+        names=tuple(free.names),
         truths=points,
         poi=name,
-        test_stat=test_stat,
+        test_stat=test.name,
         calibration=calibration,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """A batch of toys at a truth, to be decided one by one: with a common critical value, or each with its own."""
-
-    throw: Throw
-    level: float
-    critical: float | None
-    n_calibration: int
+def _sizes(n_toys: int) -> list[int]:
+    """Return how many toys each task throws."""
+    return [min(_BATCH, n_toys - begin) for begin in range(0, n_toys, _BATCH)]
 
 
-def _fits(model: Any, throw: Throw) -> Array:
-    """Return a row for each toy: the test statistic, and its best fit at the tested value."""
-    toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=throw.settings.source)
-    values, pars = fitted(model, toys, throw.pars, throw.value, throw.settings)
+def _alone(free: Profile) -> bool:
+    """Whether the parameter of interest is the only free one: then every toy's conditional best fit is the truth."""
+    return int((~free.fixed).sum()) == 1
+
+
+def _fits(model: Model, throw: Throw) -> Array:
+    """Return a row for each toy: the test statistic, nan without a valid fit, and its best fit at the tested value."""
+    values, pars = fitted(model, throw.toys(model), throw.pars, throw.value, throw.settings)
     return np.column_stack([values, pars])
 
 
-def _learned(fits: Array, critical: CriticalValues, level: float, nuisance: str) -> Array:
-    """Return for each toy one where learned critical values accept the truth, zero where not, nan without a fit."""
-    values, pars = fits[:, 0], fits[:, 1:]
-    valid = ~np.isnan(values)
-    far = int(critical.outside(pars[valid]).sum())
-    if far > _OUTSIDE * len(values):
-        warnings.warn(
-            f"{far} of {len(values)} toys have nuisance parameters outside the range in which critical values were "
-            "learned, and are taken at its edge",
-            stacklevel=3,
-        )
-    p, _ = critical.p_values(np.where(valid, values, 0.0), np.where(valid[:, None], pars, critical.box[:, 0]), nuisance)
-    return np.where(valid, (p > 1.0 - level).astype(np.float64), np.nan)
-
-
-def _trial(model: Any, trial: _Trial) -> Array:
-    """Return for each toy one where its interval holds the truth, zero where not, nan without a valid fit."""
-    throw, settings = trial.throw, trial.throw.settings
-    if trial.critical is not None:
-        values = statistics(model, throw)
-        return np.where(np.isnan(values), np.nan, (values <= trial.critical + TIE).astype(np.float64))
-    toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=settings.source)
-    values, pars = fitted(model, toys, throw.pars, throw.value, settings)
-    decisions = np.full(throw.n, np.nan)
-    for i in np.flatnonzero(~np.isnan(values)):
-        decisions[i] = _accepted(model, trial, pars[i], float(values[i]), seed_of(throw.seed, i))
+def _accepted(calibration: Calibration, fits: Array, value: float, seeds: Sequence[tuple[float, ...]]) -> Array:
+    """Return for each toy one where a calibration accepts the truth, zero where not, nan without a valid fit."""
+    valid = np.flatnonzero(~np.isnan(fits[:, 0]))
+    tested = [Tested(value, fits[i, 1:], float(fits[i, 0]), seeds[i]) for i in valid]
+    decisions = np.full(len(fits), np.nan)
+    decisions[valid] = [point.accepted for point in calibration.points(tested)]
     return decisions
 
 
-def _accepted(model: Any, trial: _Trial, pars: Array, observed: float, seed: int) -> bool:
-    """Whether a toy accepts the truth: throw toys at its own conditional best fit until that is certain."""
-    if certain_at_zero(trial.throw.settings.test_stat, observed):
-        return True
-    above = total = 0
-    size = min(_FIRST, trial.n_calibration)
-    for round_ in range(64):
-        throw = Throw(pars, trial.throw.value, size, seed_of(seed, round_), trial.throw.settings)
-        values = counts_of([statistics(model, throw)])
-        above, total = above + int((values >= observed - TIE).sum()), total + values.size
-        distance = above / total - (1.0 - trial.level)
-        if abs(distance) > _CERTAIN * math.sqrt(trial.level * (1.0 - trial.level) / total):
-            break
-        size = min(total, trial.n_calibration - total)
-        if size <= 0:
-            break
-    return bool(distance > 0.0)
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A batch of toys at a truth, each to be compared with toys of its own."""
+
+    throw: Throw
+    fits: Array
+    level: float
+    n_calibration: int
 
 
-def _shared(
-    model: Any,
-    points: Array,
-    level: float,
-    settings: Settings,
-    n_toys: int,
-    n_calibration: int,
-    seed: int,
-    store: Store,
-    executor: Any,
-    progress: bool,
-) -> list[float | None]:
-    """Return the critical value of each truth from toys at the truth, which is every toy's conditional best fit."""
-    number = max(n_calibration, _SHARED * n_toys)
-    size = 10 * _BATCH
-    throws = {
-        f"critical {i} {batch}": Throw(
-            point, float(point[settings.poi]), min(size, number - batch * size), seed_of(seed, -1, i, batch), settings
-        )
-        for i, point in enumerate(points)
-        for batch in range(math.ceil(number / size))
-    }
-    throw_all(statistics, model, throws, store, executor, progress=progress)
-    criticals: list[float | None] = []
-    for i in range(len(points)):
-        values = counts_of(store[key] for key in throws if key.split()[1] == str(i))
-        criticals.append(float(np.quantile(values, level, method="inverted_cdf")))
-    return criticals
+def _by_their_own_toys(model: Model, trial: _Trial) -> Array:
+    """Return what :func:`_accepted` does, for toys thrown at the conditional best fit of each toy."""
+    throw, fits = trial.throw, trial.fits
+    thrower = Thrower(model, throw.settings, first=_FIRST, batch=None)
+    calibration = OnToys(thrower, trial.level, trial.n_calibration, _CERTAIN)
+    seeds = [(seed_of(throw.seed, i),) for i in range(len(fits))]
+    certain = np.array([throw.settings.statistic.smallest(t) for t in fits[:, 0]])  # without a toy
+    decisions = _accepted(calibration, np.where(certain[:, None], np.nan, fits), throw.value, seeds)
+    return np.where(certain, 1.0, decisions)
 
 
-def _asymptotic(model: Any, point: Array, level: float, settings: Settings, profile: Profile) -> float:
-    """Return the asymptotic critical value at a truth."""
-    value = float(point[settings.poi])
+def _asymptotics(model: Model, point: Array, level: float, settings: Settings, free: Profile) -> Asymptotics:
+    """Return the asymptotic formulas at a truth, with the standard deviation from its Asimov data without signal."""
     root = math.inf
-    if is_bounded(settings.test_stat):
-        without = point.copy()
-        without[settings.poi] = max(0.0, settings.bounds[settings.poi][0])
-        bounds = settings.bounds_of_best()
-        start = np.where(profile.fixed, without, np.clip(without, *np.array(bounds).T))
-        asimov = Profile(model.expected_data(without), model, start.tolist(), bounds, settings.fixed)
-        root = math.sqrt(asimov.ratio({settings.poi: value}))
-    return asymptotic_critical(settings.test_stat, level, root)
+    if settings.statistic.bounded:
+        background = point.copy()
+        background[settings.poi] = max(0.0, settings.bounds[settings.poi][0])
+        asimov = without_signal(model, background, settings.bounds_of_best(), free, settings.fixed)
+        root = math.sqrt(asimov.ratio({settings.poi: float(point[settings.poi])}))
+    return Asymptotics(settings.statistic, level, lambda value: root)
 
 
-def _truths(truths: Any, model: Any, profile: Profile, test_stat: str) -> Array:
-    """Return the true parameters, shape ``(T, P)``."""
+def _warn_of_far(critical: CriticalValues, fits: Array) -> None:
+    far = int(critical.outside(fits[~np.isnan(fits[:, 0]), 1:]).sum())
+    if far > _OUTSIDE * len(fits):
+        warnings.warn(
+            f"{far} of {len(fits)} toys have nuisance parameters outside the range in which critical values were "
+            "learned, and are taken at its edge",
+            stacklevel=3,
+        )
+
+
+def _truths(truths: Any, model: Model, free: Profile) -> Array:
+    """Return the true parameters, shape ``(T, P)``: each as the fits may find them."""
+    names = free.names
     given = [truths] if isinstance(truths, Mapping) else truths
     if isinstance(given, Sequence) and given and all(isinstance(truth, Mapping) for truth in given):
-        points = np.tile(profile.start, (len(given), 1))
-        for row, truth in zip(points, given, strict=True):
-            for name, value in truth.items():
-                row[parameter_index(model, name)] = value
+        points = np.array([checked_point(truth, model, "a truth", free.start) for truth in given])
     else:
         try:
             points = np.atleast_2d(np.asarray(given, dtype=np.float64))
         except (TypeError, ValueError):
             points = np.empty((0, 0))
-    names = profile.names
     if points.ndim != 2 or len(points) == 0 or points.shape[1] != len(names):
         raise InvalidParameter(
             f"the truths must be rows of {len(names)} parameters ({', '.join(names[:20])}) or mappings by name"
         )
-    lows, highs = np.array(profile.bounds).T
-    if is_bounded(test_stat):
-        poi = model.config.poi_index
-        lows[poi] = max(lows[poi], 0.0)
-    wrong = ~np.isfinite(points) | (~profile.fixed & ((points < lows) | (points > highs)))
+    lows, highs = np.array(free.bounds).T
+    wrong = ~np.isfinite(points) | (~free.fixed & ((points < lows) | (points > highs)))
     if wrong.any():
         i, k = np.argwhere(wrong)[0]
         raise InvalidParameter(
             f"a truth has {names[k]} = {points[i, k]:g}, outside its bounds ({lows[k]:g}, {highs[k]:g}): change either"
         )
-    moved = profile.fixed & (points != profile.start)
+    moved = free.fixed & (points != free.start)
     if moved.any():
         i, k = np.argwhere(moved)[0]
         raise InvalidParameter(
-            f"a truth has {names[k]} = {points[i, k]:g}, but the fits hold it at {profile.start[k]:g}: "
+            f"a truth has {names[k]} = {points[i, k]:g}, but the fits hold it at {free.start[k]:g}: "
             "give the same value in fixed, or free it"
         )
     return points

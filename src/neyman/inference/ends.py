@@ -6,13 +6,14 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-__all__ = ["Point", "extended", "intervals_of", "refined", "settled", "without_chance"]
+from neyman.inference.calibrations import Point
+
+__all__ = ["extended", "intervals_of", "refined", "settled", "without_chance"]
 
 
 def __dir__() -> list[str]:
@@ -28,33 +29,6 @@ _SETTLING = 6  # more tested values at most, for each end
 # side than their errors alone tell
 _WEIGHT = 0.5
 _CHANCE = 3.0  # standard deviations that one p-value at least of a gap or an island must be from the threshold
-
-
-@dataclass(frozen=True, eq=False)
-class Point:
-    """A tested value: what was observed, and what is expected there.
-
-    Args:
-        value: the tested value.
-        statistic: the observed test statistic.
-        critical: its critical value.
-        critical_error: the Monte Carlo error of it.
-        p_value: the probability of a statistic at least as large.
-        p_error: the Monte Carlo error of it.
-        toys: how many there were.
-        accepted: whether the interval holds the value.
-        distance: of the p-value above the threshold.
-    """
-
-    value: float
-    statistic: float
-    critical: float
-    critical_error: float
-    p_value: float
-    p_error: float
-    toys: int
-    accepted: bool
-    distance: float
 
 
 Calibrated = Callable[[Sequence[float]], list[Point]]

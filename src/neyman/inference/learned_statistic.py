@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 
 from neyman.exceptions import InvalidParameter
 from neyman.inference.fixed_features import dataset_features, toy_features
-from neyman.inference.statistics import checked
 from neyman.model.summary import Summary
 from neyman.model.toys import Toys
 from neyman.networks.statistic import StatisticNetwork
@@ -27,7 +26,7 @@ from neyman.support.files import replacing
 if TYPE_CHECKING:
     from neyman.model.model import Model
 
-__all__ = ["LEARNED", "LearnedStatistic", "checked_statistic"]
+__all__ = ["LearnedStatistic"]
 
 
 def __dir__() -> list[str]:
@@ -36,7 +35,6 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
-LEARNED = "learned"  # its name among the test statistics
 _FORMAT = 1
 _BEYOND = 1e-9  # of the range: a tested value may leave it by rounding
 _CORRUPT = (LookupError, TypeError, ValueError, EOFError, RuntimeError, OSError, zipfile.BadZipFile, SafetensorError)
@@ -242,34 +240,3 @@ class LearnedStatistic:
                 "trained for: train it there"
             )
         return np.asarray(np.clip(tested, low, high))
-
-
-def checked_statistic(test_stat: str, statistic: LearnedStatistic | None, model: Any, calibration: str) -> str:
-    """Return the test statistic's name, ``"learned"`` among them.
-
-    Args:
-        test_stat: the name.
-        statistic: the learned statistic, for ``"learned"`` alone.
-        model: the model.
-        calibration: ``"toys"``, or what else the result would rest on.
-
-    Raises:
-        InvalidParameter: if there is none of that name, or name and statistic do not go together.
-    """
-    if test_stat != LEARNED:
-        if statistic is not None:
-            raise InvalidParameter(
-                f"statistic is for test_stat='learned', not for {test_stat!r}: leave one of them out"
-            )
-        return checked(test_stat)
-    if not isinstance(statistic, LearnedStatistic):
-        raise InvalidParameter(
-            "test_stat='learned' takes the statistic: give statistic=neyman.train_statistic(model, values)"
-        )
-    statistic.belongs_to(model)
-    if calibration != "toys":
-        raise InvalidParameter(
-            f"only toys can calibrate a learned statistic, whose distribution no formula gives, not {calibration!r}: "
-            "use calibration='toys', or calctype='toybased' for a limit"
-        )
-    return test_stat

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
-from neyman.inference.learned_statistic import LearnedStatistic
-from neyman.inference.parameters import Bounds, Start
+from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.profile import Profile
-from neyman.inference.statistics import is_bounded, statistic
+from neyman.inference.statistics import TestStatistic
 from neyman.inference.throws import Settings
-from neyman.support.checks import checked_source
+from neyman.model.summary import Summary
+from neyman.support.checks import checked_source, checked_values
 
-__all__ = ["Observed", "poi_profile"]
+__all__ = ["Observed", "Tested", "poi_profile", "without_signal"]
 
 
 def __dir__() -> list[str]:
@@ -32,7 +33,7 @@ def poi_profile(
     model: Any,
     init: Start | None,
     bounds: Bounds | None,
-    fixed: Mapping[str, float] | None,
+    fixed: Fixed | None,
     *,
     bounded: bool,
 ) -> Profile:
@@ -64,36 +65,72 @@ def poi_profile(
     return profile
 
 
+def without_signal(
+    model: Any, pars: Array, bounds: list[tuple[float, float]], free: Profile, fixed: Mapping[str, float]
+) -> Profile:
+    """Return the profile likelihood of the Asimov dataset at parameters without signal.
+
+    Args:
+        model: the model.
+        pars: the parameters, shape ``(P,)``.
+        bounds: of the fits.
+        free: a profile likelihood that tells which parameters are fixed.
+        fixed: parameters held at a value.
+    """
+    start = np.where(free.fixed, pars, np.clip(pars, *np.array(bounds).T))
+    return Profile(model.expected_data(pars), model, start.tolist(), bounds, fixed)
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """A dataset at a tested value of the parameter of interest.
+
+    Args:
+        value: the tested value.
+        pars: the parameters that the dataset is compared with: its conditional best fit there, shape ``(P,)``.
+        statistic: its test statistic.
+        seeds: of the toys that it is compared with: the user's, and labels.
+    """
+
+    value: float
+    pars: Array
+    statistic: float
+    seeds: tuple[float, ...]
+
+    @property
+    def key(self) -> tuple[float, ...]:
+        """What the toys that the dataset is compared with depend on, beside its parameters."""
+        return (float(self.value), *self.seeds)
+
+
 class Observed:
     """The test statistic in the observed data, as a function of the tested value.
 
     Args:
         data: the flat data vector.
         model: the model.
-        test_stat: the test statistic.
+        statistic: the test statistic.
         init: starting values.
         bounds: bounds.
         fixed: parameters held at a value.
-        learned: the learned test statistic, if it is that.
     """
 
     def __init__(
         self,
         data: Any,
         model: Any,
-        test_stat: str,
+        statistic: TestStatistic,
         init: Start | None,
         bounds: Bounds | None,
-        fixed: Mapping[str, float] | None,
-        learned: LearnedStatistic | None = None,
+        fixed: Fixed | None,
     ) -> None:
-        self.model, self.test_stat = model, test_stat
-        self.fixed = {name: float(value) for name, value in (fixed or {}).items()}
-        self.profile = poi_profile(data, model, init, bounds, fixed, bounded=is_bounded(test_stat))
+        self.model, self.test = model, statistic
+        self.profile = poi_profile(data, model, init, bounds, fixed, bounded=statistic.bounded)
+        self.fixed = self.profile.held
         self.poi, self.name = int(model.config.poi_index), str(model.config.poi_name)
         self.bounds = self.profile.bounds[self.poi]
         self._asimov: Profile | None = None
-        self.learned = learned
+        learned = statistic.learned
         self._features = None if learned is None else learned.with_model(model).features(data)[None]
 
     @property
@@ -112,30 +149,51 @@ class Observed:
     def statistic(self, value: float) -> float:
         """Return the test statistic."""
         self.ratio(value)  # which may find a better maximum
-        if self.learned is not None and self._features is not None:
-            return float(self.learned.of_features(self._features, value)[0])
+        if self.test.learned is not None and self._features is not None:
+            return float(self.test.learned.of_features(self._features, value)[0])
         _, minimum = self.profile.best
         _, conditional = self.profile.at({self.poi: value})
-        return float(statistic(self.test_stat, value, self.best, minimum, conditional))
+        return float(self.test.of_fits(value, self.best, minimum, conditional))
+
+    def tested(self, values: Sequence[float], seed: int = 0) -> list[Tested]:
+        """Return the data at tested values, each of which has toys of its own."""
+        for value in values:
+            self.ratio(value)  # a better maximum is to be found before anything is decided
+        return [Tested(value, self.at(value), self.statistic(value), (seed, value)) for value in values]
+
+    def checked(self, values: Any) -> Array:
+        """Return tested values in ascending order.
+
+        Raises:
+            InvalidParameter: if they are not finite numbers within the bounds.
+        """
+        grid = np.unique(checked_values(values, f"the tested values of {self.name}"))
+        low, high = self.bounds
+        outside = grid[(grid < low) | (grid > high)]
+        if outside.size:
+            raise InvalidParameter(
+                f"{self.name} is to be tested at {outside[0]:g}, outside its bounds ({low:g}, {high:g}): "
+                "change either, as with bounds={...}"
+            )
+        return grid
 
     def root_asimov(self, value: float) -> float:
         """Return the tested value in standard deviations, from the Asimov dataset without signal."""
-        if not is_bounded(self.test_stat):
+        if not self.test.bounded:
             return math.inf
         if self._asimov is None:
-            without = self.at(max(0.0, self.bounds[0]))
-            start = np.clip(without, *np.array(self.profile.bounds).T)
-            start[self.profile.fixed] = without[self.profile.fixed]
-            data = self.model.expected_data(without)
-            self._asimov = Profile(data, self.model, start.tolist(), self.profile.bounds, self.fixed)
+            background = self.at(max(0.0, self.bounds[0]))
+            self._asimov = without_signal(self.model, background, self.profile.bounds, self.profile, self.fixed)
         return math.sqrt(self._asimov.ratio({self.poi: value}))
 
     def settings(self, source: str) -> Settings:
         """Return how toys are to be thrown and fitted."""
         bounds = tuple(self.profile.bounds)
-        return Settings(self.poi, self.test_stat, checked_source(source), bounds, self.fixed, self.name, self.learned)
+        return Settings(self.poi, self.test, checked_source(source), bounds, self.fixed, self.name)
 
     def label(self) -> list[Any]:
-        """Return what tells these data and fits from others."""
-        label = [self.profile.names, self.profile.bounds, self.fixed, self.profile.best]
-        return label if self.learned is None else [*label, self.learned.digest()]
+        """Return what a checkpoint of toys depends on beside the model: the data, their fits, the test statistic."""
+        data = self.profile.data
+        values = [data.main, data.auxdata] if isinstance(data, Summary) else data
+        label = [values, self.profile.bounds, self.fixed, self.profile.best, self.test.name]
+        return label if self.test.learned is None else [*label, self.test.learned.digest()]

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit
 from neyman.inference.batch import fit_batch
-from neyman.inference.learned_statistic import LEARNED, LearnedStatistic
-from neyman.inference.statistics import is_bounded, statistic
-from neyman.model.toys import draw
+from neyman.inference.statistics import TestStatistic
+from neyman.model.model import Model
+from neyman.model.toys import Toys, draw
 from neyman.support.checks import checked_seed
 from neyman.support.store import Store
 from neyman.support.tasks import run
 
-__all__ = [
-    "BATCH",
-    "TIE",
-    "Settings",
-    "Throw",
-    "certain_at_zero",
-    "counts_of",
-    "fitted",
-    "grouped",
-    "seed_of",
-    "statistics",
-    "throw_all",
-]
+__all__ = ["BATCH", "Settings", "Throw", "fitted", "grouped", "seed_of", "statistics", "throw_all", "valid_ones"]
 
 
 def __dir__() -> list[str]:
@@ -39,9 +27,9 @@ def __dir__() -> list[str]:
 
 
 Array = NDArray[np.float64]
+Key = TypeVar("Key")
+Task = TypeVar("Task")
 
-# two fits of the same data agree to this: toys that tie with the data, as equal counts do, must count as such
-TIE = 1e-3
 BATCH = 500  # toys of a task: what is lost with a worker, and what a worker is busy with for about a second
 _WORTH_A_WARNING = 0.01  # of the toys without a valid fit
 
@@ -52,27 +40,25 @@ class Settings:
 
     Args:
         poi: position of the parameter of interest.
-        test_stat: the test statistic.
+        statistic: the test statistic.
         source: ``"simulation"`` or ``"model"``, as for :func:`neyman.toys`.
         bounds: of every parameter, in the fits, shape ``(P, 2)``.
         fixed: parameters held at a value, by name; without the parameter of interest.
         name: of the parameter of interest.
-        learned: the learned test statistic, which takes no fits.
     """
 
     poi: int
-    test_stat: str
+    statistic: TestStatistic
     source: str
     bounds: tuple[tuple[float, float], ...]
     fixed: Mapping[str, float]
     name: str
-    learned: LearnedStatistic | None = None
 
     def bounds_of_best(self) -> list[tuple[float, float]]:
         """Return the bounds of the fits with the parameter of interest free."""
         bounds = list(self.bounds)
         low, high = bounds[self.poi]
-        bounds[self.poi] = (max(low, 0.0), high) if is_bounded(self.test_stat) else (low, high)
+        bounds[self.poi] = (max(low, 0.0), high) if self.statistic.bounded else (low, high)
         return bounds
 
 
@@ -94,17 +80,20 @@ class Throw:
     seed: int
     settings: Settings = field(repr=False)
 
+    def toys(self, model: Model) -> Toys:
+        """Return the toys."""
+        return draw(self.pars, model, self.n, seed=self.seed, source=self.settings.source)
 
-def statistics(model: Any, throw: Throw) -> Array:
+
+def statistics(model: Model, throw: Throw) -> Array:
     """Return the test statistic of a batch of toys, nan where a fit was not valid, shape ``(n,)``."""
-    settings = throw.settings
-    toys = draw(throw.pars, model, throw.n, seed=throw.seed, source=settings.source)
-    if settings.learned is not None:
-        return settings.learned.evaluate(toys, throw.value)
+    toys, settings = throw.toys(model), throw.settings
+    if settings.statistic.learned is not None:  # which takes no fits
+        return settings.statistic.learned.evaluate(toys, throw.value)
     return fitted(model, toys, throw.pars, throw.value, settings)[0]
 
 
-def grouped(model: Any, throws: Sequence[Throw]) -> Array:
+def grouped(model: Model, throws: Sequence[Throw]) -> Array:
     """Return the test statistic of many small batches, each thrown and tested elsewhere, shape ``(len(throws), n)``.
 
     A batch thrown where the model has no toys, for a rate is negative there, gets nan.
@@ -117,9 +106,9 @@ def grouped(model: Any, throws: Sequence[Throw]) -> Array:
     return values
 
 
-def fitted(model: Any, toys: Any, pars: Array, value: float, settings: Settings) -> tuple[Array, Array]:
+def fitted(model: Model, toys: Toys, pars: Array, value: float, settings: Settings) -> tuple[Array, Array]:
     """Return the test statistic of toys, shape ``(n,)``, and their best fits at the tested value, shape ``(n, P)``."""
-    bounds = settings.bounds_of_best()
+    bounds, statistic = settings.bounds_of_best(), settings.statistic
     start = np.clip(pars, *np.array(bounds).T)
     for name, held in settings.fixed.items():
         start[list(model.config.par_names).index(name)] = held
@@ -128,16 +117,11 @@ def fitted(model: Any, toys: Any, pars: Array, value: float, settings: Settings)
     there = fit_batch(
         model, toys, init=at_value, bounds=list(settings.bounds), fixed={**settings.fixed, settings.name: value}
     )
-    if settings.learned is not None:
-        return np.where(there.valid, settings.learned.evaluate(toys, value), np.nan), there.pars
+    if statistic.learned is not None:
+        return np.where(there.valid, statistic.learned.evaluate(toys, value), np.nan), there.pars
     best = fit_batch(model, toys, init=start, bounds=bounds, fixed=dict(settings.fixed))
-    t = statistic(settings.test_stat, value, best.pars[:, settings.poi], best.twice_nll, there.twice_nll)
+    t = statistic.of_fits(value, best.pars[:, settings.poi], best.twice_nll, there.twice_nll)
     return np.where(best.valid & there.valid & np.isfinite(t), t, np.nan), there.pars
-
-
-def certain_at_zero(test_stat: str, value: float) -> bool:
-    """Whether no toy can be below an observed statistic, as none is below zero if it is a likelihood ratio."""
-    return test_stat != LEARNED and value <= TIE
 
 
 def seed_of(seed: int, *labels: float) -> int:
@@ -153,19 +137,31 @@ def seed_of(seed: int, *labels: float) -> int:
 
 
 def throw_all(
-    function: Any, model: Any, throws: Mapping[str, Any], store: Store, executor: Any, *, progress: bool = False
-) -> None:
-    """Throw what the store does not have yet, and save it there; also what was finished before an interruption."""
-    missing = [name for name in throws if name not in store]
+    function: Callable[[Model, Task], Array],
+    model: Model,
+    tasks: Mapping[Key, Task],
+    store: Store | None,
+    executor: Any,
+    *,
+    progress: bool = False,
+) -> dict[Key, Array]:
+    """Return the result of every task by its key; those that the store has are not done again, the others kept there.
+
+    What was finished before an interruption is kept, too.
+    """
+    store = store or Store(None, model, [])
+    names = {key: str(key) for key in tasks}
+    missing = [key for key, name in names.items() if name not in store]
     try:
-        for number, values in run(function, model, [throws[name] for name in missing], executor, progress=progress):
-            store[missing[number]] = values
+        for number, values in run(function, model, [tasks[key] for key in missing], executor, progress=progress):
+            store[names[missing[number]]] = values
     finally:
         if missing:
             store.save()
+    return {key: store[name] for key, name in names.items()}
 
 
-def counts_of(batches: Iterable[Array]) -> Array:
+def valid_ones(batches: Iterable[Array]) -> Array:
     """Join batches, and leave out the toys without a valid fit.
 
     Raises:

@@ -30,7 +30,7 @@ def as_model(model: Model | pyhf.Model) -> Model:
     bounds of the plain model. It is made once for each object.
 
     Args:
-        model: the model.
+        model: the model; any other likelihood with ``evaluate`` and pyhf's ``config`` is returned as it is.
 
     Raises:
         InvalidParameter: if it is no model.
@@ -45,7 +45,7 @@ def as_model(model: Model | pyhf.Model) -> Model:
         >>> as_model(plain) is as_model(plain)
         True
     """
-    if isinstance(model, Model):
+    if isinstance(model, Model) or hasattr(model, "evaluate"):
         return model
     if not isinstance(model, pyhf.Model):
         raise InvalidParameter(f"model is a {type(model).__name__}: it must be a neyman.Model or a pyhf.Model")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ from neyman.inference.critical.regression import deviance, fit_logistic
 from neyman.inference.critical.surface import Surface
 from neyman.inference.critical.values import CriticalValues, complaint, fewest
 from neyman.inference.crossing import crossing
-from neyman.inference.observed import Observed, poi_profile
-from neyman.inference.parameters import Bounds, Start
+from neyman.inference.observed import Observed, poi_profile, without_signal
+from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.profile import Profile
-from neyman.inference.statistics import checked, is_bounded
-from neyman.inference.throws import TIE, Settings, Throw, grouped, seed_of, throw_all
+from neyman.inference.statistics import TIE, statistic_named
+from neyman.inference.throws import Settings, Throw, grouped, seed_of, throw_all
 from neyman.model.constraints import constraints
+from neyman.model.plain import as_model
 from neyman.support.checks import checked_level, checked_number, checked_range, checked_source
 from neyman.support.store import Store
 
@@ -64,7 +64,7 @@ def critical_values(
     source: str = "simulation",
     init: Start | None = None,
     bounds: Bounds | None = None,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Fixed | None = None,
     level: float = 0.95,
     tolerance: float = 0.01,
     checkpoint: str | Path | None = None,
@@ -122,22 +122,22 @@ def critical_values(
         >>> abs(values - [2.71, 3.84]) < 3 * errors  # at the boundary, where half of the best fits are, and far from it
         array([ True,  True])
     """
-    test_stat, level = checked(test_stat), checked_level(level)
+    statistic, level = statistic_named(test_stat), checked_level(level)
     n_toys = checked_number(n_toys, "the number of toys")
     least = max(fewest(level), _GROUP * _FOLDS)
     if n_toys < least:
         raise InvalidParameter(
             f"{n_toys} toys are too few to learn critical values at a level of {level:g}: take {least} at least"
         )
-    held = {name: float(value) for name, value in (fixed or {}).items()}
-    free = poi_profile([], model, init, bounds, fixed, bounded=is_bounded(test_stat))
+    model, test_stat = as_model(model), statistic.name
+    free = poi_profile([], model, init, bounds, fixed, bounded=statistic.bounded)
     poi = int(model.config.poi_index)
-    settings = Settings(poi, test_stat, checked_source(source), tuple(free.bounds), held, model.config.poi_name)
+    settings = Settings(poi, statistic, checked_source(source), tuple(free.bounds), free.held, model.config.poi_name)
     box, without = _box(model, free, settings, data, poi_range, level)
     significance = _significance(model, free, settings, box, without)
     rough = Surface(test_stat, poi, box, significance, 1.0)
     points = _points(rough, free.start, math.ceil(n_toys / _GROUP), seed)
-    label = ["critical values", settings.bounds, held, points, seed, source, test_stat, _GROUP]
+    label = ["critical values", settings.bounds, free.held, points, seed, source, test_stat, _GROUP]
     values = _thrown(model, points, settings, seed, Store(checkpoint, model, label), executor, progress)
     largest = float(np.quantile(np.sqrt(np.maximum(values[np.isfinite(values)], 0.0)), 0.9995))
     shape = dataclasses.replace(rough, largest=max(largest, 1.0))
@@ -148,7 +148,7 @@ def critical_values(
         test_stat=test_stat,
         source=source,
         bounds=np.array(settings.bounds),
-        fixed=held,
+        fixed=free.held,
         model=model.fingerprint,
         box=box,
         significance=significance,
@@ -185,12 +185,12 @@ def _box(
             widths[index] = max(widths[index], width)
         centres = free.start[None]
     else:
-        observed = Observed(data, model, settings.test_stat, free.start.tolist(), free.bounds, settings.fixed)
+        observed = Observed(data, model, settings.statistic, free.start.tolist(), free.bounds, settings.fixed)
         best = observed.best
         widths = np.sqrt(np.maximum(np.diag(observed.profile.covariance), 0.0))
         if poi_range is None:
             target = math.sqrt(scipy.stats.chi2.ppf(level, 1)) + _REACH
-            sigma = float(widths[poi]) or 0.1 * (high - low)
+            sigma = observed.profile.scale(poi)
             ends = [
                 crossing(lambda x: observed.ratio(x) ** 0.5, target, best, best + side * target * sigma, bound)
                 if best != bound
@@ -210,9 +210,8 @@ def _box(
 
 def _significance(model: Any, free: Profile, settings: Settings, box: Array, without: Array) -> Array:
     """Return values of the parameter of interest and their signed distance from no signal, shape ``(2, n)``."""
-    poi, bounds = settings.poi, settings.bounds_of_best()
-    start = np.where(free.fixed, without, np.clip(without, *np.array(bounds).T))
-    asimov = Profile(model.expected_data(without), model, start.tolist(), bounds, settings.fixed)
+    poi = settings.poi
+    asimov = without_signal(model, without, settings.bounds_of_best(), free, settings.fixed)
     values = np.linspace(box[poi, 0], box[poi, 1], _TABLE)
     order = np.argsort(np.abs(values - without[poi]))
     distance = np.empty(_TABLE)
@@ -253,9 +252,8 @@ def _thrown(
     throws = [
         Throw(point, float(point[settings.poi]), _GROUP, seed_of(seed, i), settings) for i, point in enumerate(points)
     ]
-    tasks = {str(begin): throws[begin : begin + _GROUPS] for begin in range(0, len(throws), _GROUPS)}
-    throw_all(grouped, model, tasks, store, executor, progress=progress)
-    values = np.concatenate([store[name] for name in tasks])
+    tasks = {begin: throws[begin : begin + _GROUPS] for begin in range(0, len(throws), _GROUPS)}
+    values = np.concatenate(list(throw_all(grouped, model, tasks, store, executor, progress=progress).values()))
     failed = int(np.isnan(values).sum())
     if failed == values.size:
         raise FailedFit(f"none of {failed} toys has a valid fit: is the likelihood defined within the bounds?")

@@ -19,7 +19,8 @@ from scipy.special import expit
 
 from neyman.exceptions import InvalidParameter
 from neyman.inference.critical.surface import Surface
-from neyman.inference.throws import TIE, Settings
+from neyman.inference.statistics import TIE
+from neyman.inference.throws import Settings
 from neyman.results import CoverageResult
 from neyman.results.certificate import certificate
 from neyman.support.checks import checked_level
@@ -195,9 +196,9 @@ class CriticalValues:
         Raises:
             InvalidParameter: if they are not.
         """
-        if self.test_stat != settings.test_stat:
+        if self.test_stat != settings.statistic.name:
             raise InvalidParameter(
-                f"the critical values are of {self.test_stat}, not of {settings.test_stat}: learn others"
+                f"the critical values are of {self.test_stat}, not of {settings.statistic.name}: learn others"
             )
         if self.names != tuple(model.config.par_names) or self.model != model.fingerprint:
             raise InvalidParameter("the critical values were learned for another model: learn them for this one")
