@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidEnsemble
+from neyman.support.text import html_table
 
 __all__ = ["ChannelSimulation", "Ensemble", "EventSource", "Events", "effective_events", "size_warning"]
 
@@ -97,6 +98,12 @@ class Ensemble:
         binned = [f"{name}: {len(n)} bins of total {n.sum():g}" for name, n in self.counts.items()]
         return f"Ensemble({', '.join(learned + binned)})"
 
+    def _repr_html_(self) -> str:
+        learned = [(name, f"{len(e)} events", f"{e.weights.sum():g}") for name, e in self.events.items()]
+        binned = [(name, f"{len(n)} bins", f"{n.sum():g}") for name, n in self.counts.items()]
+        auxdata = "nominal" if self.auxdata is None else ", ".join(f"{value:g}" for value in self.auxdata)
+        return html_table(f"dataset, auxiliary data {auxdata}", ("channel", "data", "total"), learned + binned)
+
 
 @dataclass(frozen=True)
 class EventSource:
@@ -109,7 +116,6 @@ class EventSource:
         selection: an expression that is true for the events to keep; ``None`` means all.
 
     Example:
-        >>> pass
         >>> EventSource(("signal_*.root",), "nominal", weight="w * pileup", selection="njet >= 2").tree
         'nominal'
     """
