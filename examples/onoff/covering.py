@@ -20,7 +20,8 @@ import neyman
 from neyman.inference.batch import fit_batch
 from neyman.inference.statistics import statistic_named
 from neyman.inference.throws import Settings, Throw, seed_of, statistics
-from neyman.model.mixture import MixtureChannel, Pool
+from neyman.model.mixture import MixtureChannel
+from neyman.model.pool import Pool
 from neyman.model.toys import draw
 
 __all__ = ["LEVELS", "construct", "critical_values", "picture", "width", "with_pool"]

@@ -20,8 +20,10 @@ import uproot
 
 from neyman.events import EventSource
 from neyman.inputs.sources import read
-from neyman.model.calibration import Calibration, Variation
-from neyman.model.mixture import MixtureChannel, MixtureSummary, Pool
+from neyman.model.calibration import Calibration
+from neyman.model.mixture import MixtureChannel
+from neyman.model.pool import MixtureSummary, Pool
+from neyman.model.variations import Variation
 from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
 from neyman.networks.options import TrainingOptions

@@ -112,7 +112,7 @@ def test_toys_of_hardly_any_events(model: neyman.Model, events: float) -> None:
     # a norm and a mu of a thousandth leave a toy with zero, one or two events
     bounds = {"norm": (1e-4, 10.0)}
     toys = draw(at(model, norm=0.5 * events / 300, mu=0.5 * events / 40), model, 40)
-    numbers = np.diff(toys.offsets["SR"])
+    numbers = toys.events["SR"].numbers
     assert 0 in numbers
     assert 1 in numbers
     fits = fit_batch(model, toys, init=at(model, norm=0.01), bounds=bounds)
@@ -123,7 +123,7 @@ def test_toys_of_hardly_any_events(model: neyman.Model, events: float) -> None:
 
 def test_toys_without_any_event_in_the_whole_batch(model: neyman.Model) -> None:
     toys = draw(at(model, norm=1e-6, mu=0.0), model, 3)
-    assert len(toys.events["SR"]) == 0
+    assert len(toys.events["SR"].index) == 0
     fits = fit_batch(model, toys, bounds={"norm": (1e-4, 10.0)})
     assert fits.pars[:, model.config.par_names.index("norm")] == pytest.approx(1e-4)
 

@@ -21,7 +21,7 @@ from neyman.exceptions import InvalidParameter, NeymanError, Unsupported
 from neyman.inference.fixed_features import dataset_features, toy_features
 from neyman.inference.statistics import statistic_named
 from neyman.inference.throws import Settings, fitted
-from neyman.model.toys import draw, draw_each
+from neyman.model.toys import draw
 
 EVENTS = 15
 
@@ -129,7 +129,7 @@ def test_of_a_simulator_it_finds_the_order_of_student_s_t():
     model = normal_model()
     statistic = neyman.train_statistic(model, (-2.0, 2.0), n_datasets=6000)
     toys = draw([0.5, 1.2], model, 1000, seed=3)
-    x = toys.tables["events"][:, 0].reshape(-1, EVENTS).astype(np.float64)
+    x = toys.events["events"].features[:, 0].reshape(-1, EVENTS).astype(np.float64)
     # the profile likelihood ratio is n log(1 + t^2/(n - 1))
     for value in (0.5, 1.2):
         student = np.abs(x.mean(axis=1) - value) / x.std(axis=1)
@@ -204,12 +204,14 @@ def test_the_features_of_a_toy_are_those_of_its_summary(model):
 def test_toys_at_many_points_are_distributed_as_those_at_one(model):
     pars = np.array(model.config.suggested_init())
     pars[list(model.config.par_names).index("scale")] = 0.7
-    many, one = draw_each(np.tile(pars, (1000, 1)), model, seed=8), draw(pars, model, 1000, seed=9)
+    points = np.tile(pars, (1001, 1))
+    points[-1, list(model.config.par_names).index("scale")] = 0.0  # so that they are not all the same
+    many, one = draw(points, model, seed=8)[:-1], draw(pars, model, 1000, seed=9)
     for mine, other in ((many.main, one.main), (many.auxdata, one.auxdata)):
         error = np.sqrt((mine.var(axis=0) + other.var(axis=0)) / 1000)
         assert np.all(np.abs(mine.mean(axis=0) - other.mean(axis=0)) < 4.5 * error)
     [events] = list(many.events)
-    mine, other = (toys.tables[events][toys.events[events]][:, 0] for toys in (many, one))
+    mine, other = (toys.events[events].features[:, 0] for toys in (many, one))
     # of 340,000 events each; simulated ones are drawn again and again, which the test does not know
     assert scipy.stats.ks_2samp(mine, other).statistic < 0.01
 

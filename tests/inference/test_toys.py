@@ -142,7 +142,7 @@ def test_a_small_pool_is_warned_of(model: neyman.Model) -> None:
 
 
 def test_a_batch_holds_a_bounded_number_of_events(model: neyman.Model) -> None:
-    largest = max(len(part.events["SR"]) for part in batches(at(model), model, 3000))
+    largest = max(len(part.events["SR"].index) for part in batches(at(model), model, 3000))
     assert largest < 500_000
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import neyman
 from neyman.exceptions import InvalidParameter
-from neyman.model.pool import choice
 from neyman.model.rates import Rates
+from neyman.model.sources import choice
 from neyman.model.toys import Toys, draw
 
 N = 400
@@ -24,7 +24,7 @@ def at(model: neyman.Model, **values: float) -> np.ndarray:
 
 
 def features(toys: Toys, channel: str = "SR") -> np.ndarray:
-    return toys.model.learned[channel].pool.features[toys.events[channel]]
+    return toys.model.learned[channel].pool.features[toys.events[channel].index]
 
 
 @pytest.mark.parametrize("source", ["simulation", "model"])
@@ -39,7 +39,7 @@ def test_counts_have_the_mean_and_variance_of_the_rates(model: neyman.Model, sou
 def test_numbers_of_events_are_the_main_data(model: neyman.Model) -> None:
     toys = draw(at(model), model, 50)
     position = model.config.channel_slices["SR"].start
-    assert np.diff(toys.offsets["SR"]).tolist() == toys.main[:, position].tolist()
+    assert toys.events["SR"].numbers.tolist() == toys.main[:, position].tolist()
 
 
 def test_auxiliary_data_follow_the_constraint_terms(model: neyman.Model) -> None:
@@ -59,7 +59,7 @@ def test_simulation_toys_at_the_nominal_point_are_the_simulation(model: neyman.M
 
 def test_simulation_toys_without_signal_have_no_signal_events(model: neyman.Model) -> None:
     channel = model.learned["SR"]
-    drawn = draw(at(model, mu=0.0), model, 20).events["SR"]
+    drawn = draw(at(model, mu=0.0), model, 20).events["SR"].index
     assert set(channel.pool.samples[drawn]) == {channel.samples.index("background")}
 
 
@@ -82,11 +82,11 @@ def test_a_wrong_network_does_not_change_simulation_toys(model: neyman.Model) ->
     summary = channel.pool.summary
     rng = np.random.default_rng(0)
     spoilt = dataclasses.replace(summary, ratios=rng.permuted(summary.ratios, axis=1))
-    expected = draw(at(model), model, 10).events["SR"]
+    expected = draw(at(model), model, 10).events["SR"].index
     original, channel.pool = channel.pool, dataclasses.replace(channel.pool, summary=spoilt)
     try:
-        assert draw(at(model), model, 10).events["SR"].tolist() == expected.tolist()
-        assert draw(at(model), model, 10, source="model").events["SR"].tolist() != expected.tolist()
+        assert draw(at(model), model, 10).events["SR"].index.tolist() == expected.tolist()
+        assert draw(at(model), model, 10, source="model").events["SR"].index.tolist() != expected.tolist()
     finally:
         channel.pool = original
 
@@ -102,9 +102,9 @@ def test_model_toys_have_scores_of_mean_zero(model: neyman.Model) -> None:
 
 def test_the_same_seed_gives_the_same_toys(model: neyman.Model) -> None:
     first, second, other = (draw(at(model), model, 5, seed=seed) for seed in (1, 1, 2))
-    assert first.events["SR"].tolist() == second.events["SR"].tolist()
+    assert first.events["SR"].index.tolist() == second.events["SR"].index.tolist()
     assert first.auxdata.tolist() == second.auxdata.tolist()
-    assert first.events["SR"].tolist() != other.events["SR"].tolist()
+    assert first.events["SR"].index.tolist() != other.events["SR"].index.tolist()
 
 
 @pytest.mark.parametrize("index", [slice(3, 8), slice(None, None, -2), np.array([4, 1, 1]), np.arange(10) % 3 == 0])
@@ -133,14 +133,14 @@ def test_a_negative_rate_of_a_sample_is_refused_for_simulation_toys(model: neyma
     ("change", "message"),
     [
         ({"n": 0}, "the number of toys is 0"),
-        ({"pars": [1.0]}, "4 finite numbers"),
-        ({"pars": [np.nan] * 4}, "4 finite numbers"),
+        ({"points": [1.0]}, "4 finite numbers"),
+        ({"points": [np.nan] * 4}, "4 finite numbers"),
         ({"source": "data"}, "source is 'data'"),
     ],
 )
 def test_arguments_without_meaning_are_refused(model: neyman.Model, change: dict, message: str) -> None:
     with pytest.raises(InvalidParameter, match=message):
-        draw(**{"pars": at(model), "model": model, "n": 1, **change})
+        draw(**{"points": at(model), "model": model, "n": 1, **change})
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import neyman
 from neyman.cli import inspection
 from neyman.cli.main import main
 from neyman.model.setwise import SetChannel
+from neyman.model.sources import SimulatorSource
 from neyman.networks.deepset import DeepSet
 from neyman.networks.layers import FeatureScaler
 from neyman.results import SetReport, from_json
@@ -57,7 +58,7 @@ def a_channel(head: nn.Module) -> SetChannel:
     encoder = DeepSet(FeatureScaler(torch.zeros(1), torch.full((1,), SCALE)), (4,), 2).requires_grad_(False)
     low, high = SIMULATOR.bounds.T.copy()
     head: Any = head  # with the interface of a learned one
-    return SetChannel("events", "deepset", ["x"], low, high, encoder, head, (5, 120), SIMULATOR, SIMULATOR.names)
+    return SetChannel("events", "deepset", ["x"], low, high, encoder, head, (5, 120), SimulatorSource(SIMULATOR))
 
 
 def examined(head: nn.Module, seed: int = 0) -> SetReport:
@@ -168,7 +169,7 @@ def test_where_counts_are_small_asymptotic_intervals_are_warned_of_and_not_the_n
     encoder = a_channel(Exact()).encoder
     head: Any = Counting()
     low, high = simulator.bounds.T.copy()
-    channel = SetChannel("events", "deepset", ["x"], low, high, encoder, head, (0, 20), simulator, simulator.names)
+    channel = SetChannel("events", "deepset", ["x"], low, high, encoder, head, (0, 20), SimulatorSource(simulator))
     model = neyman.Model(simulator.spec(), {"events": channel}, poi_name="mu")
     report = examine(SetReport("events", ("x",), "deepset", ()), channel, model, workers=1)
     assert not report.good
@@ -213,7 +214,7 @@ def test_a_trained_network_whose_head_is_perturbed_is_off(trained: neyman.Model)
     channel = trained.learned["events"]
     assert isinstance(channel, SetChannel)
     generator = torch.Generator().manual_seed(0)
-    spoiled = channel.with_source(SIMULATOR)
+    spoiled = channel.with_simulator(SIMULATOR)
     with torch.no_grad():
         for weight in spoiled._head.parameters():
             weight += (
@@ -238,7 +239,7 @@ def test_a_failure_of_the_diagnostics_does_not_lose_the_training() -> None:
         raise RuntimeError("no more licences")
 
     broken = neyman.Simulator(fails, SIMULATOR.parameters, poi="mu", features=["x"])
-    channel = a_channel(Exact()).with_source(broken)
+    channel = a_channel(Exact()).with_simulator(broken)
     model = neyman.Model(SIMULATOR.spec(), {"events": channel}, poi_name="mu")
     report = examine(SetReport("events", ("x",), "deepset", ()), channel, model, workers=1)
     assert not report.good

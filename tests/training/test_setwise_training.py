@@ -14,7 +14,7 @@ from scipy import stats
 import neyman
 from neyman.exceptions import InvalidEvents, InvalidParameter
 from neyman.inputs.workspace import Workspace
-from neyman.model.pool import bent_events, simulated_events
+from neyman.model.sources import bent_events, simulated_events
 from neyman.networks.kinds import kind_of, set_options
 from neyman.training import contrastive
 from neyman.training import setwise as setlearning
@@ -98,7 +98,7 @@ def test_checkpoints_of_other_datasets_are_not_taken_up(tmp_path, monkeypatch):
 
 @pytest.fixture
 def mixture(of_workspace):
-    return of_workspace.learned["SR"].source
+    return of_workspace.learned["SR"].source.mixture
 
 
 @pytest.mark.parametrize("alpha", [-2.0, 0.7, 2.0])

@@ -11,8 +11,6 @@ import pyhf
 
 from neyman.events import Ensemble, effective_events, size_warning
 from neyman.model.constraints import constraints
-from neyman.model.mixture import MixtureChannel
-from neyman.model.setwise import SetChannel
 from neyman.results import SetReport, from_json
 from neyman.support.text import text_table
 
@@ -66,14 +64,12 @@ def of_model(model: Model) -> dict[str, Any]:
     """
     learned = {}
     for name, channel in model.learned.items():
-        events, shapes = {}, {}
-        mixture = channel.source if isinstance(channel, SetChannel) else channel
-        if isinstance(mixture, MixtureChannel):
-            for c, sample in enumerate(mixture.samples):
-                own = mixture.pool.samples == c
-                events[sample] = (int(own.sum()), effective_events(mixture.pool.summary.weights[own]))
-                shapes[sample] = [v.parameter for v in mixture.variations if v.sample == c]
-        learned[name] = {"features": list(channel.features), "events": events, "shapes": shapes}
+        simulated = channel.source.simulated if channel.source else {}
+        learned[name] = {
+            "features": list(channel.features),
+            "events": {sample: (size.number, size.effective) for sample, size in simulated.items()},
+            "shapes": {sample: list(size.shapes) for sample, size in simulated.items()},
+        }
     found = _describe(model, learned, model.observed_ensemble)
     found["warnings"] += [
         f"{report.channel}: {report.verdict}"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,6 @@ from scipy.special import gammaln, xlogy
 from neyman.exceptions import FailedFit
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters
 from neyman.inference.profile import Profile
-from neyman.model.mixture import MixtureChannel, PaddedSummary
-from neyman.model.setwise import SetChannel, SetSummaries
 from neyman.model.toys import Toys
 
 if TYPE_CHECKING:
@@ -32,8 +29,6 @@ Array = NDArray[np.float64]
 _TOLERANCE = 1e-5  # in -2 log L: what another step is expected to gain
 _ITERATIONS = 40
 _SWEEPS = 10  # over all parameters, to find those that a step takes to their bounds
-_BLOCK = 65_536  # events whose arrays stay in a processor's cache
-_MOST = 512  # toys of a block: their normalisations take memory too
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +115,7 @@ class BatchNLL:
         self._model, self._toys = model, toys
         self._counted = model.counted
         self._constant = gammaln(toys.main[:, self._counted] + 1.0).sum(axis=1)
-        self._blocks = {term.channel.name: _blocks(toys, term.channel) for term in model.terms}
-        self._places = {name: _places(blocks, len(toys)) for name, blocks in self._blocks.items()}
+        self._learned = [(term, term.channel.batch(toys.events[term.channel.name])) for term in model.terms]
 
     def __call__(self, pars: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         """Return values, gradients and approximate Hessians, which are positive semidefinite.
@@ -160,62 +154,17 @@ class BatchNLL:
         hessian = weighted.transpose(0, 2, 1) @ slope
         index = np.arange(pars.shape[1])
         hessian[:, index, index] += diagonal
-        for term in self._model.terms:
-            own = rates[:, term.samples, term.bin]
-            by_local = jacobian[:, term.samples, term.bin]
+        for term, log_ratio in self._learned:
             alphas = pars[:, term.parameters]
             by_alpha = np.zeros((len(alphas), alphas.shape[1], pars.shape[1]))
             by_alpha[:, np.arange(alphas.shape[1]), term.parameters] = 1.0
-            by_local = np.concatenate([by_local, by_alpha], axis=1)
-            block_of, place = self._places[term.channel.name]
-            order = np.argsort(block_of[rows], kind="stable")
-            ends = np.searchsorted(block_of[rows[order]], np.arange(len(self._blocks[term.channel.name]) + 1))
-            for (_, block), begin, end in zip(self._blocks[term.channel.name], ends[:-1], ends[1:], strict=True):
-                if begin == end:
-                    continue
-                members = order[begin:end]
-                summary: Any = block if end - begin == len(block) else block[place[rows[members]]]
-                ratio, local, information = term.channel.log_ratio_batch(summary, own[members], alphas[members])
-                to_pars = by_local[members]
-                value[members] += ratio
-                gradient[members] += (local[:, None, :] @ to_pars)[:, 0]
-                hessian[members] += to_pars.transpose(0, 2, 1) @ information @ to_pars
+            by_local = np.concatenate([jacobian[:, term.samples, term.bin], by_alpha], axis=1)
+            ratio, local, information = log_ratio(rows, rates[:, term.samples, term.bin], alphas)
+            value += ratio
+            gradient += (local[:, None, :] @ by_local)[:, 0]
+            hessian += by_local.transpose(0, 2, 1) @ information @ by_local
         value[undefined] = -np.inf
         return value, gradient, hessian
-
-
-def _blocks(
-    toys: Toys, channel: MixtureChannel | SetChannel
-) -> Sequence[tuple[NDArray[np.intp], PaddedSummary | SetSummaries]]:
-    """Return the summaries of toys, block by block, and which toys they are of."""
-    offsets, events = toys.offsets[channel.name], toys.events[channel.name]
-    if isinstance(channel, SetChannel):
-        features = toys.tables[channel.name][events]
-        return [(np.arange(len(toys)), SetSummaries(channel.encode_many(features, offsets)))]
-    # toys of about the same number of events side by side; those without are left out
-    numbers = np.diff(offsets)
-    order = np.argsort(numbers, kind="stable")
-    order = order[numbers[order] > 0]
-    blocks = []
-    while len(order):
-        # the last one is the largest
-        largest = int(numbers[order[-1]])
-        size = min(max(_BLOCK // largest, 1), _MOST)
-        members = np.sort(order[-size:])
-        order = order[:-size]
-        places = np.minimum(offsets[:-1][members, None] + np.arange(largest), len(events) - 1)
-        blocks.append((members, PaddedSummary.take(channel.pool.summary, events[places], numbers[members])))
-    return blocks
-
-
-def _places(
-    blocks: Sequence[tuple[NDArray[np.intp], PaddedSummary | SetSummaries]], n: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the block of each toy, minus one for none, and its place there."""
-    block_of, place = np.full(n, -1), np.zeros(n, dtype=np.intp)
-    for number, (members, _) in enumerate(blocks):
-        block_of[members], place[members] = number, np.arange(len(members))
-    return block_of, place
 
 
 def _minimise(

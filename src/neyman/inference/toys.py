@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from neyman.inference.batch import fit_batch
 from neyman.inference.parameters import Bounds, Fixed, Pars, checked_parameters, checked_point
 from neyman.inference.throws import throw_all
-from neyman.inputs.simulator import Simulator
 from neyman.model.model import Model
 from neyman.model.plain import as_model
-from neyman.model.setwise import SetChannel
 from neyman.model.toys import Toys, draw
 from neyman.results import ToysResult
 from neyman.support.checks import checked_number, checked_seed, checked_source
@@ -182,15 +180,11 @@ def _plan(
 def _warn_of_few_events(pars: Array, model: Model) -> None:
     rates = model.rates(pars)[0]
     for term in model.terms:
-        origin = term.channel.simulation() if isinstance(term.channel, SetChannel) else term.channel
-        if isinstance(origin, Simulator):
-            continue  # which makes new events for every toy
-        pool = origin.pool
-        for c, (sample, expected) in enumerate(zip(term.channel.samples, rates[term.samples, term.bin], strict=True)):
-            effective = 1.0 / float((pool.summary.weights[pool.samples == c] ** 2).sum())
-            if expected > _OFTEN * effective:
+        simulated = term.channel.simulation().simulated.items()
+        for (sample, size), expected in zip(simulated, rates[term.samples, term.bin], strict=False):
+            if expected > _OFTEN * size.effective:
                 warnings.warn(
                     f"channel {term.channel.name}: a toy takes {expected:.0f} events of sample {sample} from "
-                    f"{effective:.0f} simulated ones: toys are alike, and intervals too short; simulate more",
+                    f"{size.effective:.0f} simulated ones: toys are alike, and intervals too short; simulate more",
                     stacklevel=3,
                 )

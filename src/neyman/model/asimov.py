@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neyman.events import Events
-from neyman.exceptions import InvalidParameter
-from neyman.inputs.simulation import simulate
-from neyman.inputs.simulator import Simulator
-from neyman.model.mixture import MixtureChannel, MixtureSummary
-from neyman.model.setwise import SetChannel
 
-__all__ = ["AsimovPool", "SetAsimov", "asimov"]
+if TYPE_CHECKING:
+    from neyman.model.mixture import MixtureChannel
+    from neyman.model.setwise import SetChannel
+
+__all__ = ["AsimovPool", "SetAsimov"]
 
 
 def __dir__() -> list[str]:
@@ -22,17 +22,9 @@ def __dir__() -> list[str]:
 
 
 _TILTS = 300
-
-
 _KEPT = 4  # Asimov ensembles
-
-
 _PRECISION = 1e-8  # of scores, relative to their standard deviation
-
-
 _ENOUGH = 1e-3  # of scores: as many standard deviations does a fit differ
-
-
 _AT_BOUND = 1e-9  # of a range
 
 
@@ -72,7 +64,7 @@ class AsimovPool:
         """
         if not rates.any():
             return Events(self._features[:0])
-        weights = _weights(self._channel, self._summary, rates, alphas)
+        weights = self._channel.density_weights(self._summary, rates, alphas)
         scores = np.concatenate(self._channel.scores(self._summary, rates, alphas))
         target = np.concatenate([np.ones(len(rates)), np.zeros(len(alphas))])
         for _ in range(3):  # linear: once would do, were it not for rounding
@@ -94,9 +86,8 @@ class SetAsimov:
     """
 
     def __init__(self, channel: SetChannel, events: int = 20_000) -> None:
-        self._channel, self._events = channel, events
-        source = channel.simulation()
-        self._pool = AsimovPool(source, events) if isinstance(source, MixtureChannel) else None
+        self._channel = channel
+        self._source = channel.simulation().asimov(events)
         self._known: dict[bytes, Events] = {}
 
     def weighted(self, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> Events:
@@ -111,7 +102,7 @@ class SetAsimov:
         return self._known[key]
 
     def _tilted(self, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> Events:
-        events = self._pool.weighted(rates, pars) if self._pool else self._simulated(pars)
+        events = self._source.weighted(rates, pars)
         if not len(events):
             return events
         positive = np.maximum(events.weights, 0.0)  # at a rate of zero the pool's own tilt leaves some below
@@ -146,32 +137,6 @@ class SetAsimov:
             stacklevel=2,
         )
         return raw
-
-    def _simulated(self, pars: NDArray[np.float64]) -> Events:
-        simulator = self._channel.simulation()
-        assert isinstance(simulator, Simulator)
-        few = simulate(simulator, np.tile(pars, (20, 1)), seed=0, workers=1)
-        number = int(np.clip(self._events / max(len(few.features) / len(few), 1.0), 20, 2000))
-        datasets = simulate(simulator, np.tile(pars, (number, 1)), seed=0, workers=1)
-        return Events(datasets.features, np.full(len(datasets.features), 1.0 / number))
-
-
-def asimov(channel: MixtureChannel | SetChannel) -> AsimovPool | SetAsimov:
-    """Return what Asimov ensembles of a channel are made from."""
-    return SetAsimov(channel) if isinstance(channel, SetChannel) else AsimovPool(channel)
-
-
-def _weights(
-    channel: MixtureChannel, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the weights of a pool's events under the model's density."""
-    weights: NDArray[np.float64] = summary.weights * (rates @ channel.densities(summary, alphas))
-    if np.any(weights < 0):
-        raise InvalidParameter(
-            f"channel {channel.name}: there is no dataset to expect or draw where a rate is negative and the density"
-            " of events with it; keep the parameters within bounds that avoid it"
-        )
-    return weights
 
 
 def _subset(own: NDArray[np.bool_], weights: NDArray[np.float64], size: int) -> NDArray[np.intp]:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from neyman.model.variations import Variation, slopes_and_curvatures
+
 __all__ = [
     "Calibration",
-    "Variation",
     "balanced_weights",
     "calibrate",
     "corrected",
@@ -20,34 +21,11 @@ __all__ = [
     "regressors",
     "sample_ratios",
     "shape_scores",
-    "slopes_and_curvatures",
 ]
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-@dataclass(frozen=True)
-class Variation:
-    """A shape systematic of one sample.
-
-    Args:
-        sample: index of the sample in its channel.
-        parameter: name of the nuisance parameter.
-        hi: column of its ``hi`` source among the sample's classes, ``None`` where that is the nominal one.
-        lo: the same for ``lo``.
-    """
-
-    sample: int
-    parameter: str
-    hi: int | None
-    lo: int | None
-
-    @property
-    def one_sided(self) -> bool:
-        """Whether one side is the nominal sample."""
-        return self.hi is None or self.lo is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +41,6 @@ class Calibration:
 
     samples: tuple[NDArray[np.float64], NDArray[np.float64]]
     variations: tuple[NDArray[np.float64], NDArray[np.float64]]
-
-
-def slopes_and_curvatures(
-    sides: NDArray[np.float64], variations: Sequence[Variation]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return slopes and curvatures ``(N, M)`` from the log-ratios ``(N, V)`` of all varied sources."""
-    zero = np.zeros(len(sides))
-    hi = [zero if v.hi is None else sides[:, v.hi] for v in variations]
-    lo = [zero if v.lo is None else sides[:, v.lo] for v in variations]
-    up = np.stack(hi, axis=1) if hi else np.empty((len(sides), 0))
-    down = np.stack(lo, axis=1) if lo else np.empty((len(sides), 0))
-    return (up - down) / 2, (up + down) / 2
 
 
 def sample_ratios(log_ratios: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,111 +12,29 @@ import torch
 from numpy.typing import NDArray
 
 from neyman.events import Events
-from neyman.model.calibration import Calibration, Variation, calibrate, sample_ratios, slopes_and_curvatures
+from neyman.exceptions import InvalidParameter
+from neyman.inputs.simulator import Simulator
+from neyman.model.asimov import AsimovPool
+from neyman.model.calibration import Calibration, calibrate, sample_ratios
+from neyman.model.channel import Batch, Packed, ToyEvents
+from neyman.model.expansion import event_terms, pool_terms, summed
 from neyman.model.normalisation import LogNormalisation
+from neyman.model.pool import MixtureSummary, PaddedSummary, Pool
+from neyman.model.sources import LabelledEvents, choice
+from neyman.model.variations import Variation, interpolation, slopes_and_curvatures
+from neyman.networks.layers import FeatureScaler, initialised
 from neyman.networks.mixture import CrossFitClassifier, logits
 
-__all__ = ["MixtureChannel", "MixtureSummary", "PaddedSummary", "Pool", "interpolation"]
+__all__ = ["MixtureChannel"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-_QUADRATIC_UP_TO = 2.0  # two-sided variations go on linearly in log beyond, like pyhf's interpolation code 2 beyond 1
-
-
-@dataclass(frozen=True, eq=False)
-class MixtureSummary:
-    """What a mixture channel keeps of an ensemble, free of the parameters; ``+`` joins two ensembles.
-
-    Args:
-        weights: shape ``(N,)``.
-        ratios: ``g_c = p_c / p_ref``, shape ``(C, N)``.
-        slopes: ``(log hi - log lo) / 2`` of every variation, shape ``(M, N)``.
-        curvatures: ``(log hi + log lo) / 2``, shape ``(M, N)``.
-    """
-
-    weights: NDArray[np.float64]
-    ratios: NDArray[np.float64]
-    slopes: NDArray[np.float64]
-    curvatures: NDArray[np.float64]
-
-    def __add__(self, other: MixtureSummary) -> MixtureSummary:
-        return MixtureSummary(
-            np.concatenate([self.weights, other.weights]),
-            *(
-                np.concatenate([mine, theirs], axis=1)
-                for mine, theirs in (
-                    (self.ratios, other.ratios),
-                    (self.slopes, other.slopes),
-                    (self.curvatures, other.curvatures),
-                )
-            ),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class PaddedSummary:
-    """The summaries of many ensembles, side by side and filled up to the same number of events.
-
-    Args:
-        roots: square roots of the weights, zero where there is no event, shape ``(n, N)``.
-        ratios: ``g_c``, one where there is no event, shape ``(n, C, N)``.
-        slopes: shape ``(n, M, N)``.
-        curvatures: shape ``(n, M, N)``.
-        total_weights: shape ``(n,)``.
-    """
-
-    roots: NDArray[np.float64]
-    ratios: NDArray[np.float64]
-    slopes: NDArray[np.float64]
-    curvatures: NDArray[np.float64]
-    total_weights: NDArray[np.float64]
-
-    @classmethod
-    def take(
-        cls, summary: MixtureSummary, events: NDArray[np.integer[Any]], numbers: NDArray[np.int64]
-    ) -> PaddedSummary:
-        """Gather ensembles of events of weight one.
-
-        Args:
-            summary: what the events are taken from.
-            events: positions in the summary, shape ``(n, N)``.
-            numbers: how many of each row are events, shape ``(n,)``; the rest is filled up.
-        """
-        none = np.arange(events.shape[1]) >= numbers[:, None]
-        ratios, slopes, curvatures = (
-            np.stack([row[events] for row in rows], axis=1)
-            if len(rows)
-            else np.empty((len(events), 0, events.shape[1]))
-            for rows in (summary.ratios, summary.slopes, summary.curvatures)
-        )
-        np.moveaxis(ratios, 1, 0)[:, none] = 1.0
-        return cls((~none).astype(np.float64), ratios, slopes, curvatures, numbers.astype(np.float64))
-
-    def __len__(self) -> int:
-        return len(self.roots)
-
-    def __getitem__(self, rows: NDArray[np.intp]) -> PaddedSummary:
-        return PaddedSummary(
-            self.roots[rows], self.ratios[rows], self.slopes[rows], self.curvatures[rows], self.total_weights[rows]
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """The simulated events of a channel, each with the values of the networks that have not seen it.
-
-    Args:
-        features: shape ``(N, d)``.
-        samples: index of the sample each event belongs to, shape ``(N,)``.
-        summary: its weights are not negative and add up to one in every sample.
-    """
-
-    features: NDArray[np.float32]
-    samples: NDArray[np.int64]
-    summary: MixtureSummary
+_BLOCK = 65_536  # events of a block of toys, whose arrays then stay in a processor's cache
+_MOST = 512  # toys of a block: their normalisations take memory too
+_VALUES = ("ratios", "slopes", "curvatures")
 
 
 class MixtureChannel:
@@ -144,6 +62,9 @@ class MixtureChannel:
     """
 
     kind = "mixture"
+    owns_number = False  # which is in the model's Poisson term
+    bounded = False
+    vectors_have_number = False
 
     def __init__(
         self,
@@ -183,9 +104,17 @@ class MixtureChannel:
         return tuple(v.parameter for v in self.variations)
 
     @property
-    def owns_number(self) -> bool:
-        """Whether the number of events is in the learned ratio: here it is in the model's Poisson term."""
-        return False
+    def source(self) -> LabelledEvents:
+        """The labelled simulated events."""
+        return LabelledEvents(self)
+
+    def simulation(self) -> LabelledEvents:
+        """Return the source, which is always at hand."""
+        return self.source
+
+    def with_simulator(self, simulator: Simulator) -> MixtureChannel:
+        """Refuse: see :meth:`Channel.with_simulator`."""
+        raise InvalidParameter(f"channel {self.name}: it was learned from labelled events, not from a simulator")
 
     def __repr__(self) -> str:
         shapes = f", shapes {', '.join(sorted({v.parameter for v in self.variations}))}" if self.variations else ""
@@ -248,6 +177,60 @@ class MixtureChannel:
         return MixtureSummary(
             np.ones(len(index)), known.ratios[:, index], known.slopes[:, index], known.curvatures[:, index]
         )
+
+    def batch(self, toys: ToyEvents) -> Batch[PaddedSummary]:
+        """Return the summaries of many toys, those of about the same number of events side by side."""
+        numbers, blocks = toys.numbers, []
+        order = np.argsort(numbers, kind="stable")
+        order = order[numbers[order] > 0]
+        while len(order):
+            largest = int(numbers[order[-1]])
+            size = min(max(_BLOCK // largest, 1), _MOST)
+            members = np.sort(order[-size:])
+            order = order[:-size]
+            places = np.minimum(toys.offsets[:-1][members, None] + np.arange(largest), len(toys.index) - 1)
+            blocks.append((members, PaddedSummary.take(self.pool.summary, toys.index[places], numbers[members])))
+        return Batch(len(toys), blocks, self.log_ratio_batch)
+
+    def draw(
+        self, rates: NDArray[np.float64], pars: NDArray[np.float64], rng: np.random.Generator, source: str
+    ) -> ToyEvents:
+        """Draw the events of toys; see :meth:`Channel.draw`."""
+        if source == "simulation":
+            return self.source.draw(rates, pars, rng)
+        numbers = rng.poisson(rates.sum(axis=1))
+        points = np.concatenate([rates, pars], axis=1)
+        first = np.flatnonzero(np.append(True, (points[1:] != points[:-1]).any(axis=1)))  # of toys at the same point
+        parts = [np.empty(0, dtype=np.intp)]
+        for begin, end in zip(first, np.append(first[1:], len(points)), strict=True):
+            weights = self.density_weights(self.pool.summary, rates[begin], pars[begin], clip=source == "model")
+            parts.append(choice(weights, int(numbers[begin:end].sum()), rng))
+        return ToyEvents.of(self.pool.features, np.concatenate(parts), numbers)
+
+    def asimov(self) -> AsimovPool:
+        """Return what weights a part of the pool."""
+        return AsimovPool(self)
+
+    def density_weights(
+        self, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64], *, clip: bool = False
+    ) -> NDArray[np.float64]:
+        """Return the weights of a pool's events under the density ``sum_c nu_c g_c m_c``, shape ``(N,)``.
+
+        Raises:
+            InvalidParameter: if the density is negative somewhere, unless it is to be clipped there.
+        """
+        density = rates @ self.densities(summary, alphas)
+        if clip:
+            density = np.maximum(density, 0.0)
+        weights: NDArray[np.float64] = summary.weights * density
+        if np.any(weights < 0):
+            raise InvalidParameter(
+                f"channel {self.name}: there is no dataset to expect or draw where a rate is negative and the density"
+                " of events with it; keep the parameters within bounds that avoid it"
+            )
+        return weights
+
+    # -- likelihood
 
     def log_ratio(
         self, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
@@ -363,6 +346,89 @@ class MixtureChannel:
             by_alpha[index] = rates[c] * by_rate[c] * (slope - d_normalisation[:, None])
         return by_rate, by_alpha
 
+    # -- vectors of a fixed length
+
+    def vector(
+        self, summary: MixtureSummary, rates: NDArray[np.float64], pars: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the sums over the events of :func:`neyman.model.expansion.event_terms`."""
+        total: NDArray[np.float64] = summary.weights @ event_terms(self, summary, rates, pars)
+        return total
+
+    def vectors(self, toys: ToyEvents, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the same of many toys."""
+        return summed(pool_terms(self, rates, pars), toys)
+
+    # -- files
+
+    def pack(self) -> Packed:
+        """Return what a model file stores."""
+        networks = {"samples": self.sample_classifier} if self.sample_classifier else {}
+        networks |= {f"variations {c}": network for c, network in self.variation_classifiers.items()}
+        summary = self.pool.summary
+        entry = {
+            "name": self.name,
+            "kind": self.kind,
+            "features": self.features,
+            "samples": self.samples,
+            "variations": [dataclasses.asdict(v) for v in self.variations],
+            "networks": {
+                key: {"classes": network.classes, "hidden": network.hidden, "folds": network.folds}
+                for key, network in networks.items()
+            },
+        }
+        weights = {
+            f"{key}/{part}": value.contiguous()
+            for key, network in networks.items()
+            for part, value in network.state_dict().items()
+        }
+        arrays = {
+            "yields": self.yields,
+            "pool features": self.pool.features,
+            "pool samples": self.pool.samples.astype(np.int16),
+            "pool weights": summary.weights,
+            **{f"pool {key}": getattr(summary, key).astype(np.float32) for key in _VALUES},
+            **{
+                f"calibration {what} {number + 1}": getattr(self.calibration, what)[number]
+                for what in ("samples", "variations")
+                for number in (0, 1)
+            },
+        }
+        return Packed(entry, weights, arrays)
+
+    @classmethod
+    def unpack(cls, packed: Packed) -> MixtureChannel:
+        """Make the channel of what a model file has stored."""
+        entry, arrays = packed.entry, packed.arrays
+        networks = {}
+        for key, shape in entry["networks"].items():
+            state = {k.removeprefix(f"{key}/"): v for k, v in packed.weights.items() if k.startswith(f"{key}/")}
+            scaler = FeatureScaler(state["scaler.centre"], state["scaler.scale"])
+            with initialised(0):
+                network = CrossFitClassifier(scaler, shape["classes"], shape["hidden"], shape["folds"])
+            network.load_state_dict(state)
+            networks[key] = network.eval().requires_grad_(False)
+        samples, variations = (
+            (arrays[f"calibration {what} 1"], arrays[f"calibration {what} 2"]) for what in ("samples", "variations")
+        )
+        values = (arrays[f"pool {key}"].astype(np.float64) for key in _VALUES)
+        pool = Pool(
+            arrays["pool features"],
+            arrays["pool samples"].astype(np.int64),
+            MixtureSummary(arrays["pool weights"], *values),
+        )
+        return cls(
+            entry["name"],
+            entry["features"],
+            entry["samples"],
+            arrays["yields"],
+            [Variation(**v) for v in entry["variations"]],
+            networks.pop("samples", None),
+            {int(key.removeprefix("variations ")): network for key, network in networks.items()},
+            Calibration(samples, variations),
+            pool,
+        )
+
     def _shapes(
         self, summary: MixtureSummary, alphas: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], dict[int, tuple[NDArray[np.float64], ...]]]:
@@ -381,34 +447,6 @@ class MixtureChannel:
             shapes[c] *= np.exp(exponent, out=exponent)
             factors[c] = (np.ones_like(u), dv, gradient[: len(u)] + gradient[len(u) :] * dv)
         return shapes, factors
-
-
-def interpolation(
-    alphas: NDArray[np.float64], one_sided: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the function ``v(alpha)`` that multiplies the curvature, and its derivative.
-
-    Two-sided variations are quadratic in log up to two standard deviations and linear beyond. One-sided ones follow
-    pyhf's code 4p: linear beyond one standard deviation, so that the side without a source stays nominal.
-
-    Args:
-        alphas: shape ``(M,)``.
-        one_sided: shape ``(M,)``.
-
-    Example:
-        >>> import numpy as np
-        >>> interpolation(np.array([1.0, -1.5, 3.0]), np.array([False, True, False]))[0]
-        array([1. , 1.5, 8. ])
-    """
-    size, edge = np.abs(alphas), _QUADRATIC_UP_TO
-    square = alphas * alphas
-    quadratic = np.where(size <= edge, square, edge * (2 * size - edge))
-    d_quadratic = 2 * np.minimum(np.maximum(alphas, -edge), edge)
-    if not one_sided.any():
-        return quadratic, d_quadratic
-    smooth = np.where(size < 1, square * (15 - 10 * square + 3 * square * square) / 8, size)
-    d_smooth = np.where(size < 1, alphas * (30 - 40 * square + 18 * square * square) / 8, np.sign(alphas))
-    return np.where(one_sided, smooth, quadratic), np.where(one_sided, d_smooth, d_quadratic)
 
 
 def _without_copies(index: list[int]) -> slice | NDArray[np.intp]:

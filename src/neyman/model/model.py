@@ -21,13 +21,10 @@ from neyman.inputs import sources
 from neyman.inputs.simulator import Simulator
 from neyman.inputs.workspace import Workspace
 from neyman.model import file as modelfile
-from neyman.model.asimov import AsimovPool, SetAsimov, asimov
+from neyman.model.channel import AnyChannel, Asimov, ChannelSummary
 from neyman.model.constraints import Constraints
-from neyman.model.mixture import MixtureChannel, MixtureSummary
 from neyman.model.pdf import EnsemblePdf
-from neyman.model.pool import draw_events
 from neyman.model.rates import BatchRates, Rates
-from neyman.model.setwise import SetChannel, SetSummary
 from neyman.model.summary import Summary
 from neyman.results import SetReport, TrainingReport
 
@@ -38,7 +35,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-Summaries = Mapping[str, MixtureSummary | SetSummary]
+Summaries = Mapping[str, ChannelSummary]
 
 _DATASETS_KEPT = 4  # an asymptotic limit goes back and forth between the observed and the Asimov data
 
@@ -79,7 +76,7 @@ class Model(pyhf.Model):
     def __init__(
         self,
         spec: dict[str, Any],
-        learned: Mapping[str, MixtureChannel | SetChannel],
+        learned: Mapping[str, AnyChannel],
         *,
         poi_name: str | None = None,
         observed: Ensemble | None = None,
@@ -107,7 +104,7 @@ class Model(pyhf.Model):
         uncounted = [term.bin for term in self._terms if term.channel.owns_number]
         self._counted = np.setdiff1d(np.arange(self.config.nmaindata), uncounted)
         self._encoded: list[tuple[NDArray[np.float64], Summaries]] = []
-        self._asimov_pools: dict[str, AsimovPool | SetAsimov] = {}
+        self._asimov_pools: dict[str, Asimov] = {}
 
     def __repr__(self) -> str:
         binned = [name for name in self.config.channels if name not in self.learned]
@@ -436,7 +433,7 @@ class Model(pyhf.Model):
         for term in self._terms:
             name = term.channel.name
             if name not in self._asimov_pools:
-                self._asimov_pools[name] = asimov(term.channel)
+                self._asimov_pools[name] = term.channel.asimov()
             events[name] = self._asimov_pools[name].weighted(rates[term.samples, term.bin], pars[term.parameters])
         expected = rates.sum(axis=0)
         counts = {c: expected[self.config.channel_slices[c]] for c in self.config.channels if c not in self.learned}
@@ -464,10 +461,10 @@ class Model(pyhf.Model):
         """
         pars = np.asarray(pars, dtype=np.float64)
         rates, _ = self._rates(pars)
-        events = {
-            term.channel.name: draw_events(term.channel, rates[term.samples, term.bin], pars[term.parameters], rng)
-            for term in self._terms
-        }
+        events = {}
+        for term in self._terms:
+            own = rates[None, term.samples, term.bin], pars[None, term.parameters]
+            events[term.channel.name] = Events(term.channel.draw(*own, rng, "density").features)
         expected = rates.sum(axis=0)
         counts = {
             c: rng.poisson(expected[self.config.channel_slices[c]]).astype(np.float64)
@@ -529,24 +526,16 @@ class Model(pyhf.Model):
             InvalidParameter: if the simulator is not like the one the model was trained on.
         """
         channel = self.learned.get(simulator.channel)
-        if not isinstance(channel, SetChannel) or not channel.owns_number:
+        if channel is None or not channel.owns_number:
             raise InvalidParameter(f"the model has no channel {simulator.channel!r} that was learned from a simulator")
-        for what, mine, theirs in (
-            ("parameters", channel.parameters, simulator.names),
-            ("features", channel.features, simulator.features),
-        ):
-            if tuple(mine) != tuple(theirs):
-                raise InvalidParameter(
-                    f"the simulator has the {what} {', '.join(theirs)}, but that of the training {', '.join(mine)}"
-                )
-        parts = self._parts()
-        return type(self)(**{**parts, "learned": {**self.learned, channel.name: channel.with_source(simulator)}})
+        learned = {**self.learned, channel.name: channel.with_simulator(simulator)}
+        return type(self)(**{**self._parts(), "learned": learned})
 
 
 class LearnedTerm:
     """Where the rates and nuisance parameters of a learned channel stand in the inner model."""
 
-    def __init__(self, model: Model, channel: MixtureChannel | SetChannel) -> None:
+    def __init__(self, model: Model, channel: AnyChannel) -> None:
         self.channel = channel
         self.bin = model.config.channel_slices[channel.name].start
         self.samples = np.array([model.config.samples.index(sample) for sample in channel.samples], dtype=np.intp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import warnings
 from collections.abc import Sequence
@@ -17,10 +18,17 @@ from torch import Tensor
 from neyman.events import Events
 from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.inputs.simulator import Simulator
+from neyman.model.asimov import SetAsimov
+from neyman.model.channel import Batch, Packed, Source, ToyEvents
 from neyman.model.mixture import MixtureChannel
+from neyman.model.shares import first_places, shares_of
+from neyman.model.sources import SimulatorSource
+from neyman.networks import kinds
 from neyman.networks.averages import AverageEncoder, AverageHead
+from neyman.networks.heads import head_of, summary_values
+from neyman.networks.layers import initialised
 
-__all__ = ["SetChannel", "SetSummaries", "SetSummary", "first_places", "fractions_of", "shares_of"]
+__all__ = ["SetChannel", "SetSummaries", "SetSummary"]
 
 
 def __dir__() -> list[str]:
@@ -88,8 +96,11 @@ class SetChannel:
         numbers: fewest and most events of the datasets in training.
         source: where its datasets come from: a simulator, or the labelled simulation of a workspace with its shape
             effects; ``None`` if it is a simulator that is not at hand.
-        parameters: names of a simulator's parameters.
+        parameters: names of the parameters of a simulator that is not at hand.
     """
+
+    bounded = True
+    vectors_have_number = True
 
     def __init__(
         self,
@@ -101,16 +112,15 @@ class SetChannel:
         encoder: AverageEncoder,
         head: AverageHead,
         numbers: tuple[float, float],
-        source: MixtureChannel | Simulator | None,
+        source: Source | None,
         parameters: Sequence[str] = (),
     ) -> None:
         self.name, self.kind, self.features = name, kind, tuple(features)
         self.low, self.high = low, high
         self.encoder, self.head = encoder, head
         self.numbers, self.source = numbers, source
-        mixture = source if isinstance(source, MixtureChannel) else None
-        self.samples: tuple[str, ...] = mixture.samples if mixture else ()
-        self.parameters: tuple[str, ...] = mixture.parameters if mixture else tuple(parameters)
+        self.samples: tuple[str, ...] = source.samples if source else ()
+        self.parameters: tuple[str, ...] = source.parameters if source else tuple(parameters)
         # a parameter that varies several samples is one parameter of the network
         self._first = first_places(self.parameters)
         self._head = copy.deepcopy(head).double()
@@ -128,7 +138,7 @@ class SetChannel:
     def __repr__(self) -> str:
         return f"SetChannel({self.name}: {self.kind} of {', '.join(self.names)} in {', '.join(self.features)})"
 
-    def simulation(self) -> MixtureChannel | Simulator:
+    def simulation(self) -> Source:
         """Return where datasets come from.
 
         Raises:
@@ -141,16 +151,30 @@ class SetChannel:
             )
         return self.source
 
-    def with_source(self, source: MixtureChannel | Simulator) -> SetChannel:
-        """Return the channel with its simulation at hand."""
+    def with_simulator(self, simulator: Simulator) -> SetChannel:
+        """Return the channel with its simulator at hand.
+
+        Raises:
+            InvalidParameter: if it was not learned from one, or from one with other parameters or features.
+        """
+        if not self.owns_number:
+            raise InvalidParameter(f"channel {self.name}: it was learned from labelled events, not from a simulator")
+        for what, mine, theirs in (
+            ("parameters", self.parameters, simulator.names),
+            ("features", self.features, simulator.features),
+        ):
+            if tuple(mine) != tuple(theirs):
+                raise InvalidParameter(
+                    f"the simulator has the {what} {', '.join(theirs)}, but that of the training {', '.join(mine)}"
+                )
         return SetChannel(
-            self.name, self.kind, self.features, self.low, self.high, self.encoder, self.head, self.numbers, source,
-            self.parameters,
+            self.name, self.kind, self.features, self.low, self.high, self.encoder, self.head, self.numbers,
+            SimulatorSource(simulator),
         )  # fmt: skip
 
     def digest(self) -> bytes:
         """Return a hash of the networks' weights, and of the pool that the channel's events are drawn from."""
-        digest = hashlib.sha256(self.source.digest() if isinstance(self.source, MixtureChannel) else b"")
+        digest = hashlib.sha256(self.source.digest() if self.source else b"")
         for module in (self.encoder, self.head):
             for value in module.state_dict().values():
                 digest.update(value.numpy().tobytes())
@@ -213,6 +237,26 @@ class SetChannel:
         """Return the summary of a toy whose events, of weight one each, are those of a table at these positions."""
         sums = self.encode_many(features[index], np.array([0, len(index)]))[0]
         return SetSummary(sums, self.encoder.additive)
+
+    def batch(self, toys: ToyEvents) -> Batch[SetSummaries]:
+        """Return the summaries of many toys, all in one block."""
+        summaries = SetSummaries(self.encode_many(toys.features, toys.offsets))
+        return Batch(len(toys), [(np.arange(len(toys)), summaries)], self.log_ratio_batch)
+
+    def draw(
+        self, rates: NDArray[np.float64], pars: NDArray[np.float64], rng: np.random.Generator, source: str
+    ) -> ToyEvents:
+        """Draw the events of toys; see :meth:`Channel.draw`."""
+        if source == "model":
+            raise Unsupported(
+                f"channel {self.name}: a {self.kind} learns the ratio of datasets, not the density of their events: "
+                "use source='simulation'"
+            )
+        return self.simulation().draw(rates, pars, rng)
+
+    def asimov(self) -> SetAsimov:
+        """Return what weights simulated events until the network's scores are zero."""
+        return SetAsimov(self)
 
     # -- likelihood
 
@@ -346,57 +390,84 @@ class SetChannel:
             rows = [torch.autograd.grad(one, weights, retain_graph=True)[0].numpy() for one in score]
         return score.detach().numpy(), np.stack(rows)
 
+    # -- vectors of a fixed length
 
-def first_places(names: Sequence[str]) -> NDArray[np.intp]:
-    """Return where each different name stands first.
+    def vector(self, summary: SetSummary, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sums, their means and the logarithm of the number of events, whatever the reference points."""
+        vector: NDArray[np.float64] = _vectors(summary.sums[None])[0]
+        return vector
 
-    Example:
-        >>> first_places(["scale", "pdf", "scale"])
-        array([0, 1])
-    """
-    return np.array([names.index(name) for name in dict.fromkeys(names)], dtype=np.intp)
+    def vectors(self, toys: ToyEvents, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the same of many toys."""
+        return _vectors(self.encode_many(toys.features, toys.offsets))
+
+    # -- files
+
+    def pack(self) -> Packed:
+        """Return what a model file stores, with the labelled events of a workspace but without any simulator."""
+        source = self.source.pack() if self.source else None
+        stored = source or Packed({})
+        weights = {
+            f"{name}/{key}": value.clone().contiguous()
+            for name, module in (("encoder", self.encoder), ("head", self.head))
+            for key, value in module.state_dict().items()
+        }
+        entry = {
+            "name": self.name,
+            "kind": self.kind,
+            "features": self.features,
+            "parameters": self.parameters,
+            "numbers": self.numbers,
+            "networks": [
+                {"encoder": encoder.shape, "head": head.shape}
+                for encoder, head in zip(self.encoder.members, self.head.members, strict=True)
+            ],
+            "source": source and source.entry,
+        }
+        return Packed(entry, {**stored.weights, **weights}, {**stored.arrays, "low": self.low, "high": self.high})
+
+    @classmethod
+    def unpack(cls, packed: Packed, network: Any = None) -> SetChannel:
+        """Make the channel of what a model file has stored.
+
+        Args:
+            packed: what is stored.
+            network: a network of the user's own, as :func:`neyman.networks.register` takes it.
+        """
+        entry = packed.entry
+        low, high = (packed.arrays[key].astype(np.float64) for key in ("low", "high"))
+
+        def state(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): value for k, value in packed.weights.items() if k.startswith(prefix)}
+
+        encoders, heads = [], []
+        for k, shape in enumerate(entry["networks"]):
+            weights = state(f"encoder/members.{k}.")
+            encoders.append(kinds.load_encoder(entry["kind"], shape["encoder"], weights, network))
+            with initialised(0):
+                bounds = torch.from_numpy(low), torch.from_numpy(high)
+                heads.append(head_of(shape["head"], *bounds, encoders[-1].size))
+            heads[-1].load_state_dict(state(f"head/members.{k}."))
+        encoder = AverageEncoder(encoders)
+        head = AverageHead(heads, encoder.sizes)
+        for module in (encoder, head):
+            module.eval().requires_grad_(False)
+        source = None
+        if entry["source"] is not None:
+            source = MixtureChannel.unpack(dataclasses.replace(packed, entry=entry["source"])).source
+        fewest, most = map(float, entry["numbers"])
+        channel = cls(
+            entry["name"], entry["kind"], entry["features"], low, high, encoder, head, (fewest, most), source,
+            entry["parameters"],
+        )  # fmt: skip
+        if len(channel.names) != len(low) or any(len(channel.features) != len(one.scaler.centre) for one in encoders):
+            raise ValueError(f"channel {channel.name} has other parameters or features than its network")
+        return channel
 
 
-def shares_of(rates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return each sample's share of the rate of itself and those after it, but for the last one, whose share is one.
-
-    Unlike fractions of the total they are independent: any values from zero to one make a composition.
-
-    Args:
-        rates: shape ``(n, C)``.
-
-    Returns:
-        The shares, shape ``(n, C - 1)``, and their derivatives by the rates, shape ``(n, C - 1, C)``; a half and zero
-        where nothing is left.
-
-    Example:
-        >>> import numpy as np
-        >>> shares_of(np.array([[2.0, 3.0, 5.0]]))[0]
-        array([[0.2  , 0.375]])
-    """
-    n_samples = rates.shape[1]
-    left = np.cumsum(rates[:, ::-1], axis=1)[:, ::-1]
-    there = left > 0
-    safe = np.where(there, left, 1.0)
-    shares = np.where(there, rates / safe, 0.5)
-    after = np.arange(n_samples) >= np.arange(n_samples)[:, None]
-    slope = (np.eye(n_samples) - shares[:, :, None] * after) / safe[:, :, None] * there[:, :, None]
-    last = max(n_samples - 1, 0)
-    return shares[:, :last], slope[:, :last]
-
-
-def fractions_of(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the fractions of the total rate, shape ``(n, C)``, from the shares, shape ``(n, C - 1)``.
-
-    Example:
-        >>> import numpy as np
-        >>> fractions_of(np.array([[0.2, 0.375]]))
-        array([[0.2, 0.3, 0.5]])
-    """
-    ones = np.ones((len(shares), 1))
-    left = np.concatenate([ones, np.cumprod(1.0 - shares, axis=1)], axis=1)
-    fractions: NDArray[np.float64] = left * np.concatenate([shares, ones], axis=1)
-    return fractions
+def _vectors(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = summary_values(torch.from_numpy(sums)).numpy()
+    return values
 
 
 def _positive(matrices: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidEnsemble
-from neyman.model.mixture import MixtureSummary
+from neyman.model.channel import ChannelSummary
+from neyman.model.pool import MixtureSummary
 from neyman.model.setwise import SetSummary
 from neyman.support.files import replacing
 
@@ -43,13 +44,13 @@ class Summary:
 
     main: NDArray[np.float64]
     auxdata: NDArray[np.float64]
-    channels: Mapping[str, MixtureSummary | SetSummary]
+    channels: Mapping[str, ChannelSummary]
     model: str
 
     def __add__(self, other: Summary) -> Summary:
         if self.model != other.model:
             raise InvalidEnsemble("summaries of different models cannot be added: encode both with the same model")
-        channels = {name: one + other.channels[name] for name, one in self.channels.items()}  # type: ignore[operator]
+        channels = {name: one + other.channels[name] for name, one in self.channels.items()}
         return Summary(self.main + other.main, self.auxdata, channels, self.model)
 
     def __repr__(self) -> str:
@@ -82,7 +83,7 @@ class Summary:
             with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 content = dict(stored)
             header = json.loads(str(content["header"]))
-            channels: dict[str, MixtureSummary | SetSummary] = {}
+            channels: dict[str, ChannelSummary] = {}
             for number, (name, additive) in enumerate(zip(header["channels"], header["additive"], strict=True)):
                 if additive is None:
                     channels[name] = MixtureSummary(*(content[f"{number} {key}"] for key in _ARRAYS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.events import Ensemble, Events
-from neyman.exceptions import InvalidParameter, Unsupported
-from neyman.inputs.simulation import simulate
-from neyman.inputs.simulator import Simulator
-from neyman.model.mixture import MixtureChannel, MixtureSummary
-from neyman.model.pool import bent_events, choice, simulated_events
-from neyman.model.setwise import SetChannel, SetSummary
+from neyman.exceptions import InvalidParameter
+from neyman.model.channel import ChannelSummary, ToyEvents
 from neyman.model.summary import Summary
 from neyman.support.checks import checked_number, checked_pars, checked_source
 
 if TYPE_CHECKING:
     from neyman.model.model import Model
 
-__all__ = ["Toys", "draw", "draw_each", "positions"]
+__all__ = ["Toys", "draw"]
 
 
 def __dir__() -> list[str]:
@@ -31,42 +27,43 @@ def __dir__() -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Toys:
-    """Pseudo-experiments: their events are events of a table, that of a mixture's pool, whose values are known.
+    """Pseudo-experiments.
 
     Args:
         model: the model whose toys they are.
         main: counts and, for a learned channel, the number of events, shape ``(n, B)``.
         auxdata: shape ``(n, A)``.
-        events: by learned channel, the positions in its table of the events of all toys end to end.
-        offsets: by learned channel, where each toy begins in ``events``, shape ``(n + 1,)``.
-        tables: by learned channel, the features of the events: of the channel's pool, or of simulated datasets.
+        events: the events of every learned channel.
     """
 
     model: Model
     main: NDArray[np.float64]
     auxdata: NDArray[np.float64]
-    events: Mapping[str, NDArray[np.int32]]
-    offsets: Mapping[str, NDArray[np.int64]]
-    tables: Mapping[str, NDArray[np.float32]]
+    events: Mapping[str, ToyEvents]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Toys]) -> Toys:
+        """Return toys of several batches, of one model, as one."""
+        main, auxdata = (np.concatenate([getattr(part, key) for part in parts]) for key in ("main", "auxdata"))
+        events = {name: ToyEvents.joined([part.events[name] for part in parts]) for name in parts[0].events}
+        return cls(parts[0].model, main, auxdata, events)
 
     def __len__(self) -> int:
         return len(self.main)
 
+    def __repr__(self) -> str:
+        learned = "".join(f", {len(one.index)} events in {name}" for name, one in self.events.items())
+        return f"Toys({len(self)} of the {self.model.config.nmaindata} bins{learned})"
+
     def __getitem__(self, index: slice | NDArray[Any]) -> Toys:
         """Return some of the toys, by a slice, positions or a mask."""
-        rows = np.arange(len(self))[index]
-        events, offsets = {}, {}
-        for name, known in self.offsets.items():
-            numbers = np.diff(known)[rows]
-            events[name] = self.events[name][positions(known[:-1][rows], numbers)]
-            offsets[name] = np.concatenate([[0], np.cumsum(numbers)])
-        return Toys(self.model, self.main[rows], self.auxdata[rows], events, offsets, self.tables)
+        events = {name: toys[index] for name, toys in self.events.items()}
+        return Toys(self.model, self.main[index], self.auxdata[index], events)
 
-    def summaries(self, toy: int) -> dict[str, MixtureSummary | SetSummary]:
+    def summaries(self, toy: int) -> dict[str, ChannelSummary]:
         """Return the summary of every learned channel for one toy."""
         return {
-            name: self.model.learned[name].select(self.tables[name], self.events[name][begin:end])
-            for name, (begin, end) in ((name, offset[toy : toy + 2]) for name, offset in self.offsets.items())
+            name: self.model.learned[name].select(toys.table, toys.of_toy(toy)) for name, toys in self.events.items()
         }
 
     def summary(self, toy: int) -> Summary:
@@ -75,22 +72,20 @@ class Toys:
 
     def ensemble(self, toy: int) -> Ensemble:
         """Return one toy as an ensemble, its features being those of the pool."""
-        events = {}
-        for name, offset in self.offsets.items():
-            events[name] = Events(self.tables[name][self.events[name][offset[toy] : offset[toy + 1]]])
+        events = {name: Events(toys.table[toys.of_toy(toy)]) for name, toys in self.events.items()}
         slices = self.model.config.channel_slices
         counts = {c: self.main[toy, slices[c]] for c in self.model.config.channels if c not in self.model.learned}
         return Ensemble(events, counts, self.auxdata[toy])
 
 
 def draw(
-    pars: ArrayLike,
+    points: ArrayLike,
     model: Model,
-    n: int,
+    n: int | None = None,
     seed: int | np.random.SeedSequence = 0,
     source: str = "simulation",
 ) -> Toys:
-    """Draw toys in this process.
+    """Draw toys in this process, of one point or each at its own.
 
     Simulation toys take simulated events of each sample, a Poisson number with the sample's rate, bent away from the
     nominal point by the learned shape effect of the nuisance parameters and by nothing else; those of a simulator are
@@ -98,9 +93,9 @@ def draw(
     constraint terms.
 
     Args:
-        pars: the parameters, shape ``(P,)``.
+        points: the parameters, shape ``(P,)``, or of each toy, shape ``(n, P)``.
         model: the model.
-        n: how many.
+        n: how many; of each toy's own parameters, as many as there are.
         seed: the source of all randomness.
         source: ``"simulation"`` or ``"model"``.
 
@@ -119,128 +114,46 @@ def draw(
         >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
         >>> draw([2.0], model, 10_000).main.mean(axis=0).round(-1)
         array([100., 120.])
+        >>> draw([[0.0], [2.0]], model).main[0]
+        array([0., 0.])
     """
-    pars = checked_pars(pars, model.config.par_names, "the parameters of toys")
-    n, source = checked_number(n, "the number of toys"), checked_source(source)
+    pars, source = _points(points, model, n), checked_source(source)
     rng = np.random.default_rng(seed)
-    rates, _ = model.rates(pars)
-    expected = rates.sum(axis=0)
+    rates = _rates(pars[:1] if n is not None else pars, model)
+    expected = rates.sum(axis=1)
     for name in model.config.channels:
-        lowest = expected[model.config.channel_slices[name]].min()
+        lowest = expected[:, model.config.channel_slices[name]].min(initial=0.0)
         if not lowest >= 0:
             raise InvalidParameter(
                 f"channel {name}: a rate of {lowest:g} is expected at these parameters: no toys exist"
             )
-    main = rng.poisson(expected, size=(n, expected.size)).astype(np.float64)
-    events, offsets, tables = {}, {}, {}
+    rates = np.broadcast_to(rates, (len(pars), *rates.shape[1:]))
+    main = rng.poisson(np.broadcast_to(expected, (len(pars), expected.shape[1]))).astype(np.float64)
+    events = {}
     for term in model.terms:
-        name = term.channel.name
-        events[name], numbers, tables[name] = _thrown(
-            term.channel, rates[term.samples, term.bin], pars[term.parameters], n, rng, source
-        )
-        offsets[name] = np.concatenate([[0], np.cumsum(numbers)])
-        main[:, term.bin] = numbers
-    return Toys(model, main, model.constraints.draw(pars, rng, n), events, offsets, tables)
+        own = rates[:, term.samples, term.bin], pars[:, term.parameters]
+        events[term.channel.name] = term.channel.draw(*own, rng, source)
+        main[:, term.bin] = events[term.channel.name].numbers
+    return Toys(model, main, model.constraints.draw(pars, rng), events)
 
 
-def draw_each(points: NDArray[np.float64], model: Model, seed: int | np.random.SeedSequence = 0) -> Toys:
-    """Draw one simulation toy at each of many points, in this process; see :func:`draw`.
-
-    Args:
-        points: the parameters of each toy, shape ``(n, P)``.
-        model: the model.
-        seed: the source of all randomness.
-
-    Raises:
-        InvalidParameter: where a rate is negative.
-
-    Example:
-        >>> import numpy as np
-        >>> import neyman
-        >>> from neyman.model.toys import draw_each
-        >>> channel = {"name": "CR", "samples": [{"name": "background", "data": [50.0, 60.0], "modifiers": [
-        ...     {"name": "mu", "type": "normfactor", "data": None}]}]}
-        >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
-        >>> toys = draw_each(np.repeat([[0.0], [2.0]], 10_000, axis=0), model)
-        >>> toys.main[0], toys.main[10_000:].mean(axis=0).round(-1)
-        (array([0., 0.]), array([100., 120.]))
-    """
-    rng = np.random.default_rng(seed)
+def _rates(points: NDArray[np.float64], model: Model) -> NDArray[np.float64]:
+    """Return the rates of all samples and bins, shape ``(n, S, B)``."""
+    if len(points) == 1:
+        return model.rates(points[0])[0][None]
     size = model.batch_rates.size
-    rates = np.concatenate([model.batch_rates(points[i : i + size])[0] for i in range(0, len(points), size)])
-    if not rates.min(initial=0.0) >= 0.0:
-        raise InvalidParameter(f"a rate of {rates.min():g} is expected at some parameters: no toys exist there")
-    main = rng.poisson(rates.sum(axis=1)).astype(np.float64)
-    events, offsets, tables = {}, {}, {}
-    for term in model.terms:
-        channel, pars = term.channel, points[:, term.parameters]
-        origin = channel.simulation() if isinstance(channel, SetChannel) else channel
-        if isinstance(origin, Simulator):
-            datasets = simulate(origin, pars, int(rng.integers(2**63)), workers=1)
-            found, numbers = np.arange(len(datasets.features), dtype=np.int32), datasets.numbers
-            tables[channel.name] = datasets.features
-        else:
-            shares = rng.poisson(rates[:, term.samples, term.bin])
-            bend = bent_events(origin, shares, pars, rng) if origin.variations else None
-            found = simulated_events(origin, shares, np.empty(0), rng) if bend is None else bend
-            numbers, tables[channel.name] = shares.sum(axis=1), origin.pool.features
-        events[channel.name] = found
-        offsets[channel.name] = np.concatenate([[0], np.cumsum(numbers)])
-        main[:, term.bin] = numbers
-    return Toys(model, main, model.constraints.draw(points, rng), events, offsets, tables)
+    return np.concatenate([model.batch_rates(points[i : i + size])[0] for i in range(0, len(points), size)])
 
 
-def positions(starts: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return runs of consecutive positions end to end.
-
-    Example:
-        >>> import numpy as np
-        >>> positions(np.array([3, 10]), np.array([2, 3]))
-        array([ 3,  4, 10, 11, 12])
-    """
-    runs: NDArray[np.int64] = np.repeat(starts - (np.cumsum(numbers) - numbers), numbers)
-    return runs + np.arange(len(runs))
-
-
-def _thrown(
-    channel: MixtureChannel | SetChannel,
-    rates: NDArray[np.float64],
-    pars: NDArray[np.float64],
-    n: int,
-    rng: np.random.Generator,
-    source: str,
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
-    """Draw the events of all toys; return their positions in a table, their numbers, shape ``(n,)``, and the table."""
-    origin = channel.simulation() if isinstance(channel, SetChannel) else channel
-    if isinstance(channel, SetChannel) and source == "model":
-        raise Unsupported(
-            f"channel {channel.name}: a {channel.kind} learns the ratio of datasets, not the density of their events: "
-            "use source='simulation'"
-        )
-    if isinstance(origin, Simulator):
-        datasets = simulate(origin, np.tile(pars, (n, 1)), int(rng.integers(2**63)), workers=1)
-        return np.arange(len(datasets.features), dtype=np.int32), datasets.numbers, datasets.features
-    if source == "model":
-        return *_learned(origin, rates, pars, n, rng), origin.pool.features
-    if rates.min() < 0:
-        worst = int(np.argmin(rates))
+def _points(points: ArrayLike, model: Model, n: int | None) -> NDArray[np.float64]:
+    """Return the parameters of each toy, shape ``(n, P)``."""
+    values, names = np.asarray(points, dtype=np.float64), model.config.par_names
+    if n is not None:
+        one = checked_pars(values, names, "the parameters of toys")
+        return np.broadcast_to(one, (checked_number(n, "the number of toys"), len(names)))
+    if values.ndim != 2 or values.shape[1] != len(names) or not np.isfinite(values).all():
         raise InvalidParameter(
-            f"channel {channel.name}: sample {channel.samples[worst]} has a rate of {rates[worst]:g}, and a negative "
-            "number of events cannot be simulated: use source='model'"
+            f"the parameters of toys have the shape {values.shape}: give {len(names)} finite numbers and n, or a row of"
+            " them for each toy"
         )
-    numbers = rng.poisson(rates, size=(n, len(rates)))
-    return simulated_events(origin, numbers, pars, rng), numbers.sum(axis=1), origin.pool.features
-
-
-def _learned(
-    channel: MixtureChannel,
-    rates: NDArray[np.float64],
-    alphas: NDArray[np.float64],
-    n: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Draw events from the learned density; return them and their numbers, shape ``(n,)``."""
-    summary = channel.pool.summary
-    numbers = rng.poisson(rates.sum(), size=n)
-    density = np.maximum(rates @ channel.densities(summary, alphas), 0.0)
-    return choice(summary.weights * density, int(numbers.sum()), rng).astype(np.int32), numbers
+    return values

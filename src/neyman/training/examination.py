@@ -27,14 +27,12 @@ from numpy.typing import NDArray
 from neyman.events import effective_events
 from neyman.exceptions import NeymanError
 from neyman.inference.batch import fit_batch
-from neyman.inputs.simulation import Datasets, simulate
-from neyman.inputs.simulator import Simulator
+from neyman.inputs.simulation import Datasets
 from neyman.model.constraints import constraints
 from neyman.model.setwise import SetChannel
 from neyman.model.toys import Toys, draw
 from neyman.results import SetReport
 from neyman.training.closure import calibration_curve, reweighting
-from neyman.training.setwise import draw_datasets
 from neyman.training.verdicts import SLICES, verdict
 
 if TYPE_CHECKING:
@@ -126,13 +124,10 @@ class _Source:
             points: shape ``(T, P)``.
             numbers: of events, where they are not the network's own; drawn as in its training by default.
         """
-        if isinstance(self.origin, Simulator):
-            datasets = simulate(self.origin, points, int(self.rng.integers(2**63)), workers=self.workers)
-        else:
-            if numbers is None:
-                low, high = np.log(self.channel.numbers[0]), np.log(self.channel.numbers[1] + 1)
-                numbers = np.exp(self.rng.uniform(low, high, len(points))).astype(np.int64)
-            datasets = draw_datasets(self.origin, points, numbers, self.rng)
+        if numbers is None and not self.channel.owns_number:
+            low, high = np.log(self.channel.numbers[0]), np.log(self.channel.numbers[1] + 1)
+            numbers = np.exp(self.rng.uniform(low, high, len(points))).astype(np.int64)
+        datasets = self.origin.datasets(points, numbers, self.rng, self.workers)
         return self.channel.encode_many(datasets.features, datasets.offsets), datasets
 
 
@@ -399,7 +394,7 @@ def at_truth(model: Model, n: int, seed: int = 0) -> tuple[dict[str, Any], tuple
     rng = np.random.default_rng([seed, _STREAM, 1])
     poi, name = model.config.poi_index, model.config.poi_name
     truths = _truths(model, max(n // _TOYS, 1), rng)
-    toys = _together(model, [draw(truth, model, _TOYS, int(rng.integers(2**63))) for truth in truths])
+    toys = Toys.joined([draw(truth, model, _TOYS, int(rng.integers(2**63))) for truth in truths])
     truths = np.repeat(truths, _TOYS, axis=0)
     held = fit_batch(model, toys, truths, fixed={name: truths[:, poi]})
     free = fit_batch(model, toys, held.pars)
@@ -435,22 +430,6 @@ def _truths(model: Model, n: int, rng: np.random.Generator) -> Array:
     low, high = bounds[model.config.poi_index]
     truths[:, model.config.poi_index] = low + (high - low) * (np.arange(n) + rng.random(n)) / n
     return truths[[model.rates(truth)[0].min() >= 0.0 for truth in truths]]
-
-
-def _together(model: Model, parts: Sequence[Toys]) -> Toys:
-    """Return toys of several batches as one."""
-    events, offsets, tables = {}, {}, {}
-    for name in model.learned:
-        own = [part.tables[name] for part in parts]
-        shared = all(table is own[0] for table in own)
-        begin = np.zeros(len(parts), dtype=np.int64) if shared else np.cumsum([0, *map(len, own[:-1])])
-        tables[name] = own[0] if shared else np.concatenate(own)
-        moved = [part.events[name] + start for part, start in zip(parts, begin, strict=True)]
-        events[name] = np.concatenate(moved).astype(np.int32)
-        numbers = np.concatenate([np.diff(part.offsets[name]) for part in parts])
-        offsets[name] = np.concatenate([[0], np.cumsum(numbers)])
-    main, auxdata = (np.concatenate([getattr(part, key) for part in parts]) for key in ("main", "auxdata"))
-    return Toys(model, main, auxdata, events, offsets, tables)
 
 
 def _region(name: str, ends: Array, t: Array, sign: Array) -> dict[str, Any]:

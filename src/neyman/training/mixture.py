@@ -18,7 +18,6 @@ from neyman.events import ChannelSimulation, Events
 from neyman.exceptions import InvalidEvents
 from neyman.model.calibration import (
     Calibration,
-    Variation,
     balanced_weights,
     calibrate,
     corrected,
@@ -26,9 +25,10 @@ from neyman.model.calibration import (
     regressors,
     sample_ratios,
     shape_scores,
-    slopes_and_curvatures,
 )
-from neyman.model.mixture import MixtureChannel, MixtureSummary, Pool
+from neyman.model.mixture import MixtureChannel
+from neyman.model.pool import MixtureSummary, Pool
+from neyman.model.variations import Variation, slopes_and_curvatures
 from neyman.networks.mixture import fold_of, logits
 from neyman.networks.options import TrainingOptions
 from neyman.results import TrainingReport

@@ -12,17 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidEvents, InvalidParameter, InvalidSimulation
-from neyman.inputs.simulation import Datasets, simulate
+from neyman.inputs.simulation import simulate
 from neyman.inputs.simulator import Simulator
 from neyman.model.mixture import MixtureChannel
-from neyman.model.pool import bent_events, simulated_events
-from neyman.model.setwise import SetChannel, first_places, fractions_of, shares_of
+from neyman.model.setwise import SetChannel
+from neyman.model.shares import first_places, shares_of
+from neyman.model.sources import SimulatorSource
 from neyman.networks.kinds import Kind
 from neyman.networks.options import SetOptions
 from neyman.results import SetReport
 from neyman.training.contrastive import TrainedSet, propose, train_set
 
-__all__ = ["draw_datasets", "train_on_simulator", "train_on_workspace"]
+__all__ = ["train_on_simulator", "train_on_workspace"]
 
 
 def __dir__() -> list[str]:
@@ -83,7 +84,7 @@ def train_on_simulator(
     )  # fmt: skip
     channel = SetChannel(
         simulator.channel, kind.name, simulator.features, low.copy(), high.copy(), trained.encoder, trained.head,
-        trained.numbers, simulator, simulator.names,
+        trained.numbers, SimulatorSource(simulator),
     )  # fmt: skip
     return channel, _report(channel, trained)
 
@@ -144,14 +145,22 @@ def train_on_workspace(
         )  # fmt: skip
     points = propose(low, high, count, seed)
     numbers = np.exp(rng.uniform(np.log(fewest), np.log(most + 1), len(points))).astype(np.int64)
-    datasets = draw_datasets(mixture, points, numbers, rng)
+    datasets = mixture.source.datasets(points, numbers, rng)
     label = mixture.name if progress else None
     trained = train_set(
         kind, datasets, low, high, options, counts=False, seed=seed, device=device, progress=label,
         checkpoint=checkpoints,
     )  # fmt: skip
     channel = SetChannel(
-        mixture.name, kind.name, mixture.features, low, high, trained.encoder, trained.head, trained.numbers, mixture
+        mixture.name,
+        kind.name,
+        mixture.features,
+        low,
+        high,
+        trained.encoder,
+        trained.head,
+        trained.numbers,
+        mixture.source,
     )
     return channel, _report(channel, trained)
 
@@ -210,30 +219,6 @@ def _ascended(
                 better = sign * found > sign * values  # never, where nan
                 best[better], values[better] = trial[better], found[better]
     return np.asarray(values)
-
-
-def draw_datasets(
-    mixture: MixtureChannel, points: NDArray[np.float64], numbers: NDArray[np.int64], rng: np.random.Generator
-) -> Datasets:
-    """Draw labelled events at the samples' shares, bent by the shape effects.
-
-    Args:
-        mixture: the channel.
-        points: shares and shape parameters of each dataset, shape ``(T, P)``.
-        numbers: its number of events, shape ``(T,)``.
-        rng: the source of randomness.
-    """
-    first = len(mixture.samples) - 1
-    fractions = fractions_of(points[:, :first])
-    order = list(dict.fromkeys(mixture.parameters))
-    column = [first + order.index(name) for name in mixture.parameters]
-    parts = rng.multinomial(numbers, fractions / fractions.sum(axis=1, keepdims=True))
-    if mixture.variations:
-        index = bent_events(mixture, parts, points[:, column], rng)
-    else:
-        index = simulated_events(mixture, parts, np.empty(0), rng)
-    offsets = np.concatenate([[0], np.cumsum(numbers)])
-    return Datasets(points, mixture.pool.features[index], offsets)
 
 
 def _report(channel: SetChannel, trained: TrainedSet) -> SetReport:

@@ -23,7 +23,7 @@ from neyman.inference.observed import poi_profile
 from neyman.inference.parameters import Bounds
 from neyman.inference.profile import Profile
 from neyman.model.constraints import constraints
-from neyman.model.toys import draw_each
+from neyman.model.toys import draw
 from neyman.networks.statistic import StatisticNetwork
 from neyman.support.checks import checked_choice, checked_number, checked_range, checked_seed
 from neyman.training.contrastive import LoopState
@@ -194,11 +194,11 @@ def _thrown(model: Any, points: Array, references: Array, seed: int, progress: b
     size, begin = 100, 0  # the first block tells how many events there are
     with tqdm(total=len(points), desc="datasets", disable=not progress, leave=False) as bar:
         while begin < len(points):
-            toys = draw_each(points[begin : begin + size], model, np.random.SeedSequence([seed, 1, begin]))
+            toys = draw(points[begin : begin + size], model, seed=np.random.SeedSequence([seed, 1, begin]))
             found.append(toy_features(toys, references))
             bar.update(len(toys))
             begin += len(toys)
-            events = max((offsets[-1] for offsets in toys.offsets.values()), default=0) / len(toys)
+            events = max((len(one.index) for one in toys.events.values()), default=0) / len(toys)
             size = int(np.clip(_EVENTS / max(events, 1.0), 10, _BLOCK))
     features = np.concatenate(found)
     if not np.isfinite(features).all():

@@ -128,7 +128,7 @@ def _train_simulator(
     model = Model(
         simulator.spec(), {channel.name: channel}, poi_name=simulator.poi, provenance=provenance, report=[report]
     )
-    _examine(model, {channel.name: options}, seed, workers)
+    _examine(model, {channel.name: channel}, {channel.name: options}, seed, workers)
     return model
 
 
@@ -170,35 +170,36 @@ def _train_workspace(
             simulation, options[name], seed=seed, device=device, progress=progress, checkpoints=folder
         )
         reports.append(report)
-    learned: dict[str, MixtureChannel | SetChannel] = dict(mixtures)
+    examined: dict[str, SetChannel] = {}
     if of_sets:
         rates = Model(spec, mixtures, poi_name=workspace.poi_name)
         for name, given in of_sets.items():
-            learned[name], set_report = train_on_workspace(
+            examined[name], set_report = train_on_workspace(
                 mixtures[name], kinds[name], given, rates, seed=seed, device=device, progress=progress,
                 checkpoints=None if folder is None else folder / quote(name, safe=""),
             )  # fmt: skip
             reports.append(set_report)
     model = Model(
         spec,
-        learned,
+        {**mixtures, **examined},
         poi_name=workspace.poi_name,
         observed=observed,
         document=workspace.document,
         provenance=provenance,
         report=reports,
     )
-    _examine(model, of_sets, seed, None)
+    _examine(model, examined, of_sets, seed, None)
     return model
 
 
-def _examine(model: Model, options: Mapping[str, SetOptions], seed: int, workers: int | None) -> None:
+def _examine(
+    model: Model, channels: Mapping[str, SetChannel], options: Mapping[str, SetOptions], seed: int, workers: int | None
+) -> None:
     """Put what fresh datasets say of the dataset-wide channels into the model's reports."""
     reports: list[TrainingReport | SetReport] = []
     for report in model.report:
         if isinstance(report, SetReport):
-            channel = model.learned[report.channel]
-            assert isinstance(channel, SetChannel)
+            channel = channels[report.channel]
             # never more than a fraction of the training
             datasets = min(DATASETS, options[report.channel].datasets // _PART)
             report = examine(report, channel, model, seed=seed, datasets=datasets, workers=workers)
