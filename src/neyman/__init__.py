@@ -15,17 +15,28 @@ if TYPE_CHECKING:
     from neyman.inference.learned_statistic import LearnedStatistic
     from neyman.inference.limits import cls, limit
     from neyman.inference.optimizer import optimizer
+    from neyman.inference.significance import significance
     from neyman.inference.toys import toys
     from neyman.inputs.simulator import Simulator
     from neyman.inputs.workspace import Workspace
     from neyman.model.model import Model
     from neyman.model.summary import Summary
-    from neyman.results import CoverageResult, FitResult, IntervalResult, LimitResult, ScanResult, ToysResult
+    from neyman.results import (
+        ClsResult,
+        CoverageResult,
+        FitResult,
+        IntervalResult,
+        LimitResult,
+        ScanResult,
+        SignificanceResult,
+        ToysResult,
+    )
     from neyman.training.statistic import train_statistic
     from neyman.training.train import train
 
 # each name is imported when it is first used: torch and pyhf take seconds, and `neyman --help` needs neither
 _HOMES = {
+    "ClsResult": "results",
     "CoverageResult": "results",
     "CriticalValues": "inference.critical.values",
     "Ensemble": "events",
@@ -36,6 +47,7 @@ _HOMES = {
     "LimitResult": "results",
     "Model": "model.model",
     "ScanResult": "results",
+    "SignificanceResult": "results",
     "Simulator": "inputs.simulator",
     "Summary": "model.summary",
     "ToysResult": "results",
@@ -48,12 +60,14 @@ _HOMES = {
     "limit": "inference.limits",
     "optimizer": "inference.optimizer",
     "scan": "inference.fit",
+    "significance": "inference.significance",
     "toys": "inference.toys",
     "train": "training.train",
     "train_statistic": "training.statistic",
 }
 
 __all__ = [
+    "ClsResult",
     "CoverageResult",
     "CriticalValues",
     "Ensemble",
@@ -64,6 +78,7 @@ __all__ = [
     "LimitResult",
     "Model",
     "ScanResult",
+    "SignificanceResult",
     "Simulator",
     "Summary",
     "ToysResult",
@@ -76,6 +91,7 @@ __all__ = [
     "limit",
     "optimizer",
     "scan",
+    "significance",
     "toys",
     "train",
     "train_statistic",

@@ -84,6 +84,20 @@ def test_the_executor_the_checkpoint_and_repetition_change_nothing(tmp_path: Pat
     assert first.to_json() == second.to_json() == third.to_json()
 
 
+@pytest.mark.parametrize("model", [counting(), with_nuisance()], ids=["shared toys", "toys of its own"])
+@pytest.mark.parametrize("calibration", ["toys", "asymptotics"])
+def test_a_run_continued_with_other_numbers_of_toys_is_a_fresh_one(
+    model: neyman.Model, calibration: str, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"calibration": calibration, "n_calibration": 150, "seed": 3}
+    results = {}
+    for n_toys in (130, 250):  # the second batch is not full at first
+        results[n_toys] = neyman.coverage(model, [{"mu": 1.0}], n_toys=n_toys, **options, checkpoint=tmp_path / "toys")
+        fresh = neyman.coverage(model, [{"mu": 1.0}], n_toys=n_toys, **options)
+        assert results[n_toys].to_json() == fresh.to_json()
+        assert results[n_toys].toys.tolist() == [n_toys]
+
+
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     samples = [{"name": "signal", "data": [1.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]}]
     models = [

@@ -92,6 +92,14 @@ def test_other_levels(model):
     assert result.observed < neyman.limit(data, model).observed
 
 
+def test_the_level_is_the_confidence_level(model):
+    data = _data(model, DEFICIT)
+    assert neyman.limit(data, model, level=0.95).observed == neyman.limit(data, model).observed
+    assert neyman.limit(data, model).level == 0.95
+    with pytest.raises(InvalidParameter, match=r"did you mean 0\.95\?"):
+        neyman.limit(data, model, level=0.05)
+
+
 def test_upper_bound_of_the_poi_does_not_matter(model):
     low, data = _with_bounds(0.0, 0.5), _data(model, EXCESS)
     narrow, wide = neyman.limit(data, low), neyman.limit(data, model)

@@ -16,6 +16,7 @@ from neyman.results.inference import (
     StatisticResult,
     ToysResult,
 )
+from neyman.results.significance import SignificanceResult
 from neyman.results.training import SetReport, TrainingReport
 from neyman.support.text import rounded
 
@@ -28,6 +29,7 @@ __all__ = [
     "Result",
     "ScanResult",
     "SetReport",
+    "SignificanceResult",
     "StatisticResult",
     "ToysResult",
     "TrainingReport",
@@ -47,6 +49,7 @@ _KINDS: dict[str, type[Result]] = {
         ScanResult,
         ClsResult,
         LimitResult,
+        SignificanceResult,
         IntervalResult,
         CoverageResult,
         StatisticResult,
