@@ -64,7 +64,7 @@ class AsymptoticCls:
         self._statistic = statistic
         self.data = _inside(data, model, statistic, init, bounds, fixed)
         self.name = self.data.name
-        ends = any(channel.bounded for channel in model.learned.values())
+        ends = any(channel.bounded for channel in getattr(model, "learned", {}).values())
         self.end = float(model.config.suggested_bounds()[self.data.poi][1]) if ends else None
         background, free = self.data.at(0.0), ~self.data.profile.fixed
         start = np.where(free, np.clip(background, *np.array(self.data.profile.bounds).T), background)
