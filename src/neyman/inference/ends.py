@@ -23,12 +23,19 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _EXTENSIONS = 30  # where the first grid turns out too short
+_EXTENSION = 0.25  # of the length of the grid, each time
 _BISECTIONS = 40
+_SHARES = (0.2, 0.8)  # of a bracket, between which it is cut: a noisy p-value must not cut off next to nothing
 _SETTLING = 6  # more tested values at most, for each end
-# of a p-value's say about where an end is: those that stay near the threshold for long are more likely on the wrong
-# side than their errors alone tell
-_WEIGHT = 0.5
-_CHANCE = 3.0  # standard deviations that one p-value at least of a gap or an island must be from the threshold
+
+# The two constants of chance. Measured on p-values of 4000 toys with a jump, a slope, and a flat part that stays within
+# one error of the threshold (60 seeds each): the root mean square of the pulls of the end is 0.91, 0.50 and 0.78.
+# The power of the probability that a p-value is on its side: those that stay near the threshold for long are more
+# likely on the wrong side than their errors alone tell. With 1 the pulls of the flat part are 1.44, with 0.25 0.53.
+_POWER = 0.5
+# Standard deviations that one p-value at least of a gap or an island must be from the threshold. With 2 some islands of
+# the flat part stay, and its pulls are 3.3; with 4 nothing changes.
+_CHANCE = 3.0
 
 
 Calibrated = Callable[[Sequence[float]], list[Point]]
@@ -46,9 +53,9 @@ def extended(calibrated: Calibrated, points: list[Point], limits: tuple[float, f
         length = points[-1].value - points[0].value
         new = []
         if points[0].accepted and points[0].value > limits[0]:
-            new.append(max(limits[0], points[0].value - 0.25 * length))
+            new.append(max(limits[0], points[0].value - _EXTENSION * length))
         if points[-1].accepted and points[-1].value < limits[1]:
-            new.append(min(limits[1], points[-1].value + 0.25 * length))
+            new.append(min(limits[1], points[-1].value + _EXTENSION * length))
         if not new:
             break
         points = _merged(points, calibrated(new))
@@ -86,26 +93,30 @@ def without_chance(points: list[Point]) -> list[Point]:
     """
     runs = _runs(points)
     certain = [
-        i in (0, len(runs) - 1) or any(abs(point.distance) >= _CHANCE * point.p_error for point in run)
+        i
         for i, run in enumerate(runs)
+        if i in (0, len(runs) - 1) or any(abs(point.distance) >= _CHANCE * point.p_error for point in run)
     ]
     joined = list(runs[0]) if runs else []
-    for left, right in itertools.pairwise(np.flatnonzero(certain).tolist()):
-        before, after = runs[left][0].accepted, runs[right][0].accepted
+    for left, right in itertools.pairwise(certain):
         between = [point for run in runs[left + 1 : right] for point in run]
-        place = len(between)
-        if between and before != after:
-            ordered = [*runs[left], *between, *runs[right]]
-            weights, _, _ = _places(ordered if before else ordered[::-1])
-            best = int(np.argmax(weights if before else weights[::-1]))
-            place = min(max(best + 1 - len(runs[left]), 0), len(between))
-        for i, point in enumerate(between):
-            joined.append(dataclasses.replace(point, accepted=before if i < place else after))
-        joined += runs[right]
+        joined += [*_like_neighbours(runs[left], between, runs[right]), *runs[right]]
     inside = [point.value for point in points if point.accepted]
     if inside and not any(point.accepted for point in joined):  # chance may explain all of it: keep it, in one piece
         return [dataclasses.replace(point, accepted=inside[0] <= point.value <= inside[-1]) for point in points]
     return joined
+
+
+def _like_neighbours(before: list[Point], between: list[Point], after: list[Point]) -> list[Point]:
+    """Return points that chance may explain as those before them up to the most probable end, then as those after."""
+    first, last = before[0].accepted, after[0].accepted
+    place = 0
+    if first != last:
+        ordered = [*before, *between, *after]
+        weights, _, _ = _places(ordered if first else ordered[::-1])
+        best = int(np.argmax(weights if first else weights[::-1]))
+        place = best + 1 - len(before)
+    return [dataclasses.replace(point, accepted=first if i < place else last) for i, point in enumerate(between)]
 
 
 def settled(calibrated: Calibrated, points: list[Point], precision: float) -> list[Point]:
@@ -181,7 +192,7 @@ def _places(points: list[Point]) -> tuple[Array, Array, Array]:
         np.array([getattr(point, name) for point in points]) for name in ("value", "distance", "p_error")
     )
     above = distances / np.maximum(sigmas, 1e-12)
-    log_inside, log_outside = (_WEIGHT * scipy.stats.norm.logcdf(z) for z in (above, -above))
+    log_inside, log_outside = (_POWER * scipy.stats.norm.logcdf(z) for z in (above, -above))
     logs = np.cumsum(log_inside)[:-1] + np.cumsum(log_outside[::-1])[::-1][1:]
     widths = np.abs(np.diff(values))
     weights = widths * np.exp(logs - logs.max())
@@ -219,7 +230,7 @@ def _crossing(points: list[Point], last: int, shift: float) -> float:
 
 def _between(a: Point, b: Point) -> float:
     """Return a value between two, nearer to where the p-value should cross, if it is straight."""
-    share = float(np.clip(a.distance / (a.distance - b.distance), 0.2, 0.8)) if a.distance != b.distance else 0.5
+    share = float(np.clip(a.distance / (a.distance - b.distance), *_SHARES)) if a.distance != b.distance else 0.5
     return a.value + share * (b.value - a.value)
 
 
