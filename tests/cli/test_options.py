@@ -37,7 +37,7 @@ WHERE: dict[str, tuple[str, ...]] = {
     "--workers": TOYS,
     "--executor": TOYS,
     "--seed": (*TOYS, "train-statistic"),
-    "--checkpoint": ("upper-limit", "interval", "coverage", "toys", "critical-values"),
+    "--checkpoint": TOYS,
 }
 # what they mean is said in the same words, but for what depends on the command
 OWN_WORDS = {"--n-toys", "--output-file", "--test-stat"}
@@ -144,6 +144,10 @@ def test_the_number_of_toys_has_one_meaning(binned: Path, name: str) -> None:
     assert len(json.loads(run("toys", binned, name, "7").stdout)["main"]) == 7
 
 
+def test_how_many_toys_there_are_by_default_is_for_the_library_to_say(binned: Path) -> None:
+    assert len(json.loads(run("toys", binned).stdout)["main"]) == 1000
+
+
 @pytest.mark.parametrize("command", ["cls", "upper-limit", "coverage", "toys"])
 def test_processes_give_the_same_toys(command: str, binned: Path) -> None:
     options = ["--values", "1", "--calibration", "asymptotics"] if command == "coverage" else []
@@ -165,6 +169,18 @@ def test_processes_and_a_cluster_exclude_each_other(binned: Path) -> None:
     result = run("toys", binned, "--executor", "tcp://127.0.0.1:1", "--workers", "2")
     assert result.exit_code == 2
     assert "--workers and --executor exclude each other" in result.stderr
+
+
+def test_a_cluster_that_is_not_there_is_one_line(binned: Path) -> None:
+    pytest.importorskip("distributed")
+    assert "--executor: no Dask scheduler at nowhere" in fails("toys", binned, "--executor", "nowhere")
+
+
+@pytest.mark.parametrize("command", WHERE["--output-file"])
+def test_a_folder_that_cannot_be_written_to_is_said_before_the_work(command: str, binned: Path, tmp_path: Path) -> None:
+    options = {"scan": ["mu"], "coverage": ["--values", "1"], "train-statistic": ["--values", "0:3"]}
+    started = fails(command, binned, *options.get(command, []), "-o", tmp_path / "none" / "result")
+    assert started == f"neyman: {tmp_path / 'none'}: No such file or directory"
 
 
 def test_critical_values_are_learned_for_any_data(binned: Path, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import importlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,14 +71,13 @@ _data_options = (
     click.option("--asimov", metavar="VALUE", type=float,
                  help="Use the Asimov data at this value of the parameter of interest instead."),
 )  # fmt: skip
-_checkpoint_option = click.option(
-    "--checkpoint", metavar="FILE", type=FILE, help="Keep finished toys there; an interrupted run goes on from it."
-)
 _throwing_options = (
     seed_option,
     click.option("--source", type=Word(["simulation", "model"]), default="simulation", show_default=True,
                  help="Toys of simulated events, or of the learned density."),
-    click.option("--workers", type=_POSITIVE, default=1, show_default=True,
+    click.option("--checkpoint", metavar="FILE", type=FILE,
+                 help="Keep finished toys there; an interrupted run goes on from it."),
+    click.option("--workers", metavar="N", type=_POSITIVE, default=1, show_default=True,
                  help="Processes that throw toys; the result does not depend on it."),
     click.option("--executor", metavar="ADDRESS",
                  help="Throw toys on the Dask cluster of this scheduler, as tcp://host:8786, instead."),
@@ -93,8 +94,18 @@ _critical_options = (
 
 def output_option(what: str, required: bool = True) -> Command:
     """Return ``--output-file`` for what a command writes."""
-    kind = click.Path(path_type=Path, dir_okay=False)
-    return click.option("-o", "--output-file", metavar="FILE", type=kind, required=required, help=what)
+    return click.option(
+        "-o", "--output-file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), required=required,
+        callback=_writable, help=what,
+    )  # fmt: skip
+
+
+def _writable(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Return the path of an output whose folder can be written to: better said before the work than after."""
+    if path is not None and not os.access(path.parent, os.W_OK):
+        code = errno.EACCES if path.parent.is_dir() else errno.ENOENT
+        raise OSError(code, os.strerror(code), str(path.parent))
+    return path
 
 
 def data_options(command: Command) -> Command:
@@ -110,7 +121,6 @@ def inference(
     statistic: bool = False,
     calibrations: Sequence[str] = (),
     toys: str | None = None,
-    checkpoint: bool = True,
     saves: str | None = None,
 ) -> Callable[[Command], Command]:
     """Make a command of a function of a model, and give it the options that stand for arguments of the library.
@@ -126,7 +136,6 @@ def inference(
         statistic: whether a learned test statistic can take its place: ``--statistic``.
         calibrations: the choices of ``--calibration``, the default first; toys are chosen by ``--n-toys``, too.
         toys: the help of ``--n-toys``, which brings what else says how toys are thrown.
-        checkpoint: whether finished toys can be kept: ``--checkpoint``.
         saves: what kind of file is written; default is the JSON of a result.
     """
     asymptotic = bool(calibrations) and calibrations[0] == "asymptotics"
@@ -155,7 +164,6 @@ def inference(
         shared += _critical_options
     if toys is not None:
         shared += [click.option("-n", "--n-toys", "--toys", metavar="N", type=_POSITIVE, help=toys), *_throwing_options]
-        shared += [_checkpoint_option] if checkpoint else []
     shared.append(
         output_option("Write the JSON there instead of to standard output.", required=False)
         if saves is None
@@ -187,7 +195,8 @@ def inference(
                 if toys is not None:
                     own["executor"] = stack.enter_context(_executor(own.pop("workers"), own["executor"]))
                     own["progress"] = interactive()
-                    own |= {} if own["n_toys"] is not None else {"n_toys": own.pop("n_toys")}
+                    if own["n_toys"] is None:
+                        del own["n_toys"]  # the library has a default
                 result = command(loaded, **own)
             if saves is None:
                 deliver(result, output_file)
@@ -216,7 +225,11 @@ def _executor(workers: int, address: str | None) -> Iterator[Executor | None]:
             distributed = importlib.import_module("distributed")
         except ImportError as error:
             raise Unsupported("--executor needs Dask: pip install distributed") from error
-        with distributed.Client(address) as client:
+        try:
+            client = distributed.Client(address)
+        except (OSError, ValueError) as error:
+            raise Unsupported(f"--executor: no Dask scheduler at {address} ({error})") from error
+        with client:
             yield client.get_executor()
     elif workers == 1:
         yield None
@@ -262,9 +275,9 @@ def data_of(model: Model, path: Path | None, asimov: float | None) -> Any:
     if asimov is not None:
         if model.config.poi_index is None:
             raise InvalidParameter("--asimov: the measurement has no parameter of interest")
-        pars = model.config.suggested_init()
-        pars[model.config.poi_index] = asimov
-        return model.expected_data(pars)
+        from neyman.inference.parameters import checked_point
+
+        return model.expected_data(checked_point({model.config.poi_name: asimov}, model, "--asimov"))
     data = model.observed if path is None else model.read_data(path)
     if data is None:
         raise InvalidDocument("the model has no observations: give --data FILE or --asimov VALUE")

@@ -25,7 +25,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_UPPER = ("qtilde", "q")
+_UPPER = ("qmu_tilde", "qmu")
 _FORMULAS = ("asymptotics", "toys")
 _OF_INTERVALS = ("toys", "quantile", "asymptotics")
 _OF_EACH = "Throw N toys of each hypothesis (default 2000)."
@@ -33,7 +33,7 @@ _OF_EACH = "Throw N toys of each hypothesis (default 2000)."
 
 @click.command()
 @click.option("--mu", type=float, default=1.0, show_default=True, help="The tested value of the parameter of interest.")
-@inference(test_stats=_UPPER, statistic=True, calibrations=_FORMULAS, toys=_OF_EACH, checkpoint=False)
+@inference(test_stats=_UPPER, statistic=True, calibrations=_FORMULAS, toys=_OF_EACH)
 def cls(model: Model, data: Any, mu: float, **options: Any) -> Result:
     """Test one value of the parameter of interest by CLs.
 
@@ -43,7 +43,7 @@ def cls(model: Model, data: Any, mu: float, **options: Any) -> Result:
     """
     from neyman.inference import limits
 
-    return limits.cls(mu, data, model, **_calctype(**options))
+    return limits.cls(mu, data, model, **options)
 
 
 @click.command("upper-limit")
@@ -59,7 +59,7 @@ def upper_limit(model: Model, data: Any, **options: Any) -> Result:
     """
     import neyman
 
-    return neyman.limit(data, model, **_calctype(**options))
+    return neyman.limit(data, model, **options)
 
 
 @click.command()
@@ -166,10 +166,6 @@ def toys(
         return distribution(at[poi], data_of(model, data, asimov), model, test_stat, n_toys=n_toys, **options)
     pars = checked_point(at, model, "--at")
     return neyman.toys(pars, model, n_toys, fit=fit, checkpoint=checkpoint, **options)
-
-
-def _calctype(calibration: str, **options: Any) -> dict[str, Any]:
-    return {"calctype": "toybased" if calibration == "toys" else calibration, **options}
 
 
 def _critical_values(

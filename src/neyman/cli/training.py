@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +22,6 @@ from neyman.cli.options import (
     seed_option,
 )
 from neyman.cli.values import RANGE, SETTING
-from neyman.networks.kinds import names
 
 if TYPE_CHECKING:  # what follows costs seconds to import
     from neyman.inference.critical.values import CriticalValues
@@ -38,13 +35,24 @@ def __dir__() -> list[str]:
     return __all__
 
 
+class _Kind(click.Option):
+    """An option whose help names the kinds of networks, which are looked up only for it."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option and its help."""
+        from neyman.networks.kinds import names
+
+        self.help = (self.help or "").format(", ".join(names()))
+        return super().get_help_record(ctx)
+
+
 @click.command()
 @click.argument("source", type=FILE)
 @output_option("The model file; an old one is replaced once the new one is complete.")
 @seed_option
 @device_option
 @measurement_option
-@click.option("--network", metavar="KIND", help=f"Of a simulator: {', '.join(names())}; deepset by default.")
+@click.option("--network", metavar="KIND", cls=_Kind, help="Of a simulator: {}; deepset by default.")
 @click.option("--option", "options", type=SETTING, multiple=True,
               help="Of a simulator: an option of the network, as --option datasets=300000; repeatable.")  # fmt: skip
 @click.option("--cache", metavar="FOLDER", type=FILE, help="Of a simulator: keep its datasets there for another time.")
@@ -74,9 +82,6 @@ def train(
     import neyman
     from neyman.inputs.simulator_file import is_simulator, load_simulator
 
-    if not os.access(output_file.parent, os.W_OK):  # before the hours, not after
-        code = errno.EACCES if output_file.parent.is_dir() else errno.ENOENT
-        raise OSError(code, os.strerror(code), str(output_file.parent))
     checkpoint = output_file.with_name(f"{output_file.name}.checkpoint")
     settings: dict[str, Any] = {"seed": seed, "device": device, "progress": interactive(), "checkpoint": checkpoint}
     if is_simulator(source):
