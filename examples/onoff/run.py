@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import neyman
 from neyman.inference.profile import Profile
-from neyman.results.figures import plots as plot
+from neyman.results import figures as plot
 
 HERE = Path(__file__).parent
 

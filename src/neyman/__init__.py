@@ -1,4 +1,10 @@
-"""Learned likelihoods of whole datasets of events, as pyhf models."""
+"""Learned likelihoods of whole datasets of events, as pyhf models.
+
+Its chapters are read in one order and import one way: ``exceptions``; ``support``, mechanisms without physics;
+``events``; ``networks``, torch modules; ``results`` with their figures; ``inputs``, documents, files and simulators;
+``model``, the likelihood; ``inference``, fits, limits and intervals; ``training``, from inputs to a model; ``demo``;
+``cli``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neyman import demo, exceptions, results
     from neyman.events import Ensemble, Events
     from neyman.inference.construction import interval
     from neyman.inference.coverage import coverage
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
         SignificanceResult,
         ToysResult,
     )
+    from neyman.results import figures as plot
     from neyman.training.statistic import train_statistic
     from neyman.training.train import train
 
@@ -65,6 +73,8 @@ _HOMES = {
     "train": "training.train",
     "train_statistic": "training.statistic",
 }
+# modules that are attributes, too: neyman.plot.limit(result)
+_MODULES = {"demo": "demo", "exceptions": "exceptions", "plot": "results.figures", "results": "results"}
 
 __all__ = [
     "ClsResult",
@@ -83,13 +93,18 @@ __all__ = [
     "Summary",
     "ToysResult",
     "Workspace",
+    "__version__",
     "cls",
     "coverage",
     "critical_values",
+    "demo",
+    "exceptions",
     "fit",
     "interval",
     "limit",
     "optimizer",
+    "plot",
+    "results",
     "scan",
     "significance",
     "toys",
@@ -103,8 +118,23 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    value: Any
+    if name == "__version__":
+        value = _version()
+    elif name in _MODULES:
+        value = importlib.import_module(f"neyman.{_MODULES[name]}")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f"neyman.{_HOMES[name]}"), name)
+    else:
         raise AttributeError(f"module 'neyman' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"neyman.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("neyman")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "0+unknown"

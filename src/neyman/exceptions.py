@@ -9,6 +9,7 @@ __all__ = [
     "InvalidEvents",
     "InvalidModelFile",
     "InvalidParameter",
+    "InvalidResult",
     "InvalidSimulation",
     "NeymanError",
     "Unsupported",
@@ -50,6 +51,10 @@ class InvalidModelFile(NeymanError):
 
 class InvalidParameter(NeymanError):
     """A parameter name or value that the model does not have or allows; the message names it."""
+
+
+class InvalidResult(NeymanError):
+    """A text is not the JSON of a result, is from a newer format, or its fields do not fit; the message names them."""
 
 
 class InvalidSimulation(NeymanError):

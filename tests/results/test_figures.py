@@ -14,19 +14,22 @@ import scipy.stats
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from neyman.exceptions import Unsupported
+from neyman import plot
+from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.results import (
+    ClsResult,
     CoverageResult,
     FitResult,
     IntervalResult,
     LimitResult,
     Result,
     ScanResult,
+    SignificanceResult,
     StatisticResult,
+    ToysResult,
     TrainingReport,
     from_json,
 )
-from neyman.results.figures import plots as plot
 
 MU = np.linspace(0.0, 3.0, 16)
 
@@ -104,6 +107,25 @@ def a_report(features: int = 2) -> TrainingReport:
     return TrainingReport("SR", names, two)
 
 
+def some_cls() -> ClsResult:
+    return ClsResult("mu", 1.0, 0.03, np.array([0.001, 0.008, 0.04, 0.15, 0.4]))
+
+
+def a_significance(expected: float = 3.2) -> SignificanceResult:
+    return SignificanceResult("mu", 5.29, 0.0107, 0.0004, 2.3, 0.015, expected, 0.8, "toys", 20_000)
+
+
+def some_toys(*, fitted: bool = True) -> ToysResult:
+    rng = np.random.default_rng(0)
+    main = rng.poisson([3, 400], (1000, 2)).astype(float)
+    if not fitted:
+        return ToysResult(("mu", "norm"), np.ones(2), "model", 1, main, np.empty((1000, 0)), np.empty((0, 2)),
+                          np.empty(0), np.empty(0, dtype=bool))  # fmt: skip
+    fits = np.stack([rng.normal(1.0, 0.3, 1000), np.ones(1000)], axis=1)  # the second was held fixed
+    return ToysResult(("mu", "norm"), np.ones(2), "model", 1, main, np.empty((1000, 0)), fits, np.zeros(1000),
+                      np.arange(1000) > 0)  # fmt: skip
+
+
 def texts(figure: Figure) -> set[str]:
     """Return every text of a figure: titles, labels, legends, annotations."""
     return {text.get_text() for text in figure.findobj(Text)}
@@ -114,7 +136,8 @@ def texts(figure: Figure) -> set[str]:
     "result",
     [
         a_scan(), a_scan_of_two(), a_limit(), a_fit(), a_report(), an_interval(), a_coverage(),
-        a_coverage(("mu", "norm")), a_test_statistic(),
+        a_coverage(("mu", "norm")), a_test_statistic(), some_cls(), a_significance(), a_significance(np.nan), some_toys(),
+        some_toys(fitted=False),
     ],
 )  # fmt: skip
 def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind: str) -> None:
@@ -122,14 +145,17 @@ def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind:
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         buffer = io.BytesIO()
-        plot.draw(result).savefig(buffer, format=kind)
+        result.plot().savefig(buffer, format=kind)
     assert buffer.tell() > 5_000
 
 
 @pytest.mark.parametrize(
     "result",
-    [a_scan(), a_scan_of_two(), a_limit(), a_fit(), an_interval(), a_coverage(), a_test_statistic()],
-)
+    [
+        a_scan(), a_scan_of_two(), a_limit(), a_fit(), an_interval(), a_coverage(), a_test_statistic(), some_cls(),
+        a_significance(), a_significance(np.nan), some_toys(), some_toys(fitted=False), a_report(),
+    ],
+)  # fmt: skip
 def test_a_result_from_json_gives_the_same_figure(result: Result) -> None:
     def pixels(result: Result) -> bytes:
         buffer = io.BytesIO()
@@ -225,6 +251,36 @@ def test_a_test_statistic_has_its_asymptotic_form_and_both_p_values() -> None:
     figure = plot.teststatistic(a_test_statistic())
     assert {"asymptotic form", "1000 toys", "observed 2: p = 0.16 in toys, 0.157 asymptotic"} <= texts(figure)
     plot.teststatistic(a_test_statistic(np.nan)).savefig(io.BytesIO())
+
+
+def test_cls_and_significance_state_observed_and_expected() -> None:
+    assert {"observed 0.03", "expected 0.04", "68 %: 0.008 to 0.15"} <= texts(plot.cls(some_cls()))
+    found = texts(plot.significance(a_significance()))
+    assert {"observed 2.3", "expected 3.2", "68 %: 2.2 to 4.2", "discovery of mu: p = 0.0107 $\\pm$ 0.0004"} <= found
+
+
+def test_toys_show_the_best_fits_that_vary_and_all_that_are_asked_for() -> None:
+    toys = some_toys()
+    assert {ax.get_xlabel() for ax in plot.toys(toys).axes} == {"mu"}
+    assert {ax.get_xlabel() for ax in plot.toys(toys, ["mu", "norm"]).axes} == {"mu", "norm"}
+    with pytest.raises(InvalidParameter, match="did you mean 'norm'"):
+        plot.toys(toys, ["nrom"])
+
+
+def test_toys_without_fits_show_the_counts() -> None:
+    assert {ax.get_xlabel() for ax in plot.toys(some_toys(fitted=False)).axes} == {"count of bin 1", "count of bin 2"}
+
+
+def test_toys_of_which_no_fit_is_valid_have_nothing_to_draw() -> None:
+    with pytest.raises(Unsupported, match="nothing to draw: no toy has a valid fit"):
+        dataclasses.replace(some_toys(), fitted=np.zeros(1000, dtype=bool)).plot()
+
+
+def test_the_legend_of_a_belt_is_not_on_its_curves() -> None:
+    figure = plot.belt(an_interval())
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
 
 
 def test_names_are_never_read_as_mathematics() -> None:

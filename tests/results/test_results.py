@@ -1,15 +1,24 @@
-"""Results print as tables, go to JSON and come back the same."""
+"""Results print as tables and are read by the names of their parameters."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
-from neyman.exceptions import InvalidParameter, NeymanError
-from neyman.results import FitResult, IntervalResult, LimitResult, ScanResult, TrainingReport, from_json
+from neyman.exceptions import InvalidParameter
+from neyman.results import (
+    CoverageResult,
+    FitResult,
+    IntervalResult,
+    LimitResult,
+    ScanResult,
+    SignificanceResult,
+    ToysResult,
+    TrainingReport,
+)
 
 
 def a_fit(**changes: object) -> FitResult:
@@ -42,43 +51,10 @@ def a_report() -> TrainingReport:
     return TrainingReport("SR", ("x",), (classifier,))
 
 
-def test_a_fit_comes_back_from_json() -> None:
-    fit = a_fit()
-    back = from_json(fit.to_json())
-    assert isinstance(back, FitResult)
-    assert (back.names, back.minos, back.labels) == (fit.names, fit.minos, fit.labels)
-    assert back.constraints == fit.constraints
-    np.testing.assert_array_equal(back.covariance, fit.covariance)
-
-
-@pytest.mark.parametrize("sizes", [(3, 3), (2, 4)])
-def test_a_scan_of_two_parameters_comes_back_from_json(sizes: tuple[int, int]) -> None:
-    axes = (np.linspace(0, 1, sizes[0]), np.linspace(2, 3, sizes[1]))
-    scan = ScanResult(("a", "b"), axes, np.ones(sizes), (0.5, 2.5), (0.1, 0.2))
-    back = from_json(scan.to_json())
-    assert isinstance(back, ScanResult)
-    assert back.name == ("a", "b")
-    assert back.delta_twice_nll.shape == sizes
-    for axis, original in zip(back.values, axes, strict=True):
-        np.testing.assert_array_equal(axis, original)
-
-
-def test_numbers_that_are_not_finite_become_null_and_come_back_as_nan() -> None:
-    scan = ScanResult("mu", np.array([0.0, 1.0]), np.array([np.inf, 0.0]), math.nan, 0.1)
-    text = scan.to_json()
-    assert json.loads(text)["delta_twice_nll"] == [None, 0.0]
-    back = from_json(text)
-    assert isinstance(back, ScanResult)
-    assert np.isnan(back.delta_twice_nll[0])
-    assert math.isnan(back.bestfit)  # type: ignore[arg-type]
-
-
-def test_a_training_report_comes_back_from_json() -> None:
-    back = from_json(a_report().to_json())
-    assert isinstance(back, TrainingReport)
-    assert back.classifiers[0]["train_loss"] == [[0.7, 0.6, 0.5], [0.7, 0.6]]
-    assert back.classifiers[0]["calibration"]["signal"]["observed"] == [0.25, None]
-    assert repr(back) == repr(a_report())
+def test_a_training_report_without_finite_losses_prints() -> None:
+    report = a_report()
+    report.classifiers[0]["validation_loss"] = [[math.nan], []]
+    assert "validation loss nan" in repr(report)
 
 
 def test_a_fit_prints_one_aligned_line_per_parameter() -> None:
@@ -115,11 +91,80 @@ def test_an_unknown_parameter_of_a_fit_is_named_with_the_nearest() -> None:
         a_fit()["lumy"]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"result": "fit"}', '{"result": "limit", "wrong": 1}'])
-def test_what_is_not_a_result_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(NeymanError, match="not a result") as caught:
-        from_json(text)
-    assert "\n" not in str(caught.value)
+def test_a_fit_is_read_by_name() -> None:
+    covariance = np.array([[0.09, -0.12, 0.0], [-0.12, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    fit = a_fit(covariance=covariance, uncertainty=np.array([0.3, 1.0, 0.0]))
+    assert dict(fit) == {"mu": 1.23456, "alpha<b>": -0.3, "lumi": 1.0}
+    assert list(fit) == list(fit.names)
+    assert len(fit) == 3
+    assert "mu" in fit
+    assert "nu" not in fit
+    assert fit.error("mu") == 0.3
+    assert fit.correlation("mu", "alpha<b>") == fit.correlation("alpha<b>", "mu") == pytest.approx(-0.4)
+    np.testing.assert_allclose(fit.correlations, [[1.0, -0.4, 0.0], [-0.4, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    for ask in (lambda: fit.error("lumy"), lambda: fit.correlation("mu", "lumy"), lambda: fit.index("lumy")):
+        with pytest.raises(InvalidParameter, match=r"the fit has no parameter 'lumy'; did you mean 'lumi'\?"):
+            ask()
+
+
+def test_toys_give_the_valid_best_fits_by_name() -> None:
+    bestfit = np.array([[1.0, 0.1], [9.0, 0.9], [2.0, 0.2]])
+    toys = some_toys(bestfit=bestfit, twice_nll=np.zeros(3), fitted=np.array([True, False, True]), valid=False)
+    np.testing.assert_array_equal(toys["mu"], [1.0, 2.0])
+    assert set(dict(toys)) == {"mu", "norm"}
+    with pytest.raises(InvalidParameter, match=r"the toys has no parameter 'nrom'; did you mean 'norm'\?"):
+        toys["nrom"]
+    with pytest.raises(InvalidParameter, match="the toys were not fitted"):
+        some_toys()["mu"]
+
+
+def test_toys_print_as_a_table_whether_they_were_fitted_or_not() -> None:
+    assert repr(some_toys()).splitlines() == [
+        "3 toys from the model",
+        "  parameter  true",
+        "  mu            1",
+        "  norm        0.5",
+    ]
+    fitted = some_toys(bestfit=np.full((3, 2), 2.0), twice_nll=np.zeros(3), fitted=np.array([True, True, False]))
+    assert repr(fitted).splitlines()[0] == "3 toys from the model, fitted (2 valid, 0 by iminuit)"
+    none_valid = some_toys(bestfit=np.full((3, 2), np.nan), twice_nll=np.full(3, np.nan), fitted=np.zeros(3, bool))
+    assert "(0 valid" in repr(none_valid)
+
+
+def test_a_scan_has_its_axes_by_name() -> None:
+    scan = ScanResult(("a", "b"), (np.arange(3.0), np.arange(2.0)), np.ones((3, 2)), (0.5, 1.0), (0.1, 0.2))
+    np.testing.assert_array_equal(scan["b"], [0.0, 1.0])
+    assert ScanResult("mu", np.arange(4.0), np.ones(4), 1.0, 0.2)["mu"].shape == (4,)
+    assert "0.50         0.10" in repr(scan)
+
+
+def test_a_coverage_has_the_truths_by_name() -> None:
+    one = np.array([0.7])
+    coverage = CoverageResult(
+        ("mu", "norm"), np.array([[2.0, 0.5]]), 0.68, one, 0.1 * one, np.array([[0.6, 0.8]]), np.array([70]),
+        np.array([100]), ("covers",), 0.0, "mu", "tmu", "toys",
+    )  # fmt: skip
+    assert {name: coverage[name].tolist() for name in coverage} == {"mu": [2.0], "norm": [0.5]}
+    assert coverage.passed
+
+
+def test_a_significance_prints_its_p_value_and_the_expected_one_where_it_is_known() -> None:
+    result = SignificanceResult("mu", 5.29, 0.0107, 0.0004, 2.3, 0.015, 3.2, 0.8, "toys", 20_000)
+    assert repr(result) == (
+        "significance of mu: 2.300 +/- 0.015 standard deviations (toys), p-value 0.01070 +/- 0.00040; "
+        "expected at mu = 1: 3.2"
+    )
+    assert "expected" not in repr(dataclasses.replace(result, expected=math.nan))
+    assert "<td>2.300 +/- 0.015</td>" in result._repr_html_()
+
+
+def some_toys(**changes: object) -> ToysResult:
+    fields = {
+        "names": ("mu", "norm"), "pars": np.array([1.0, 0.5]), "source": "model", "seed": 4,
+        "main": np.array([[3.0], [4.0], [5.0]]), "auxdata": np.empty((3, 0)), "bestfit": np.empty((0, 2)),
+        "twice_nll": np.empty(0), "fitted": np.empty(0, dtype=bool),
+    }  # fmt: skip
+    return ToysResult(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def an_interval(**changes: object) -> IntervalResult:
@@ -137,13 +182,6 @@ def test_an_interval_prints_its_ends_with_their_monte_carlo_errors() -> None:
     assert repr(an_interval()) == f"{title}: [0, 1.235 +/- 0.012], best fit 0.5"
     two = an_interval(intervals=((0.0, 1.0), (2.0, 3.0)), errors=((0.0, 0.1), (0.1, 0.1)))
     assert repr(two) == f"{title}: [0, 1.00 +/- 0.10] and [2.00 +/- 0.10, 3.00 +/- 0.10], best fit 0.5"
-
-
-@pytest.mark.parametrize("intervals", [(), ((0.5, 1.0),), ((0.0, 0.5), (0.7, 1.0))])
-def test_an_interval_of_any_number_of_pieces_comes_back_from_json(intervals: tuple[tuple[float, float], ...]) -> None:
-    back = from_json(an_interval(intervals=intervals, errors=intervals).to_json())
-    assert isinstance(back, IntervalResult)
-    assert back.intervals == intervals
 
 
 def test_an_empty_interval_says_why() -> None:

@@ -21,7 +21,7 @@ from neyman.model.sources import SimulatorSource
 from neyman.networks.deepset import DeepSet
 from neyman.networks.layers import FeatureScaler
 from neyman.results import SetReport, from_json
-from neyman.results.figures import plots as plot
+from neyman.results import figures as plot
 from neyman.training.examination import examine
 
 SCALE = 6.0  # of the features: none is so far out that its logarithm is taken

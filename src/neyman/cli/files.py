@@ -85,8 +85,7 @@ def inspect(path: Path, as_json: bool) -> None:
 def plot(result: Path, output_file: Path, correlations: bool) -> None:
     """Draw a result, or the training of a model file.
 
-    RESULT is the JSON of a fit, a scan, an upper limit, an interval, a coverage or a test statistic, standard input by
-    default, or a model file. Where a model has several learned channels, a PDF has a page for each, and other formats
+    RESULT is the JSON that another command wrote, standard input by default, or a model file. Where a model has several learned channels, a PDF has a page for each, and other formats
     a file for each.
 
     \b
@@ -94,11 +93,10 @@ def plot(result: Path, output_file: Path, correlations: bool) -> None:
     $ neyman plot fit.json -o correlations.png --correlations
     $ neyman plot analysis.neyman -o training.pdf
     """
-    from neyman.results import FitResult, from_json
-    from neyman.results.figures import plots as draw
+    from neyman.results import FitResult, figures, from_json
 
     if str(result) != "-" and _is_model(result):
-        _save([(report.channel, draw.training(report)) for report in load(result).report], output_file)
+        _save([(report.channel, report.plot()) for report in load(result).report], output_file)
         return
     try:
         with click.open_file(str(result), encoding="utf-8") as stream:
@@ -109,7 +107,7 @@ def plot(result: Path, output_file: Path, correlations: bool) -> None:
         raise NeymanError(f"{'standard input' if str(result) == '-' else result}: {error}") from error
     if correlations and not isinstance(read, FitResult):
         raise Unsupported(f"{result}: only a fit has correlations, not a {read.kind}; leave out --correlations")
-    figure = draw.correlations(read) if correlations and isinstance(read, FitResult) else draw.draw(read)
+    figure = figures.correlations(read) if correlations and isinstance(read, FitResult) else read.plot()
     _save([("", figure)], output_file)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import pyhf
 
 from neyman.events import Ensemble, effective_events, size_warning
 from neyman.model.constraints import constraints
-from neyman.results import SetReport, from_json
+from neyman.results import SetReport, from_dict
 from neyman.support.text import text_table
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ def text(found: Mapping[str, Any]) -> str:
     if "training" in found:
         lines += ["", *_provenance(found["provenance"])]
         for report in found["training"]:
-            lines += ["", *repr(from_json(json.dumps(report))).splitlines()]
+            lines += ["", *repr(from_dict(report)).splitlines()]
     lines += ["", *(f"warning: {warning}" for warning in found["warnings"])] if found["warnings"] else []
     return "\n".join(lines)
 

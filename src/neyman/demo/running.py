@@ -15,7 +15,7 @@ from neyman.inference.limits import limit
 from neyman.inputs.workspace import Workspace
 from neyman.model.model import Model
 from neyman.results import Result
-from neyman.results.figures import plots as plot
+from neyman.results import figures as plot
 from neyman.training.train import train
 
 __all__ = ["BINNINGS", "binned", "run"]

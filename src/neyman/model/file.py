@@ -23,7 +23,7 @@ from neyman.model.channel import AnyChannel, Packed
 from neyman.model.mixture import MixtureChannel
 from neyman.model.setwise import SetChannel
 from neyman.networks import kinds
-from neyman.results import SetReport, TrainingReport, from_json
+from neyman.results import SetReport, TrainingReport, from_dict
 from neyman.support.files import replacing
 
 __all__ = ["FORMAT", "load", "save"]
@@ -105,7 +105,7 @@ def load(path: Path, build: Callable[..., T], network: Any = None) -> T:
             with np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False) as stored:
                 arrays = dict(stored)
         channels = [_unpack(entry, weights, arrays, network) for entry in header["channels"]]
-        reports = [from_json(json.dumps(entry)) for entry in header["report"]]
+        reports = [from_dict(entry) for entry in header["report"]]
         return build(
             spec=header["spec"],
             learned={channel.name: channel for channel in channels},

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
-from neyman.results.base import Result
-from neyman.support.text import html_table, rounded
+from neyman.results.base import Result, Table
+from neyman.support.text import rounded, text_table
 
 __all__ = ["SetReport", "TrainingReport", "chi_squared"]
 
@@ -19,7 +19,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainingReport(Result):
     """How the networks of one learned channel were trained, and how well they reproduce the simulation.
 
@@ -43,7 +43,7 @@ class TrainingReport(Result):
         """Return name, classes, folds, epochs, validation loss and closure of each classifier."""
         rows = []
         for c in self.classifiers:
-            best = [min((x for x in fold if x is not None), default=math.nan) for fold in c["validation_loss"]]
+            best = [_lowest(fold) for fold in c["validation_loss"]]
             loss = f"{np.mean(best):.4f}" if best else ""
             epochs = ", ".join(f"{int(epoch) + 1}" for epoch in c["best_epoch"])
             rows.append((c["name"], ", ".join(c["classes"]), str(len(best)), epochs, loss, _closure(c)))
@@ -57,12 +57,13 @@ class TrainingReport(Result):
             lines.append(f"    closure, chi2/bins: {closure}")
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
+    def table(self) -> Table:
+        """Return what is printed: classes, folds, epochs, validation loss and closure of each classifier."""
         header = ("classifier", "classes", "folds", "best epochs", "validation loss", "closure")
-        return html_table(f"training of {self.channel} ({', '.join(self.features)})", header, self.rows())
+        return f"training of {self.channel} ({', '.join(self.features)})", header, self.rows()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SetReport(Result):
     r"""How a dataset-wide network was trained, and what datasets that it has not seen say of it.
 
@@ -101,7 +102,7 @@ class SetReport(Result):
     network: str
     stages: tuple[dict[str, Any], ...]
     axis: str = ""
-    curve: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    curve: dict[str, list[float]] = field(default_factory=dict)
     calibration: tuple[dict[str, Any], ...] = ()
     closure: tuple[dict[str, Any], ...] = ()
     poi: str = ""
@@ -114,12 +115,11 @@ class SetReport(Result):
         """Return what was examined, where, and what was found, line by line."""
         rows: list[tuple[str, ...]] = []
         for stage in self.stages:
-            losses = [loss for loss in stage["validation_loss"] if loss is not None]
             kept = {True: ", kept", False: ", not kept"}.get(stage.get("kept"), "")  # type: ignore[arg-type]
-            found = f"validation loss {min(losses, default=math.nan):.4f} in {stage['seconds']:.0f} s{kept}"
+            found = f"validation loss {_lowest(stage['validation_loss']):.4f} in {stage['seconds']:.0f} s{kept}"
             rows.append(("stage", f"{stage['name']}, network {int(stage.get('network', 0)) + 1}", found))
         for one in self.calibration:
-            where = _range(self.axis, one) if math.isfinite(_number(one["low"])) else "everywhere"
+            where = _range(self.axis, one) if math.isfinite(one["low"]) else "everywhere"
             rows.append(("calibration", where, f"slope {_pair(one, 'slope')}, bias {_pair(one, 'bias')} sigma"))
         for pair in self.closure:
             chi2, bins = chi_squared(pair["cells"])
@@ -136,15 +136,13 @@ class SetReport(Result):
         return rows
 
     def __repr__(self) -> str:
-        rows = self.rows()
-        first, second = (max((len(row[k]) for row in rows), default=0) for k in (0, 1))
-        lines = [f"  {what:<{first}}  {where:<{second}}  {found}" for what, where, found in rows]
-        lines += [f"  {self.verdict}"] if self.verdict else []
-        return "\n".join([self._title(), *lines])
+        lines = [self._title(), *text_table(self.rows())]
+        return "\n".join([*lines, f"  {self.verdict}"] if self.verdict else lines)
 
-    def _repr_html_(self) -> str:
+    def table(self) -> Table:
+        """Return what is printed: what was examined, where, and what was found."""
         caption = f"{self._title()}: {self.verdict}" if self.verdict else self._title()
-        return html_table(caption, ("", "where", "found"), self.rows())
+        return caption, ("", "where", "found"), self.rows()
 
     def _title(self) -> str:
         return f"training of {self.channel} ({self.network}; {', '.join(self.features)})"
@@ -170,17 +168,17 @@ def _closure(classifier: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {chi2:.0f}/{bins}" for name, (chi2, bins) in totals.items())
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+def _lowest(losses: Iterable[float]) -> float:
+    return min((loss for loss in losses if math.isfinite(loss)), default=math.nan)
 
 
 def _range(name: str, one: Mapping[str, Any]) -> str:
-    return f"{name} {_number(one['low']):.3g} to {_number(one['high']):.3g}"
+    return f"{name} {one['low']:.3g} to {one['high']:.3g}"
 
 
 def _pair(one: Mapping[str, Any], key: str) -> str:
-    return " +/- ".join(rounded(_number(one[key]), _number(one[f"{key}_error"])))
+    return " +/- ".join(rounded(one[key], one[f"{key}_error"]))
 
 
 def _percent(one: Mapping[str, Any], key: str) -> str:
-    return " +/- ".join(rounded(100 * _number(one[key]), 100 * _number(one[f"{key}_error"])))
+    return " +/- ".join(rounded(100 * one[key], 100 * one[f"{key}_error"]))

@@ -27,6 +27,7 @@ __all__ = [
     "array",
     "escaped",
     "single",
+    "symbol",
 ]
 
 
@@ -39,6 +40,14 @@ BLUE, SKY, ORANGE, VERMILLION, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
 COLOURS = (BLUE, VERMILLION, "#009E73", "#CC79A7", ORANGE, SKY, "#000000")
 MARKERS = "osD^vP*"
 BAND_68, BAND_95 = "#607641", "#F5BB54"
+
+_SYMBOLS = {
+    "tmu": r"$t_\mu$",
+    "tmu_tilde": r"$\tilde{t}_\mu$",
+    "qmu": r"$q_\mu$",
+    "qmu_tilde": r"$\tilde{q}_\mu$",
+    "q0": r"$q_0$",
+}
 
 
 class NotebookFigure(Figure):
@@ -58,6 +67,11 @@ def array(values: ArrayLike) -> NDArray[np.float64]:
 def escaped(name: object) -> str:
     """Keep matplotlib from reading a name as mathematics."""
     return str(name).replace("$", r"\$")
+
+
+def symbol(test_stat: str) -> str:
+    """Return the symbol of a test statistic."""
+    return _SYMBOLS.get(test_stat, escaped(test_stat))
 
 
 def single(width: float, height: float) -> tuple[Figure, Axes]:

@@ -113,7 +113,7 @@ def _loss(ax: Axes, classifier: Mapping[str, Any]) -> None:
     ax.set(xlabel="epoch", ylabel="loss per fold", ylim=(low - margin, high + margin))
     ax.set_title(escaped(classifier["name"]), loc="left", fontsize="small")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    add_legend(ax, handles=handles, loc="lower right", bbox_to_anchor=(1.02, 0.97), ncols=3, minor="y", columnspacing=1)
+    add_legend(ax, handles=handles, loc="upper right", minor="y")
 
 
 def _calibration(ax: Axes, below: Axes, classifier: Mapping[str, Any]) -> None:
@@ -227,7 +227,7 @@ def _stages(ax: Axes, report: SetReport) -> None:
 
 def _slices(ax: Axes, report: SetReport) -> None:
     """Draw the slope and the bias of the calibration along the parameter."""
-    slices = [one for one in report.calibration if one["low"] is not None and np.isfinite(one["low"])]
+    slices = [one for one in report.calibration if np.isfinite(one["low"])]
     low, high = (array([one[key] for one in slices]) for key in ("low", "high"))
     middle, half = 0.5 * (low + high), 0.5 * (high - low)
     for key, right, colour, marker, label in (

@@ -1,4 +1,4 @@
-"""Figures of Neyman constructions: the belt, the distribution of a test statistic, coverage."""
+"""Figures of Neyman constructions: the belt and the coverage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import scipy.stats
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from neyman.results import CoverageResult, IntervalResult, StatisticResult
+from neyman.results import CoverageResult, IntervalResult
 from neyman.results.figures.style import (
     BAND_68,
     BAND_95,
@@ -17,30 +17,20 @@ from neyman.results.figures.style import (
     COLOURS,
     GREY,
     MARKERS,
-    ORANGE,
     VERMILLION,
     NotebookFigure,
     add_legend,
     add_ticks,
-    array,
     escaped,
     single,
+    symbol,
 )
 
-__all__ = ["belt", "coverage", "teststatistic"]
+__all__ = ["belt", "coverage"]
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-_STATISTICS = {
-    "tmu": r"$t_\mu$",
-    "tmu_tilde": r"$\tilde{t}_\mu$",
-    "qmu": r"$q_\mu$",
-    "qmu_tilde": r"$\tilde{q}_\mu$",
-    "q0": r"$q_0$",
-}
 
 
 def belt(result: IntervalResult) -> Figure:
@@ -73,42 +63,11 @@ def belt(result: IntervalResult) -> Figure:
                 panel.axvline(end, color=VERMILLION, linestyle=":", linewidth=1)
     if not result.intervals:
         ax.plot([], [], " ", label="no value is accepted")
-    ax.set(ylabel=_STATISTICS.get(result.test_stat, result.test_stat), ylim=(0, top), xlim=(x[0], x[-1]))
+    ax.set(ylabel=symbol(result.test_stat), ylim=(0, top), xlim=(x[0], x[-1]))
     below.set(xlabel=escaped(result.name), ylabel="p-value", ylim=(0, 1.05))
-    add_legend(ax, loc="upper center", ncols=2)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize="small")  # the curves may be anywhere
+    add_ticks(ax)
     add_ticks(below)
-    return figure
-
-
-def teststatistic(result: StatisticResult) -> Figure:
-    """Draw the distribution of a test statistic in toys, its asymptotic form, and the observed value.
-
-    Args:
-        result: the values in the toys.
-    """
-    figure, ax = single(6.4, 4.8)
-    values = array(result.statistic)
-    edges, above = array(result.edges), array(result.asymptotic)
-    counts = np.histogram(values, edges)[0].astype(float)
-    counts[-1] += np.sum(values > edges[-1])  # the last bin has all beyond
-    inside = 0.5 * (edges[1:] + edges[:-1])
-    form = -np.diff(above) * values.size
-    form[-1] += above[-1] * values.size
-    ax.stairs(form, edges, color=ORANGE, linewidth=1.6, label="asymptotic form")
-    ax.errorbar(
-        inside, np.where(counts > 0, counts, np.nan), yerr=np.sqrt(counts), fmt="o", color="black", markersize=3.5,
-        linewidth=1, label=f"{values.size} toys",
-    )  # fmt: skip
-    if np.isfinite(result.observed):
-        label = (
-            f"observed {result.observed:.3g}: p = {result.p_value:.3g} in toys, "
-            f"{result.asymptotic_p_value:.3g} asymptotic"
-        )
-        ax.axvline(result.observed, color=VERMILLION, linewidth=1.4, label=label)
-    symbol = _STATISTICS.get(result.test_stat, result.test_stat)
-    ax.set(xlabel=f"{symbol} at {escaped(result.name)} = {result.value:g}", ylabel="toys per bin")
-    ax.set(xlim=(0, edges[-1]), yscale="log", ylim=(0.5, 6 * max(float(counts.max()), 1.0)))
-    add_legend(ax, loc="upper right", minor="x")
     return figure
 
 
