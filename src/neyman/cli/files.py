@@ -85,8 +85,8 @@ def inspect(path: Path, as_json: bool) -> None:
 def plot(result: Path, output_file: Path, correlations: bool) -> None:
     """Draw a result, or the training of a model file.
 
-    RESULT is the JSON that another command wrote, standard input by default, or a model file. Where a model has several learned channels, a PDF has a page for each, and other formats
-    a file for each.
+    RESULT is the JSON that another command wrote, standard input by default, or a model file. Where a
+    model has several learned channels, a PDF has a page for each, and other formats a file for each.
 
     \b
     $ neyman plot limit.json -o limit.pdf
