@@ -136,8 +136,8 @@ def texts(figure: Figure) -> set[str]:
     "result",
     [
         a_scan(), a_scan_of_two(), a_limit(), a_fit(), a_report(), an_interval(), a_coverage(),
-        a_coverage(("mu", "norm")), a_test_statistic(), some_cls(), a_significance(), a_significance(np.nan), some_toys(),
-        some_toys(fitted=False),
+        a_coverage(("mu", "norm")), a_test_statistic(), some_cls(), a_significance(), a_significance(np.nan),
+        some_toys(), some_toys(fitted=False),
     ],
 )  # fmt: skip
 def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind: str) -> None:
@@ -153,7 +153,7 @@ def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind:
     "result",
     [
         a_scan(), a_scan_of_two(), a_limit(), a_fit(), an_interval(), a_coverage(), a_test_statistic(), some_cls(),
-        a_significance(), a_significance(np.nan), some_toys(), some_toys(fitted=False), a_report(),
+        a_significance(), a_significance(np.nan), some_toys(fitted=False), a_report(),
     ],
 )  # fmt: skip
 def test_a_result_from_json_gives_the_same_figure(result: Result) -> None:

@@ -79,7 +79,7 @@ def significance(result: SignificanceResult) -> Figure:
     title = f"discovery of {escaped(result.name)}: p = {result.p_value:.3g}"
     if result.p_error > 0:
         title += f" $\\pm$ {result.p_error:.1g}"
-    band = result.expected + np.arange(-2.0, 3.0)
+    band = array(result.expected + np.arange(-2.0, 3.0))
     figure, ax = _strip(result.significance, band, title, "significance in standard deviations", result.error)
     known = [0.0, *(x for x in (result.significance, *band) if np.isfinite(x))]
     for sigma in (3, 5):
