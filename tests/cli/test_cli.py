@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,23 @@ def test_cls_agrees_with_pyhf(binned: Path) -> None:
 def test_cls_on_toys_is_near_the_asymptotic_one(binned: Path) -> None:
     toys, formula = (json.loads(run("cls", binned, *args).stdout) for args in (["--toys", "2000"], []))
     assert toys["observed"] == pytest.approx(formula["observed"], abs=0.08)
+
+
+def test_significance_agrees_with_pyhf(binned: Path) -> None:
+    import pyhf
+
+    workspace = pyhf.Workspace(BINNED)
+    pdf = workspace.model()
+    p_value = float(pyhf.infer.hypotest(0.0, workspace.data(pdf), pdf, test_stat="q0"))
+    found = json.loads(run("significance", binned).stdout)
+    assert found["p_value"] == pytest.approx(p_value, rel=1e-3)  # two minimisers
+    assert found["significance"] == pytest.approx(NormalDist().inv_cdf(1.0 - p_value), rel=1e-3)
+
+
+def test_significance_on_toys_is_near_the_asymptotic_one(binned: Path) -> None:
+    toys, formula = (json.loads(run("significance", binned, *args).stdout) for args in (["-n", "2000"], []))
+    assert (toys["calibration"], formula["calibration"]) == ("toys", "asymptotics")
+    assert toys["significance"] == pytest.approx(formula["significance"], abs=5.0 * toys["error"])
 
 
 def test_upper_limit_on_toys(binned: Path) -> None:

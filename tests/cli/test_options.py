@@ -16,8 +16,9 @@ import neyman
 from neyman.cli.main import main
 
 FITS = ("fit", "scan")
-TESTS = ("cls", "upper-limit", "interval")
+TESTS = ("cls", "upper-limit", "significance", "interval")
 TOYS = (*TESTS, "coverage", "toys", "critical-values")
+STATISTICS = ("cls", "upper-limit", "interval", "coverage")
 COMMANDS = (*FITS, *TOYS, "train-statistic")
 
 WHERE: dict[str, tuple[str, ...]] = {
@@ -27,8 +28,8 @@ WHERE: dict[str, tuple[str, ...]] = {
     "--data": (*FITS, *TESTS, "toys"),
     "--asimov": (*FITS, *TESTS, "toys"),
     "--level": ("upper-limit", "interval", "coverage", "critical-values"),
-    "--test-stat": TOYS,
-    "--statistic": (*TESTS, "coverage"),
+    "--test-stat": (*STATISTICS, "toys", "critical-values"),
+    "--statistic": STATISTICS,
     "--calibration": (*TESTS, "coverage"),
     "--critical": ("interval", "coverage"),
     "--nuisance": ("interval", "coverage"),
@@ -91,6 +92,7 @@ def test_a_parameter_is_held_at_a_value_or_where_the_model_suggests(binned: Path
         ("scan", ["mu", "--values", "0,1"]),
         ("cls", []),
         ("upper-limit", []),
+        ("significance", []),
         ("interval", ["--calibration", "asymptotics"]),
         ("coverage", ["--calibration", "asymptotics", "--values", "1", "--n-toys", "20"]),
         ("toys", ["--fit", "--n-toys", "20"]),
@@ -148,7 +150,7 @@ def test_how_many_toys_there_are_by_default_is_for_the_library_to_say(binned: Pa
     assert len(json.loads(run("toys", binned).stdout)["main"]) == 1000
 
 
-@pytest.mark.parametrize("command", ["cls", "upper-limit", "coverage", "toys"])
+@pytest.mark.parametrize("command", ["cls", "upper-limit", "significance", "coverage", "toys"])
 def test_processes_give_the_same_toys(command: str, binned: Path) -> None:
     options = ["--values", "1", "--calibration", "asymptotics"] if command == "coverage" else []
     alone, two = (run(command, binned, "-n", "600", *options, "--workers", n) for n in (1, 2))

@@ -1,4 +1,4 @@
-"""The commands that test, by asymptotic formulas or on toys: from ``cls`` to ``coverage``."""
+"""The commands that test values of the parameter of interest by formulas or on toys, from ``cls`` to ``toys``."""
 
 # ruff: noqa: D301 (the \b in these docstrings is a backspace, click's mark of lines to be left as they are)
 
@@ -41,9 +41,9 @@ def cls(model: Model, data: Any, mu: float, **options: Any) -> Result:
     $ neyman cls analysis.neyman --mu 1
     $ neyman cls analysis.neyman --mu 1 --n-toys 5000 --workers 4
     """
-    from neyman.inference import limits
+    import neyman
 
-    return limits.cls(mu, data, model, **options)
+    return neyman.cls(mu, data, model, **options)
 
 
 @click.command("upper-limit")
@@ -60,6 +60,20 @@ def upper_limit(model: Model, data: Any, **options: Any) -> Result:
     import neyman
 
     return neyman.limit(data, model, **options)
+
+
+@click.command()
+@inference(calibrations=_FORMULAS, toys="Throw N toys without signal (default 10,000).")
+def significance(model: Model, data: Any, **options: Any) -> Result:
+    """Give the significance of a discovery: of the data against no signal, observed and expected.
+
+    \b
+    $ neyman significance analysis.neyman
+    $ neyman significance analysis.neyman --n-toys 100000 --workers 4
+    """
+    import neyman
+
+    return neyman.significance(data, model, **options)
 
 
 @click.command()
@@ -186,4 +200,4 @@ def _critical_values(
     return critical
 
 
-COMMANDS = (cls, upper_limit, interval, coverage, toys)
+COMMANDS = (cls, upper_limit, significance, interval, coverage, toys)
