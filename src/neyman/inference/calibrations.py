@@ -10,8 +10,9 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,7 +172,7 @@ class Thrower:
     model: Model
     settings: Settings
     store: Store | None = None
-    executor: Any = None
+    executor: Executor | None = None
     progress: bool = False
     first: int = BATCH
     batch: int | None = BATCH

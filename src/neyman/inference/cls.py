@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import scipy.stats
@@ -16,6 +16,8 @@ from neyman.inference.calibrations import Thrower
 from neyman.inference.observed import Observed, Tested
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.statistics import TIE, TestStatistic
+from neyman.model.model import Model
+from neyman.model.summary import Data
 
 __all__ = ["AsymptoticCls", "Cls", "ToyCls", "asymptotic_cls"]
 
@@ -54,8 +56,8 @@ class AsymptoticCls:
 
     def __init__(
         self,
-        data: Any,
-        model: Any,
+        data: Data,
+        model: Model,
         statistic: TestStatistic,
         init: Start | None,
         bounds: Bounds | None,
@@ -157,7 +159,7 @@ def _q(observed: Observed, value: float) -> float:
 
 
 def _inside(
-    data: Any, model: Any, statistic: TestStatistic, init: Start | None, bounds: Any, fixed: Fixed | None
+    data: Data, model: Model, statistic: TestStatistic, init: Start | None, bounds: Bounds | None, fixed: Fixed | None
 ) -> Observed:
     """Return the data with a range of the parameter of interest that is wide enough for the best fit to lie inside."""
     observed = Observed(data, model, statistic, init, bounds, fixed)

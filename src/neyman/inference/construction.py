@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyhf
 import scipy.stats
 from numpy.typing import NDArray
 
@@ -31,7 +33,9 @@ from neyman.inference.observed import Observed
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.statistics import chosen_statistic, statistic_named
 from neyman.inference.throws import BATCH
+from neyman.model.model import Model
 from neyman.model.plain import as_model
+from neyman.model.summary import Data
 from neyman.results import IntervalResult, StatisticResult
 from neyman.support.checks import checked_choice, checked_level, checked_number
 from neyman.support.store import Store
@@ -54,8 +58,8 @@ _SETTLED = 0.01  # how well the ends are to be known on toys, relative to the le
 
 
 def interval(
-    data: Any,
-    model: Any,
+    data: Data,
+    model: Model | pyhf.Model,
     level: float = 0.68,
     test_stat: str = "tmu_tilde",
     calibration: str = "toys",
@@ -66,7 +70,7 @@ def interval(
     critical: CriticalValues | None = None,
     nuisance: str = "profile",
     statistic: LearnedStatistic | None = None,
-    executor: Any = None,
+    executor: Executor | None = None,
     source: str = "simulation",
     init: Start | None = None,
     bounds: Bounds | None = None,
@@ -175,13 +179,13 @@ def interval(
 
 def distribution(
     value: float,
-    data: Any,
-    model: Any,
+    data: Data,
+    model: Model | pyhf.Model,
     test_stat: str = "tmu_tilde",
     *,
     n_toys: int = 1000,
     seed: int = 0,
-    executor: Any = None,
+    executor: Executor | None = None,
     source: str = "simulation",
     init: Start | None = None,
     bounds: Bounds | None = None,

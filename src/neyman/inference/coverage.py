@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def coverage(
     calibration: str = "toys",
     n_toys: int = 1000,
     seed: int = 0,
-    executor: Any = None,
+    executor: Executor | None = None,
     *,
     test_stat: str = "tmu_tilde",
     n_calibration: int = 2000,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def limit(
     *,
     n_toys: int = 2000,
     seed: int = 0,
-    executor: Any = None,
+    executor: Executor | None = None,
     source: str = "simulation",
     checkpoint: str | Path | None = None,
     progress: bool = False,
@@ -141,7 +142,7 @@ def cls(
     calibration: str = "asymptotics",
     n_toys: int = 2000,
     seed: int = 0,
-    executor: Any = None,
+    executor: Executor | None = None,
     source: str = "simulation",
     checkpoint: str | Path | None = None,
     progress: bool = False,
@@ -203,7 +204,7 @@ def _on_toys(
     source: str,
     n_toys: int,
     seed: int,
-    executor: Any,
+    executor: Executor | None,
     checkpoint: str | Path | None,
     progress: bool,
 ) -> ToyCls:

@@ -15,7 +15,8 @@ from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.profile import Profile
 from neyman.inference.statistics import TestStatistic
 from neyman.inference.throws import Settings
-from neyman.model.summary import Summary
+from neyman.model.model import Model
+from neyman.model.summary import Data, Summary
 from neyman.support.checks import checked_source, checked_values
 
 __all__ = ["Observed", "Tested", "poi_profile", "without_signal"]
@@ -29,8 +30,8 @@ Array = NDArray[np.float64]
 
 
 def poi_profile(
-    data: Any,
-    model: Any,
+    data: Data,
+    model: Model,
     init: Start | None,
     bounds: Bounds | None,
     fixed: Fixed | None,
@@ -66,7 +67,7 @@ def poi_profile(
 
 
 def without_signal(
-    model: Any, pars: Array, bounds: list[tuple[float, float]], free: Profile, fixed: Mapping[str, float]
+    model: Model, pars: Array, bounds: list[tuple[float, float]], free: Profile, fixed: Mapping[str, float]
 ) -> Profile:
     """Return the profile likelihood of the Asimov dataset at parameters without signal.
 
@@ -117,8 +118,8 @@ class Observed:
 
     def __init__(
         self,
-        data: Any,
-        model: Any,
+        data: Data,
+        model: Model,
         statistic: TestStatistic,
         init: Start | None,
         bounds: Bounds | None,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyhf
@@ -39,7 +39,7 @@ def significance(
     *,
     n_toys: int = 10_000,
     seed: int = 0,
-    executor: Any = None,
+    executor: Executor | None = None,
     source: str = "simulation",
     init: Start | None = None,
     bounds: Bounds | None = None,

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.inference.learned_statistic import LearnedStatistic
+from neyman.model.model import Model
 from neyman.support.messages import did_you_mean
 
 __all__ = ["STATISTICS", "TIE", "TestStatistic", "chosen_statistic", "statistic_named", "upper_limit_statistic"]
@@ -178,7 +178,7 @@ def statistic_named(name: str) -> TestStatistic:
     return found
 
 
-def chosen_statistic(name: str, learned: LearnedStatistic | None, model: Any, calibration: str) -> TestStatistic:
+def chosen_statistic(name: str, learned: LearnedStatistic | None, model: Model, calibration: str) -> TestStatistic:
     """Return the test statistic that ``test_stat=`` and ``statistic=`` of a call name together.
 
     Args:
@@ -207,7 +207,7 @@ def chosen_statistic(name: str, learned: LearnedStatistic | None, model: Any, ca
     return TestStatistic(_LEARNED, side=learned.side, learned=learned)
 
 
-def upper_limit_statistic(name: str, learned: LearnedStatistic | None, model: Any, calibration: str) -> TestStatistic:
+def upper_limit_statistic(name: str, learned: LearnedStatistic | None, model: Model, calibration: str) -> TestStatistic:
     """Return the test statistic of an upper limit, as :func:`chosen_statistic`.
 
     Raises:

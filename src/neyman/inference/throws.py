@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +142,7 @@ def throw_all(
     model: Model,
     tasks: Mapping[Key, Task],
     store: Store | None,
-    executor: Any,
+    executor: Executor | None,
     *,
     progress: bool = False,
 ) -> dict[Key, Array]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from scipy.special import expit, xlogy
 
-__all__ = ["Fitted", "deviance", "fit_logistic", "row_products", "splines", "tensor_penalty"]
+__all__ = ["Fitted", "deviance", "fit_fractions", "row_products", "splines", "tensor_penalty"]
 
 
 def __dir__() -> list[str]:
@@ -72,7 +72,7 @@ def tensor_penalty(numbers: tuple[int, int]) -> Array:
     return np.asarray(along + np.kron(np.eye(numbers[0]), second.T @ second))
 
 
-def fit_logistic(
+def fit_fractions(
     features: scipy.sparse.csr_matrix,
     offset: Array,
     response: Array,

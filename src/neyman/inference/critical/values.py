@@ -21,6 +21,7 @@ from neyman.exceptions import InvalidParameter
 from neyman.inference.critical.surface import Surface
 from neyman.inference.statistics import TIE
 from neyman.inference.throws import Settings
+from neyman.model.model import Model
 from neyman.results import CoverageResult
 from neyman.results.certificate import certificate
 from neyman.support.checks import checked_level
@@ -186,7 +187,7 @@ class CriticalValues:
         wrong[:, self.poi] = False
         return np.asarray(wrong.any(axis=1))
 
-    def belongs_to(self, model: Any, settings: Settings) -> None:
+    def belongs_to(self, model: Model, settings: Settings) -> None:
         """Make sure that these are the critical values of a model, a test statistic and its fits.
 
         Args:
