@@ -146,6 +146,12 @@ def test_plain_words_mean_what_yaml_1_2_says(tmp_path: Path, text: str, value: A
     assert type(read) is type(value)
 
 
+def test_a_yaml_anchor_may_be_used_again(tmp_path: Path) -> None:
+    path = tmp_path / "analysis.yaml"
+    path.write_text("a: &x 1\nb: *x\nc: &x 2\nd: *x\n")
+    assert read_file(path) == {"a": 1, "b": 1, "c": 2, "d": 2}
+
+
 def test_yaml_anchors_may_be_overridden(tmp_path: Path) -> None:
     path = tmp_path / "analysis.yaml"
     path.write_text(
