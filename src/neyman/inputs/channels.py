@@ -305,3 +305,10 @@ class Channel:
     kind: Kind
     samples: tuple[Sample, ...]
     observation: Contents | None
+
+    @property
+    def sources(self) -> list[EventSource]:
+        """Every event source, each once."""
+        sides = [side for sample in self.samples for pair in sample.variations.values() for side in pair]
+        found = [*(sample.contents for sample in self.samples), self.observation, *sides]
+        return list(dict.fromkeys(source for source in found if isinstance(source, EventSource)))

@@ -63,8 +63,6 @@ class Datasets:
         >>> datasets = Datasets(pars, features, np.array([0, 1, 3]))
         >>> len(datasets), datasets.numbers, len(datasets.dataset(1))
         (2, array([1, 2]), 2)
-        >>> datasets[::-1].features.ravel()
-        array([0.2, 0.3, 0.1], dtype=float32)
     """
 
     pars: Floats
@@ -83,26 +81,6 @@ class Datasets:
         """Return the events of one dataset."""
         t = range(len(self))[t]
         return Events(self.features[self.offsets[t] : self.offsets[t + 1]])
-
-    def __getitem__(self, index: slice | NDArray[np.intp] | NDArray[np.bool_]) -> Datasets:
-        chosen = np.arange(len(self))[index]
-        if chosen.ndim != 1:
-            raise TypeError("datasets are chosen by a slice or an array; dataset(t) gives the events of one")
-        starts, numbers = self.offsets[chosen], self.numbers[chosen]
-        offsets = _offsets(numbers)
-        if np.array_equal(chosen, np.arange(*((chosen[0], chosen[-1] + 1) if len(chosen) else (0, 0)))):  # no copy
-            first = starts[0] if len(chosen) else 0
-            features = self.features[first : first + offsets[-1]]
-        else:
-            features = self.features[np.repeat(starts - offsets[:-1], numbers) + np.arange(offsets[-1])]
-        return Datasets(self.pars[chosen], features, offsets)
-
-    def __add__(self, other: Datasets) -> Datasets:
-        return Datasets(
-            np.concatenate([self.pars, other.pars]),
-            np.concatenate([self.features, other.features]),
-            np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]),
-        )
 
 
 def simulate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -283,8 +283,9 @@ class Workspace:
             InvalidEvents: for the first source that cannot be read; the message names file, tree and branch.
             InvalidDocument: if the modifiers contradict each other.
         """
-        for source, expressions in self._sources():
-            sources.check(source, expressions)
+        for channel in self._channels.values():
+            for source in channel.sources:
+                sources.check(source, channel.kind.expressions)
         channels = [histfactory(channel, ones) for channel in self._channels.values()]
         try:
             pyhf.Model({"channels": channels, "parameters": self.parameters}, poi_name=self.poi_name)
@@ -295,7 +296,7 @@ class Workspace:
 
     def provenance(self) -> list[dict[str, Any]]:
         """Return name, size and hash of every input file, each once."""
-        return sources.provenance([source for source, _ in self._sources()])
+        return sources.provenance(source for channel in self._channels.values() for source in channel.sources)
 
     def _learned(self, name: str) -> tuple[Channel, Learned]:
         if name not in self._channels:
@@ -306,17 +307,6 @@ class Workspace:
                 f"channel {name!r} has no features and is not learned; {did_you_mean(name, self.learned)}"
             )
         return channel, channel.kind
-
-    def _sources(self) -> Iterator[tuple[EventSource, tuple[str, ...]]]:
-        """Yield every event source, each once, with what is read from it."""
-        found: dict[tuple[EventSource, tuple[str, ...]], None] = {}
-        for channel in self._channels.values():
-            contents = [sample.contents for sample in channel.samples] + [channel.observation]
-            sides = [side for sample in channel.samples for pair in sample.variations.values() for side in pair]
-            for source in [*contents, *sides]:
-                if isinstance(source, EventSource):
-                    found[source, channel.kind.expressions] = None
-        yield from found
 
     def _read(self, channel: Channel, source: EventSource, *, allow_empty: bool = False) -> Events:
         key = (source, channel.kind.expressions)
