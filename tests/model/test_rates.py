@@ -8,7 +8,7 @@ import pytest
 
 from neyman.exceptions import Unsupported
 from neyman.model.constraints import Constraints, constraints
-from neyman.model.rates import BatchRates, Rates
+from neyman.model.rates import Rates
 
 CHANNELS = [
     {
@@ -227,7 +227,7 @@ def _points(model: pyhf.Model, n: int) -> np.ndarray:
 def test_rates_of_many_points_are_those_of_each(n: int) -> None:
     model = _model()
     points = _points(model, n)
-    rates, jacobian = BatchRates(model)(points)
+    rates, jacobian = Rates(model)(points)
     for point, value, slope in zip(points, rates, jacobian, strict=True):
         expected, derivative = Rates(model)(point)
         assert value == pytest.approx(expected, rel=1e-12)
@@ -238,7 +238,7 @@ def test_rates_of_many_points_have_exact_derivatives_at_mu_zero() -> None:
     model = _model()
     points = np.tile(model.config.suggested_init(), (3, 1))
     points[:, model.config.par_slice("mu").start] = 0.0
-    assert BatchRates(model)(points)[1][2] == pytest.approx(Rates(model)(points[2])[1], abs=1e-7)
+    assert Rates(model)(points)[1][2] == pytest.approx(Rates(model)(points[2])[1], abs=1e-7)
 
 
 def test_constraints_of_many_points_are_those_of_each() -> None:

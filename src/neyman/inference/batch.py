@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 
 _TOLERANCE = 1e-5  # in -2 log L: what another step is expected to gain
 _ITERATIONS = 40
+_LARGEST = 2048  # toys evaluated at once,
+_ENTRIES = 4_000_000  # numbers in the Jacobian of their rates
 _SWEEPS = 10  # over all parameters, to find those that a step takes to their bounds
 
 
@@ -132,7 +134,8 @@ class BatchNLL:
         n, n_parameters = pars.shape
         value, gradient = np.empty(n), np.empty((n, n_parameters))
         hessian = np.empty((n, n_parameters, n_parameters))
-        size = self._model.batch_rates.size
+        entries = len(self._model.config.samples) * self._model.config.nmaindata * n_parameters
+        size = int(np.clip(_ENTRIES // max(entries, 1), 1, _LARGEST))
         for begin in range(0, n, size):
             part = slice(begin, begin + size)
             value[part], gradient[part], hessian[part] = self._evaluate(pars[part], rows[part])
@@ -140,7 +143,7 @@ class BatchNLL:
 
     def _evaluate(self, pars: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         """Return log L, its gradient, and what stands for minus its second derivatives."""
-        rates, jacobian = self._model.batch_rates(pars)
+        rates, jacobian = self._model.rates(pars)
         main = self._toys.main[np.ix_(rows, self._counted)]
         expected, slope = rates.sum(axis=1)[:, self._counted], jacobian.sum(axis=1)[:, self._counted]
         undefined = ((expected < 0) | ((expected == 0) & (main != 0))).any(axis=1)

@@ -85,5 +85,4 @@ def _common(model: Model, main: Array, auxdata: Array) -> Array:
 
 def _at(model: Model, term: LearnedTerm, references: Array) -> tuple[Array, Array]:
     """Return the rates and parameters of a channel at the references, shapes ``(R, C)`` and ``(R, M)``."""
-    rates = [model.rates(pars)[0][term.samples, term.bin] for pars in references]
-    return np.array(rates).reshape(len(references), len(term.samples)), references[:, term.parameters]
+    return model.rates(references)[0][:, term.samples, term.bin], references[:, term.parameters]

@@ -24,7 +24,7 @@ from neyman.model import file as modelfile
 from neyman.model.channel import AnyChannel, Asimov, ChannelSummary
 from neyman.model.constraints import Constraints
 from neyman.model.pdf import EnsemblePdf
-from neyman.model.rates import BatchRates, Rates
+from neyman.model.rates import Rates
 from neyman.model.summary import Summary
 from neyman.results import SetReport, TrainingReport
 
@@ -137,11 +137,6 @@ class Model(pyhf.Model):
     def rates(self) -> Rates:
         """The expected rates of every sample and bin."""
         return self._rates
-
-    @functools.cached_property
-    def batch_rates(self) -> BatchRates:
-        """The same for many points at once."""
-        return BatchRates(self)
 
     @property
     def constraints(self) -> Constraints:

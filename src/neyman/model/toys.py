@@ -119,7 +119,7 @@ def draw(
     """
     pars, source = _points(points, model, n), checked_source(source)
     rng = np.random.default_rng(seed)
-    rates = _rates(pars[:1] if n is not None else pars, model)
+    rates = model.rates(pars[:1] if n is not None else pars)[0]
     expected = rates.sum(axis=1)
     for name in model.config.channels:
         lowest = expected[:, model.config.channel_slices[name]].min(initial=0.0)
@@ -135,14 +135,6 @@ def draw(
         events[term.channel.name] = term.channel.draw(*own, rng, source)
         main[:, term.bin] = events[term.channel.name].numbers
     return Toys(model, main, model.constraints.draw(pars, rng), events)
-
-
-def _rates(points: NDArray[np.float64], model: Model) -> NDArray[np.float64]:
-    """Return the rates of all samples and bins, shape ``(n, S, B)``."""
-    if len(points) == 1:
-        return model.rates(points[0])[0][None]
-    size = model.batch_rates.size
-    return np.concatenate([model.batch_rates(points[i : i + size])[0] for i in range(0, len(points), size)])
 
 
 def _points(points: ArrayLike, model: Model, n: int | None) -> NDArray[np.float64]:

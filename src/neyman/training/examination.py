@@ -429,7 +429,8 @@ def _truths(model: Model, n: int, rng: np.random.Generator) -> Array:
             truths[:, k] = np.clip(rng.normal(*terms[name], n), *bounds[k])
     low, high = bounds[model.config.poi_index]
     truths[:, model.config.poi_index] = low + (high - low) * (np.arange(n) + rng.random(n)) / n
-    return truths[[model.rates(truth)[0].min() >= 0.0 for truth in truths]]
+    positive: Array = truths[model.rates(truths)[0].min(axis=(1, 2)) >= 0.0]
+    return positive
 
 
 def _region(name: str, ends: Array, t: Array, sign: Array) -> dict[str, Any]:

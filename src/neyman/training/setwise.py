@@ -180,7 +180,7 @@ def _ranges(
 
     def shares(points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the shares of all samples but the last and the total rate, nan without a meaning, ``(n, C)``."""
-        rates = np.array([model.rates(point)[0][term.samples, term.bin] for point in points])
+        rates = model.rates(points)[0][:, term.samples, term.bin]
         total = rates.sum(axis=1, keepdims=True)
         values = np.concatenate([shares_of(np.maximum(rates, 0.0))[0], total], axis=1)
         good = (rates >= 0).all(axis=1, keepdims=True) & (total > 0)
