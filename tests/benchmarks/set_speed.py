@@ -19,7 +19,8 @@ from neyman.networks.deepset import DeepSet
 from neyman.networks.heads import LinearHead, ParameterFeatures
 from neyman.networks.kinds import kind_of, set_options
 from neyman.networks.layers import robust_scaler
-from neyman.training.contrastive import GROUP, propose, train_set
+from neyman.training.contrastive import train_set
+from neyman.training.proposals import GROUP, propose
 
 
 def onoff(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:

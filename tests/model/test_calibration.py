@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from neyman.model.calibration import Variation, balanced_weights, fit_logistic, sample_ratios, slopes_and_curvatures
+from neyman.model.calibration import Variation, balanced_weights, fit_multinomial, sample_ratios, slopes_and_curvatures
 
 
 def test_every_feature_has_the_labelled_mean_in_every_class():
@@ -16,7 +16,7 @@ def test_every_feature_has_the_labelled_mean_in_every_class():
     weights = balanced_weights(rng.uniform(-0.2, 1.0, size=6000), labels)  # of either sign
     features = np.concatenate([np.ones((6000, 1)), x, np.exp(-x[:, :1])], axis=1)
     offset = 0.8 * x @ rng.normal(size=(2, 3))
-    probability = softmax(offset + features @ fit_logistic(offset, features, labels, weights), axis=1)
+    probability = softmax(offset + features @ fit_multinomial(offset, features, labels, weights), axis=1)
     for c in range(3):
         predicted = (weights * probability[:, c]) @ features
         observed = (weights * (labels == c)) @ features
@@ -31,7 +31,7 @@ def test_a_biased_logit_is_put_right():
     exact = x - 0.5  # log of N(1, 1) / N(0, 1)
     wrong = np.stack([0.5 * exact + 0.3, np.zeros(2 * n)], axis=1)
     features = np.stack([np.ones(2 * n), wrong[:, 0]], axis=1)
-    corrected = wrong + features @ fit_logistic(wrong, features, labels, balanced_weights(np.ones(2 * n), labels))
+    corrected = wrong + features @ fit_multinomial(wrong, features, labels, balanced_weights(np.ones(2 * n), labels))
     # the slope of a logistic regression on 40,000 events is known to about 1 %
     slope, intercept = np.polyfit(exact, corrected[:, 0] - corrected[:, 1], 1)
     assert slope == pytest.approx(1.0, abs=0.05)

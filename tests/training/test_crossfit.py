@@ -12,6 +12,7 @@ from neyman.events import Events
 from neyman.exceptions import FailedFit, InvalidModelFile, Unsupported
 from neyman.networks.mixture import fold_of, logits
 from neyman.networks.options import TrainingOptions
+from neyman.training import loop
 from neyman.training.crossfit import choose_device, train_classifier
 
 QUICK = TrainingOptions(hidden=(16,), folds=3, epochs=4, minimum_steps=100)
@@ -61,22 +62,25 @@ def test_every_fold_keeps_its_best_epoch(classes):
 
 
 def test_an_interrupted_training_resumes_where_it_was(classes, tmp_path, monkeypatch):
-    from neyman.training.crossfit import _State
+    step, steps, at = torch.optim.AdamW.step, [], -1
 
-    whole = train_classifier(classes, QUICK, seed=5)
-    run, done = _State.run_epoch, []
-
-    def interrupted(state):
-        if len(done) == 2:
+    def interrupted(*args, **options):
+        steps.append(1)
+        if len(steps) == at:
             raise KeyboardInterrupt
-        done.append(run(state))
+        return step(*args, **options)
 
     path = tmp_path / "samples.pt"
-    monkeypatch.setattr(_State, "run_epoch", interrupted)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(torch.optim.AdamW, "step", interrupted)
+    whole = train_classifier(classes, QUICK, seed=5)
+    total = len(steps)
+    at = total + 11  # in the middle of an epoch
     with pytest.raises(KeyboardInterrupt):
         train_classifier(classes, QUICK, seed=5, checkpoint=path)
-    monkeypatch.undo()
+    monkeypatch.setattr(loop, "SAVE_EVERY", 20.0)
     resumed = train_classifier(classes, QUICK, seed=5, checkpoint=path)
+    assert len(steps) == 2 * total + 1  # the interrupted one is counted twice
     assert np.array_equal(resumed.validation_loss, whole.validation_loss)
     assert np.array_equal(log_ratio(resumed.network, [0.3]), log_ratio(whole.network, [0.3]))
 

@@ -17,7 +17,7 @@ __all__ = [
     "balanced_weights",
     "calibrate",
     "corrected",
-    "fit_logistic",
+    "fit_multinomial",
     "regressors",
     "sample_ratios",
     "shape_scores",
@@ -126,7 +126,7 @@ def balanced_weights(weights: NDArray[np.float64], labels: NDArray[np.int64]) ->
     return balanced
 
 
-def fit_logistic(
+def fit_multinomial(
     offset: NDArray[np.float64],
     features: NDArray[np.float64],
     labels: NDArray[np.int64],
@@ -151,7 +151,7 @@ def fit_logistic(
 
     Example:
         >>> import numpy as np
-        >>> coefficients = fit_logistic(np.zeros((4, 2)), np.ones((4, 1)), np.array([0, 0, 0, 1]), np.ones(4))
+        >>> coefficients = fit_multinomial(np.zeros((4, 2)), np.ones((4, 1)), np.array([0, 0, 0, 1]), np.ones(4))
         >>> coefficients.round(3)
         array([[1.099, 0.   ]])
     """

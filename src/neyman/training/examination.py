@@ -33,6 +33,7 @@ from neyman.model.setwise import SetChannel
 from neyman.model.toys import Toys, draw
 from neyman.results import SetReport
 from neyman.training.closure import calibration_curve, reweighting
+from neyman.training.proposals import reflected
 from neyman.training.verdicts import SLICES, verdict
 
 if TYPE_CHECKING:
@@ -150,8 +151,7 @@ class _Scale:
 
     def point(self, unit: Array) -> Array:
         """Return parameters from fractions of their ranges, reflected at the bounds."""
-        unit = np.abs(unit) % 2.0
-        return np.asarray(self._low + self._span * np.where(unit > 1.0, 2.0 - unit, unit))
+        return np.asarray(self._low + self._span * reflected(unit))
 
     def root(self, unit: Array) -> Array:
         """Return a root of the covariance near each place, as the nearest pilot has it, shape ``(n, P, P)``."""

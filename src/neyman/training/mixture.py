@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,7 +20,7 @@ from neyman.model.calibration import (
     balanced_weights,
     calibrate,
     corrected,
-    fit_logistic,
+    fit_multinomial,
     regressors,
     sample_ratios,
     shape_scores,
@@ -29,7 +28,7 @@ from neyman.model.calibration import (
 from neyman.model.mixture import MixtureChannel
 from neyman.model.pool import MixtureSummary, Pool
 from neyman.model.variations import Variation, slopes_and_curvatures
-from neyman.networks.mixture import fold_of, logits
+from neyman.networks.mixture import CrossFitClassifier, fold_of, logits
 from neyman.networks.options import TrainingOptions
 from neyman.results import TrainingReport
 from neyman.training.closure import calibration_curve, reweighting
@@ -69,77 +68,102 @@ def train_mixture(
     """
     options = options or TrainingOptions()
     check_sizes(simulation, options.folds)
-
-    def train(label: str, classes: Sequence[Events]) -> TrainedClassifier:
-        file = f"{quote(simulation.channel, safe='')} {quote(label, safe=' ')}.pt"  # a name may have a slash
-        path = None if checkpoints is None else checkpoints / file
-        text = f"{simulation.channel}: {label}" if progress else None
-        return train_classifier(classes, options, seed=seed, device=device, progress=text, checkpoint=path)
-
-    samples = list(simulation.samples)
-    nominal = list(simulation.samples.values())
+    train = _Trainer(simulation.channel, options, seed, device, progress, checkpoints)
+    samples, nominal = list(simulation.samples), list(simulation.samples.values())
     of_samples = train("samples", nominal) if len(samples) > 1 else None
     variations, sources = _variations(simulation)
     of_variations = {c: train(f"variations of {samples[c]}", [nominal[c], *sources[c]]) for c in sources}
-
     networks = _Networks(
         samples=of_samples.network if of_samples else None,
         variations={c: trained.network for c, trained in of_variations.items()},
-        yields=np.array([events.weights.sum() for events in nominal]),
-        layout=variations,
+        folds=options.folds,
+        seed=seed,
     )
-
-    def raw(events: Events) -> Raw:
-        # every value from one network, as a network that has seen the event must not be asked and a mean is less noisy
-        return networks.raw(events.features, fold_of(len(events), options.folds, seed))
-
-    labelled = [raw(events) for events in nominal]
-    varied: Varied = {c: [functools.partial(raw, events) for events in sources[c]] for c in sources}
-    calibration = _calibration(networks, nominal, sources, labelled, varied)
-    pool = _pool(
-        networks, nominal, labelled, calibration, lambda c: _signs(samples[c], nominal[c], options, seed, train)
-    )
+    layout = _Layout(np.array([events.weights.sum() for events in nominal]), variations)
+    labelled = [networks.raw(events) for events in nominal]
+    calibration = _calibration(networks, layout, nominal, sources, labelled)
+    weights = [_positive_weights(sample, events, train) for sample, events in simulation.samples.items()]
     channel = MixtureChannel(
         simulation.channel,
         simulation.features,
         samples,
-        networks.yields,
+        layout.yields,
         variations,
         networks.samples,
         networks.variations,
         calibration,
-        pool,
+        _pool(layout, nominal, weights, labelled, calibration),
     )
     entries = []
     if of_samples:
-        entries.append(_sample_entry(of_samples, simulation, labelled, networks, calibration))
+        entries.append(_sample_entry(of_samples, simulation, layout.calibrated(labelled, calibration)))
     for c, trained in of_variations.items():
-        entries.append(_variation_entry(trained, simulation, c, sources[c], labelled, varied[c], networks, calibration))
+        # in memory one source at a time
+        values = (layout.calibrated([networks.raw(events)], calibration)[0][1] for events in sources[c])
+        at_nominal = layout.calibrated([labelled[c]], calibration)[0][1]
+        entries.append(_variation_entry(trained, simulation, c, layout, sources[c], at_nominal, values))
     return channel, TrainingReport(simulation.channel, tuple(simulation.features), tuple(entries))
 
 
-# logits of the samples (N, C), log-ratios of the sources (N, V)
 Raw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
-# the values of a varied source are computed each time they are needed: all of them at once would not fit into memory
-Varied: TypeAlias = dict[int, list[Callable[[], Raw]]]
+"""Of N events the logits of the samples, shape ``(N, C)``, and the log-ratios of the varied sources, ``(N, V)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Trainer:
+    """What trains the classifiers of a channel, each with a checkpoint of its own."""
+
+    channel: str
+    options: TrainingOptions
+    seed: int
+    device: torch.device | None
+    progress: bool
+    checkpoints: Path | None
+
+    def __call__(self, label: str, classes: Sequence[Events]) -> TrainedClassifier:
+        file = f"{quote(self.channel, safe='')} {quote(label, safe=' ')}.pt"  # a name may have a slash
+        path = None if self.checkpoints is None else self.checkpoints / file
+        text = f"{self.channel}: {label}" if self.progress else None
+        return train_classifier(
+            classes, self.options, seed=self.seed, device=self.device, progress=text, checkpoint=path
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class _Networks:
-    samples: Any
-    variations: dict[int, Any]
-    yields: NDArray[np.float64]
-    layout: list[Variation]
+    """The trained classifiers: of the samples, and of each varied sample's sources."""
 
-    def raw(self, features: NDArray[np.float32], folds: NDArray[np.int64]) -> Raw:
-        """Return raw values of simulated events, each from the networks that were not trained on its fold."""
-        n = len(features)
-        log_ratios = np.zeros((n, 1)) if self.samples is None else logits(self.samples, features, folds)
-        sides = [np.empty((n, 0))]
+    samples: CrossFitClassifier | None
+    variations: dict[int, CrossFitClassifier]
+    folds: int
+    seed: int
+
+    def raw(self, events: Events) -> Raw:
+        """Return the values of simulated events, each from the networks that were not trained on its fold.
+
+        They are computed each time they are needed: those of all sources at once would not fit into memory.
+        """
+        folds = fold_of(len(events), self.folds, self.seed)
+        log_ratios = np.zeros((len(events), 1))
+        if self.samples is not None:
+            log_ratios = logits(self.samples, events.features, folds)
+        sides = [np.empty((len(events), 0))]
         for network in self.variations.values():
-            values = logits(network, features, folds)
+            values = logits(network, events.features, folds)
             sides.append(values[:, 1:] - values[:, :1])
         return log_ratios, np.concatenate(sides, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """The expected events of the samples, shape ``(C,)``, and which columns of the log-ratios vary them."""
+
+    yields: NDArray[np.float64]
+    variations: list[Variation]
+
+    def calibrated(self, raw: Sequence[Raw], calibration: Calibration) -> list[Raw]:
+        """Return values after the calibration."""
+        return [calibrate(*values, calibration, self.yields, self.variations) for values in raw]
 
 
 def check_sizes(simulation: ChannelSimulation, folds: int) -> None:
@@ -180,81 +204,93 @@ def _variations(simulation: ChannelSimulation) -> tuple[list[Variation], dict[in
 
 def _calibration(
     networks: _Networks,
+    layout: _Layout,
     nominal: Sequence[Events],
-    sources: dict[int, list[Events]],
+    sources: Mapping[int, Sequence[Events]],
     labelled: Sequence[Raw],
-    varied: Varied,
 ) -> Calibration:
     """Fit the two stages; the second has the scores that follow from the first among its features."""
-    classes = len(nominal)
-    labels = np.repeat(np.arange(classes), [len(e) for e in nominal])
-    weights = balanced_weights(np.concatenate([e.weights for e in nominal]), labels)
-    log_ratios = np.concatenate([raw[0] for raw in labelled])
-    owner = [c for c in varied for _ in varied[c]]
 
-    def fit(scores: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        everywhere = None if scores is None else np.concatenate([scores(*raw) for raw in labelled])
-        features = regressors(log_ratios[:, :-1] - log_ratios[:, -1:], everywhere)
-        if classes == 1:
-            of_samples = np.zeros((features.shape[1], 1))
-        else:
-            of_samples = fit_logistic(log_ratios, features, labels, weights)
-        columns = []
-        for v, c in enumerate(owner):
-            position = v - owner.index(c)
-            pair = [varied[c][position](), labelled[c]]
-            values = np.concatenate([raw[1][:, v : v + 1] for raw in pair])
-            here = None if scores is None else np.concatenate([scores(*raw) for raw in pair])
-            binary = np.repeat([0, 1], [len(raw[0]) for raw in pair])
-            both = np.concatenate([sources[c][position].weights, nominal[c].weights])
-            offset = np.concatenate([values, np.zeros_like(values)], axis=1)
-            columns.append(fit_logistic(offset, regressors(values, here), binary, balanced_weights(both, binary))[:, 0])
-        width = 2 + features.shape[1] - classes  # a constant, the column's own logit, the scores
-        return of_samples, np.stack(columns, axis=1) if columns else np.zeros((width, 0))
+    def scores(raw: Raw) -> NDArray[np.float64]:
+        return shape_scores(*corrected(*raw, None, *first), layout.yields, layout.variations)
 
-    first = fit(None)
-
-    def scores(log_ratios: NDArray[np.float64], sides: NDArray[np.float64]) -> NDArray[np.float64]:
-        stage = corrected(log_ratios, sides, None, *first)
-        return shape_scores(*stage, networks.yields, networks.layout)
-
-    second = fit(scores)
+    first = _stage(networks, nominal, sources, labelled, None)
+    second = _stage(networks, nominal, sources, labelled, scores)
     return Calibration(samples=(first[0], second[0]), variations=(first[1], second[1]))
 
 
+def _stage(
+    networks: _Networks,
+    nominal: Sequence[Events],
+    sources: Mapping[int, Sequence[Events]],
+    labelled: Sequence[Raw],
+    scores: Callable[[Raw], NDArray[np.float64]] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the coefficients of one stage of the calibration: of the samples and, a column each, of the sources."""
+    classes = len(nominal)
+    labels = np.repeat(np.arange(classes), [len(e) for e in nominal])
+    log_ratios = np.concatenate([raw[0] for raw in labelled])
+    everywhere = None if scores is None else np.concatenate([scores(raw) for raw in labelled])
+    features = regressors(log_ratios[:, :-1] - log_ratios[:, -1:], everywhere)
+    of_samples = np.zeros((features.shape[1], 1))
+    if classes > 1:
+        weights = balanced_weights(np.concatenate([e.weights for e in nominal]), labels)
+        of_samples = fit_multinomial(log_ratios, features, labels, weights)
+    columns: list[NDArray[np.float64]] = []
+    for c, varied in sources.items():
+        for events in varied:
+            v, pair = len(columns), [networks.raw(events), labelled[c]]
+            values = np.concatenate([raw[1][:, v : v + 1] for raw in pair])
+            here = None if scores is None else np.concatenate([scores(raw) for raw in pair])
+            binary = np.repeat([0, 1], [len(raw[0]) for raw in pair])
+            weights = balanced_weights(np.concatenate([events.weights, nominal[c].weights]), binary)
+            offset = np.concatenate([values, np.zeros_like(values)], axis=1)
+            columns.append(fit_multinomial(offset, regressors(values, here), binary, weights)[:, 0])
+    width = 2 + features.shape[1] - classes  # a constant, the column's own logit, the scores
+    return of_samples, np.stack(columns, axis=1) if columns else np.zeros((width, 0))
+
+
 def _pool(
-    networks: _Networks, nominal: Sequence[Events], labelled: Sequence[Raw], calibration: Calibration, signs: Any
+    layout: _Layout,
+    nominal: Sequence[Events],
+    weights: Sequence[NDArray[np.float64]],
+    labelled: Sequence[Raw],
+    calibration: Calibration,
 ) -> Pool:
     def kept(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values.T.astype(np.float32).astype(np.float64)  # as in the model file: a loaded model is the same
 
-    values = [calibrate(*raw, calibration, networks.yields, networks.layout) for raw in labelled]
-    log_ratios = np.concatenate([value[0] for value in values])
-    slopes, curvatures = slopes_and_curvatures(np.concatenate([value[1] for value in values]), networks.layout)
+    log_ratios, sides = (np.concatenate(part) for part in zip(*layout.calibrated(labelled, calibration), strict=True))
+    slopes, curvatures = slopes_and_curvatures(sides, layout.variations)
     samples = np.repeat(np.arange(len(nominal)), [len(e) for e in nominal])
-    weights = []
-    for c, events in enumerate(nominal):
-        w = events.weights if np.all(events.weights >= 0) else np.abs(events.weights) * signs(c)
-        weights.append(w / w.sum())
     summary = MixtureSummary(np.concatenate(weights), kept(sample_ratios(log_ratios)), kept(slopes), kept(curvatures))
     return Pool(np.concatenate([e.features for e in nominal]), samples, summary)
 
 
-def _signs(sample: str, events: Events, options: TrainingOptions, seed: int, train: Any) -> NDArray[np.float64]:
-    """Return the mean sign of the weights as a function of the features.
+def _positive_weights(sample: str, events: Events, train: _Trainer) -> NDArray[np.float64]:
+    """Return weights of one sign that describe the density of a sample, of sum one, shape ``(N,)``.
 
-    A pool with negative weights cannot be drawn from. Its absolute weights times this mean describe the same
-    density with positive ones.
+    A pool with negative weights cannot be drawn from. Its absolute weights times the mean sign of the weights, as a
+    function of the features, describe the same density with positive ones.
     """
+    weights = events.weights
+    if np.any(weights < 0):
+        weights = np.abs(weights) * _signs(sample, events, train)
+    return np.asarray(weights / weights.sum())
+
+
+def _signs(sample: str, events: Events, train: _Trainer) -> NDArray[np.float64]:
+    """Return the mean sign of the weights as a function of the features, at least 0.01, shape ``(N,)``."""
+    folds, seed = train.options.folds, train.seed
     parts = [events[events.weights >= 0], events[events.weights < 0]]
-    if min(map(len, parts)) < 10 * options.folds:  # too few to learn from: the same factor everywhere
+    if min(map(len, parts)) < 10 * folds:  # too few to learn from: the same factor everywhere
         return np.ones(len(events))
     positive = Events(parts[0].features, parts[0].weights)
     negative = Events(parts[1].features, -parts[1].weights)
     trained = train(f"signs of {sample}", [positive, negative])
     log_ratio = np.empty(len(events))
     for mask, part in ((events.weights >= 0, positive), (events.weights < 0, negative)):
-        values = logits(trained.network, part.features, fold_of(len(part), options.folds, seed))
+        values = logits(trained.network, part.features, fold_of(len(part), folds, seed))
         log_ratio[mask] = values[:, 0] - values[:, 1]
     probability = expit(log_ratio + np.log(positive.weights.sum() / negative.weights.sum()))
     signs: NDArray[np.float64] = np.clip(2 * probability - 1, 0.01, None)
@@ -275,16 +311,12 @@ def _entry(name: str, classes: Sequence[str], trained: TrainedClassifier) -> dic
 
 
 def _sample_entry(
-    trained: TrainedClassifier,
-    simulation: ChannelSimulation,
-    labelled: Sequence[Raw],
-    networks: _Networks,
-    calibration: Calibration,
+    trained: TrainedClassifier, simulation: ChannelSimulation, calibrated: Sequence[Raw]
 ) -> dict[str, Any]:
+    """Return the report of the classifier of the samples, with its values of the labelled events."""
     nominal = list(simulation.samples.values())
     entry = _entry("samples", list(simulation.samples), trained)
-    values = np.concatenate([calibrate(*raw, calibration, networks.yields, networks.layout)[0] for raw in labelled])
-    ratios = sample_ratios(values)
+    ratios = sample_ratios(np.concatenate([values[0] for values in calibrated]))
     labels = np.repeat(np.arange(len(nominal)), [len(e) for e in nominal])
     weights = balanced_weights(np.concatenate([e.weights for e in nominal]), labels)
     reference = (np.concatenate([e.features for e in nominal]), weights)
@@ -299,28 +331,22 @@ def _variation_entry(
     trained: TrainedClassifier,
     simulation: ChannelSimulation,
     sample: int,
+    layout: _Layout,
     sources: Sequence[Events],
-    labelled: Sequence[Raw],
-    varied: Sequence[Callable[[], Raw]],
-    networks: _Networks,
-    calibration: Calibration,
+    of_nominal: NDArray[np.float64],
+    of_sources: Iterable[NDArray[np.float64]],
 ) -> dict[str, Any]:
+    """Return the report of a sample's variations, with the log-ratios of its nominal events and of its sources."""
     name, nominal = list(simulation.samples.items())[sample]
-    layout = [v for v in networks.layout if v.sample == sample]
     columns = {
         column: f"{v.parameter} {side}"
-        for v in layout
+        for v in layout.variations
         for side, column in (("hi", v.hi), ("lo", v.lo))
-        if column is not None
+        if v.sample == sample and column is not None
     }
     entry = _entry(f"variations of {name}", ["nominal", *columns.values()], trained)
-
-    def log_ratios(raw: Raw) -> NDArray[np.float64]:
-        return calibrate(*raw, calibration, networks.yields, networks.layout)[1]
-
-    of_nominal = log_ratios(labelled[sample])
-    for (column, label), events, raw in zip(columns.items(), sources, varied, strict=True):
-        at_nominal, at_varied = of_nominal[:, column], log_ratios(raw())[:, column]
+    for (column, label), events, values in zip(columns.items(), sources, of_sources, strict=True):
+        at_nominal, at_varied = of_nominal[:, column], values[:, column]
         member = np.repeat([False, True], [len(nominal), len(events)])
         weights = balanced_weights(np.concatenate([nominal.weights, events.weights]), member.astype(np.int64))
         entry["calibration"][label] = calibration_curve(expit(np.concatenate([at_nominal, at_varied])), member, weights)

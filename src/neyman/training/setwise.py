@@ -21,7 +21,8 @@ from neyman.model.sources import SimulatorSource
 from neyman.networks.kinds import Kind
 from neyman.networks.options import SetOptions
 from neyman.results import SetReport
-from neyman.training.contrastive import TrainedSet, propose, train_set
+from neyman.training.contrastive import TrainedSet, train_set
+from neyman.training.proposals import propose
 
 __all__ = ["train_on_simulator", "train_on_workspace"]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,9 @@ from neyman.model.plain import as_model
 from neyman.model.toys import draw
 from neyman.networks.statistic import StatisticNetwork
 from neyman.support.checks import checked_choice, checked_number, checked_range, checked_seed
-from neyman.training.contrastive import LoopState
+from neyman.training.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint
 from neyman.training.crossfit import choose_device
+from neyman.training.loop import SAVE_EVERY, Loss, Stage, mean_loss, run, shuffled
 
 __all__ = ["train_statistic"]
 
@@ -54,7 +57,9 @@ _BATCH = 512
 _ALTERNATIVES = 4  # of a dataset in a batch
 _STEPS = {"moments": (200, 1500, 0.03), "statistic": (300, 4000, 0.08)}  # fewest, most, and for each dataset
 _RATE = 3e-3
-_EVALUATIONS = 20
+_EVALUATIONS = 20  # of a stage
+_PATIENCE = 6  # of these, without improvement
+_VALIDATION = 2048  # datasets that each is made on
 _BINS = 10
 
 
@@ -70,6 +75,7 @@ def train_statistic(
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
+    checkpoint: str | Path | None = None,
 ) -> LearnedStatistic:
     r"""Learn a test statistic that takes no fit, by telling datasets of a tested value from others.
 
@@ -105,6 +111,8 @@ def train_statistic(
         seed: fixes datasets and training.
         device: ``"auto"`` takes a GPU when torch has one.
         progress: whether to show progress bars on standard error.
+        checkpoint: a folder that keeps the datasets and the state of the training; when it is interrupted, the same
+            call resumes it. It can be deleted once the statistic is saved.
 
     Returns:
         The statistic, for ``test_stat="learned"`` in :func:`neyman.interval`, :func:`neyman.coverage` and
@@ -138,8 +146,14 @@ def train_statistic(
     references[:, poi] = low + np.array(_REFERENCES) * (high - low)
 
     points = _points(box, poi, low, high, n_datasets, np.random.default_rng([seed, 0]))
-    features = _thrown(model, points, references, seed, progress)
-    training = _Training(features, points[:, poi], (low, high), distances, side, seed, choose_device(device), progress)
+    folder = None
+    if checkpoint is not None:
+        content = {"model": str(model.fingerprint), "points": points.tolist(), "references": references.tolist()}
+        folder = checkpoint_folder(checkpoint, {**content, "delta": distances, "side": side, "seed": seed})
+    features = _thrown(model, points, references, seed, progress, folder)
+    training = _Training(
+        features, points[:, poi], (low, high), distances, side, seed, choose_device(device), progress, folder
+    )
     network = training.run()
     auc, calibration = training.check()
     return LearnedStatistic(
@@ -193,11 +207,15 @@ def _points(box: Array, poi: int, low: float, high: float, n: int, rng: np.rando
     return points
 
 
-def _thrown(model: Model, points: Array, references: Array, seed: int, progress: bool) -> Array:
+def _thrown(model: Model, points: Array, references: Array, seed: int, progress: bool, folder: Path | None) -> Array:
     """Throw the bank, block by block, and return the features of its datasets, shape ``(n, F)``."""
     found: list[Array] = []
     size, begin = 100, 0  # the first block tells how many events there are
-    with tqdm(total=len(points), desc="datasets", disable=not progress, leave=False) as bar:
+    file, saved = None if folder is None else folder / "datasets.pt", time.perf_counter()
+    if file is not None and file.exists():
+        state = read_checkpoint(file, torch.device("cpu"))
+        found, size, begin = [state["features"].numpy()], state["size"], len(state["features"])
+    with tqdm(total=len(points), initial=begin, desc="datasets", disable=not progress, leave=False) as bar:
         while begin < len(points):
             toys = draw(points[begin : begin + size], model, seed=np.random.SeedSequence([seed, 1, begin]))
             found.append(toy_features(toys, references))
@@ -205,6 +223,9 @@ def _thrown(model: Model, points: Array, references: Array, seed: int, progress:
             begin += len(toys)
             events = max((len(one.index) for one in toys.events.values()), default=0) / len(toys)
             size = int(np.clip(_EVENTS / max(events, 1.0), 10, _BLOCK))
+            if file is not None and (begin == len(points) or time.perf_counter() - saved > SAVE_EVERY):
+                save_checkpoint({"features": torch.from_numpy(np.concatenate(found)), "size": size}, file)
+                saved = time.perf_counter()
     features = np.concatenate(found)
     if not np.isfinite(features).all():
         raise FailedFit("features of the simulated datasets are not finite: does the model give densities everywhere?")
@@ -224,9 +245,10 @@ class _Training:
         seed: int,
         device: torch.device,
         progress: bool,
+        checkpoint: Path | None,
     ) -> None:
         self.values, self.delta, self.side, self.seed = values, delta, side, seed
-        self.device, self.progress = device, progress
+        self.device, self.progress, self.checkpoint = device, progress, checkpoint
         self.history: list[dict[str, Any]] = []
         self.n = len(features)
         self.held_out = max(int(_HELD_OUT * self.n), 1)
@@ -246,15 +268,14 @@ class _Training:
 
     def run(self) -> StatisticNetwork:
         """Train, and return the network on the CPU."""
-
-        def posterior(rows: Tensor, generator: torch.Generator) -> Tensor:
-            return self.network.negative_log_posterior(self.x[rows], self.mu[rows])
-
-        self._loop("moments", posterior)
+        self._stage("moments", self._posterior)
         with torch.no_grad():
             self.widths = torch.cat([self.network.widths(part) for part in torch.split(self.x, 4096)])
-        self._loop("statistic", self._loss)
+        self._stage("statistic", self._loss)
         return self.network.cpu().eval().requires_grad_(False)
+
+    def _posterior(self, network: StatisticNetwork, rows: Tensor, generator: torch.Generator) -> Tensor:
+        return network.negative_log_posterior(self.x[rows], self.mu[rows])
 
     def _pairs(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the values that datasets are paired with, their own first, and whether these are tested ones."""
@@ -270,35 +291,40 @@ class _Training:
         mu = torch.cat([own, own + distance], dim=1)
         return mu, (mu >= self.values[0]) & (mu <= self.values[1])
 
-    def _loss(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def _loss(self, network: StatisticNetwork, rows: Tensor, generator: torch.Generator) -> Tensor:
         mu, used = self._pairs(rows, generator)
-        logits = self.network(self.x[rows], mu)
+        logits = network(self.x[rows], mu)
         null = functional.softplus(-logits[:, 0]) * used[:, 0]
         other = functional.softplus(logits[:, 1:]) * used[:, 1:]
         return (null.sum() + other.sum() / _ALTERNATIVES) / len(rows)
 
-    def _loop(self, name: str, loss: Callable[[Tensor, torch.Generator], Tensor]) -> None:
-        begin = time.perf_counter()
+    def _stage(self, name: str, loss: Loss) -> None:
         fewest, most, each = _STEPS[name]
         steps = int(np.clip(each * self.n, fewest, most))
-        state = LoopState([self.network], _RATE, self.seed, self.n, self.held_out, _BATCH)
-        held_out, every = torch.arange(min(self.held_out, 2048), device=self.device), max(steps // _EVALUATIONS, 1)
-        with tqdm(total=steps, desc=name, disable=not self.progress, leave=False) as bar:
-            while state.step < steps and not state.stalled:
-                if not math.isfinite(state.advance(loss, steps, self.device)):
-                    raise FailedFit("the training of the statistic diverged: are there datasets with extreme values?")
-                bar.update()
-                if state.step % every == 0 or state.step == steps:
-                    state.validate(loss, held_out)
-        state.finish()
-        self.history.append(
-            {
-                "name": name,
-                "train_loss": state.training,
-                "validation_loss": state.validation,
-                "seconds": time.perf_counter() - begin,
-            }
+        held_out = torch.arange(min(self.held_out, _VALIDATION), device=self.device)
+        stage = Stage(
+            name,
+            self.network,
+            loss,
+            functools.partial(mean_loss, loss, held_out),
+            functools.partial(shuffled, self.held_out, self.n),
+            batch=min(_BATCH, self.n - self.held_out),
+            steps=steps,
+            learning_rate=_RATE,
+            every=max(steps // _EVALUATIONS, 1),
+            patience=_PATIENCE,
+            clip=1.0,
+            average=True,
         )
+        history = run(
+            stage,
+            seed=self.seed,
+            device=self.device,
+            advice="are there datasets with extreme values?",
+            label=name if self.progress else None,
+            checkpoint=None if self.checkpoint is None else self.checkpoint / f"{name}.pt",
+        )
+        self.history.append(history.entry())
 
     def check(self) -> tuple[float, Array]:
         """Return how well held-out datasets are told apart, and whether the probabilities are right."""

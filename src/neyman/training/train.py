@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from neyman.events import ChannelSimulation, effective_events, size_warning
-from neyman.exceptions import InvalidDocument, InvalidParameter
+from neyman.exceptions import InvalidParameter
 from neyman.inputs.simulator import Simulator
 from neyman.inputs.workspace import Workspace
 from neyman.model.mixture import MixtureChannel
@@ -29,7 +28,7 @@ from neyman.networks.layers import initialised
 from neyman.networks.options import SetOptions
 from neyman.results import SetReport, TrainingReport
 from neyman.support.checks import checked_seed
-from neyman.support.files import replacing
+from neyman.training.checkpoints import checkpoint_folder
 from neyman.training.contrastive import encoder_of
 from neyman.training.crossfit import choose_device
 from neyman.training.examination import DATASETS, examine
@@ -120,7 +119,7 @@ def _train_simulator(
         "seed": seed,
         "versions": provenance["versions"],
     }
-    folder = None if checkpoint is None else _checkpoints(Path(checkpoint), content)
+    folder = None if checkpoint is None else checkpoint_folder(checkpoint, content)
     channel, report = train_on_simulator(
         simulator, kind, options, seed=seed, device=device, progress=progress, checkpoints=folder,
         cache=None if cache is None else Path(cache), workers=workers,
@@ -162,7 +161,7 @@ def _train_workspace(
         "own": own,
         "options": [{name: dataclasses.asdict(o) for name, o in every.items()} for every in (options, of_sets)],
     }
-    folder = None if checkpoint is None else _checkpoints(Path(checkpoint), content)
+    folder = None if checkpoint is None else checkpoint_folder(checkpoint, content)
     mixtures: dict[str, MixtureChannel] = {}
     reports: list[TrainingReport | SetReport] = []
     for name, simulation in simulations.items():
@@ -232,21 +231,3 @@ def _provenance(seed: int) -> dict[str, Any]:
         "seed": seed,
         "versions": {package: version(package) for package in packages},
     }
-
-
-def _checkpoints(folder: Path, content: Mapping[str, Any]) -> Path:
-    """Return the folder of checkpoints, emptied if they belong to another training."""
-    fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    note = folder / "training.json"
-    if folder.exists() and not folder.is_dir():
-        raise InvalidDocument(f"{folder}: a file, not a folder for checkpoints; name another one")
-    if folder.exists() and not note.exists() and any(folder.iterdir()):
-        raise InvalidDocument(f"{folder}: this folder is not empty and holds no checkpoints; name another one")
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"fingerprint": fingerprint})
-    if not note.exists() or note.read_text() != text:
-        for old in folder.rglob("*.pt"):  # and nothing that is not ours
-            old.unlink()
-        with replacing(note) as stream:
-            stream.write(text.encode())
-    return folder
