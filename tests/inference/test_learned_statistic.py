@@ -381,3 +381,29 @@ def test_the_commands_train_a_statistic_and_use_it(tmp_path: Path):
     wrong = command.invoke(main, ["train-statistic", str(model), "--values", "ten", "-o", str(path)])
     assert wrong.exit_code == 2
     assert "LOW:HIGH" in wrong.stderr
+
+
+@pytest.mark.parametrize(("at", "lost"), [(30, 30), (250, 50)])
+def test_an_interrupted_training_goes_on_to_the_same_statistic(tmp_path, monkeypatch, at, lost):
+    """Interrupted in either stage, of 200 and 300 steps: a stage that was done is not done again."""
+    step, steps = torch.optim.AdamW.step, []
+
+    def interrupted(*args, **options):
+        steps.append(1)
+        if len(steps) == at:
+            raise KeyboardInterrupt
+        return step(*args, **options)
+
+    def trained(**options):
+        return neyman.train_statistic(on_off(), (0.0, 8.0), n_datasets=1000, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.AdamW, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trained(checkpoint=tmp_path)
+        resumed = trained(checkpoint=tmp_path)
+    whole, tested = trained(), np.linspace(0.0, 8.0, 5)
+    assert np.array_equal(resumed.evaluate(counts(55.0), tested), whole.evaluate(counts(55.0), tested))
+    assert len(steps) <= 200 + 300 + lost
+    other = trained(checkpoint=tmp_path, seed=1)
+    assert not np.array_equal(other.evaluate(counts(55.0), tested), whole.evaluate(counts(55.0), tested))
