@@ -10,7 +10,6 @@ import pytest
 import neyman
 from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.inference.crossing import crossing
-from neyman.inference.profile import Profile
 
 SCALE = {"hi_data": [66.0, 50.0, 35.0], "lo_data": [53.0, 51.0, 44.0]}
 SAMPLES = [
@@ -109,6 +108,13 @@ def test_fixed_parameters_stay_and_have_no_uncertainty(model, data):
         assert result.uncertainty[index] == 0.0
         assert not result.covariance[index].any()
     assert result.twice_nll > neyman.fit(data, model).twice_nll
+
+
+def test_held_parameters_may_be_given_with_values_by_name_or_as_pyhf_does(model, data):
+    expected = neyman.fit(data, model, fixed={"mu": 1.0})
+    assert expected["mu"] == 1.0
+    for fixed in (["mu"], "mu", [name == "mu" for name in model.config.par_names]):
+        assert neyman.fit(data, model, fixed=fixed).to_json() == expected.to_json()
 
 
 def test_what_the_model_holds_fixed_stays_fixed(data):
@@ -290,12 +296,53 @@ def test_wrong_scans_get_one_line(model, data, name, options, message):
         neyman.scan(data, model, name, **options)
 
 
-def test_a_better_maximum_found_on_the_way_is_taken(model, data):
-    profile = Profile(data, model)
-    true, value = profile.best
-    profile._best = (true + 0.2, value + 3.0)  # as if the first fit had stopped short
-    profile.ratio({model.config.poi_index: float(true[model.config.poi_index])})
-    assert profile.best[1] == pytest.approx(value, abs=1e-4)
+def test_a_better_maximum_found_on_the_way_is_taken():
+    # up and down raise the background alike: -2 log L has a minimum on either side of zero, the auxiliary data decide
+    raised = {"hi_data": [70.0], "lo_data": [70.0]}
+    background = {
+        "name": "background",
+        "data": [50.0],
+        "modifiers": [{"name": "a", "type": "histosys", "data": raised}],
+    }
+    model = neyman.Model({"channels": [{"name": "SR", "samples": [background]}]}, {})
+    data, init = [72.0, 0.3], {"a": -0.9}
+    assert neyman.fit(data, model, init)["a"] < 0.0
+    best = neyman.fit(data, model)
+    assert best["a"] > 0.0
+    scan = neyman.scan(data, model, "a", [-1.0, 0.0, 1.0], init=init)
+    assert scan.bestfit == pytest.approx(best["a"], abs=1e-3)
+    assert scan.delta_twice_nll.min() >= 0.0
+
+
+@pytest.mark.parametrize("low", [-np.inf, 0.0])
+def test_infinite_bounds_are_like_wide_ones(model, data, low):
+    wide = {"bounds": {"mu": (max(low, -50.0), 50.0), "scale": (-9.0, 9.0)}}
+    infinite = {"bounds": {"mu": (low, np.inf), "scale": (-np.inf, np.inf)}}
+    first, second = (neyman.fit(data, model, minos="mu", **options) for options in (wide, infinite))
+    np.testing.assert_allclose(second.bestfit, first.bestfit, atol=5e-3)
+    np.testing.assert_allclose(second.covariance, first.covariance, atol=1e-2)
+    assert second.minos["mu"] == pytest.approx(first.minos["mu"], abs=5e-3)
+    scans = [neyman.scan(data, model, "mu", [0.0, 1.0, 4.0], **options) for options in (wide, infinite)]
+    np.testing.assert_allclose(scans[1].delta_twice_nll, scans[0].delta_twice_nll, atol=1e-3)
+
+
+def test_a_minimum_on_the_only_bound():
+    model = _counting(5.0, 30.0, bounds=(0.0, 10.0))
+    result = neyman.fit([0.0, 0.0], model, bounds={"mu": (0.0, np.inf)}, minos="mu")
+    assert result["mu"] == pytest.approx(0.0, abs=1e-4)
+    assert result.minos["mu"] == pytest.approx((0.0, 0.1), abs=5e-3)  # 2 * 5 mu = 1
+
+
+def test_an_unbounded_parameter_without_effect_is_reported():
+    model = _counting(0.0, 30.0)
+    result = neyman.fit([30.0, 0.0], model, bounds={"mu": (-np.inf, np.inf)})
+    assert "not determine" in result.message
+    assert neyman.scan([30.0, 0.0], model, "size", [0.0], bounds={"mu": (-np.inf, np.inf)}).delta_twice_nll < 1e-4
+
+
+def test_a_crossing_is_precise_however_bad_the_guess():
+    for guess in (1e-6, 0.5, 1e9):
+        assert crossing(lambda x: x * x, 4.0, start=0.0, guess=guess) == pytest.approx(2.0, rel=1e-4)
 
 
 def test_crossings_stop_at_the_bound():

@@ -10,13 +10,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pyhf
 import pytest
 
 import neyman
-import neyman.inference.toys
 from neyman.exceptions import InvalidParameter, NeymanError
 from neyman.inference.toys import batches
-from neyman.model.toys import Toys
+from neyman.model.rates import Rates
 from neyman.results import from_json
 
 
@@ -42,6 +42,34 @@ def test_fits_have_the_truth_for_their_mean(model: neyman.Model) -> None:
     assert abs(mu.mean() - 2.0) < 4.5 * mu.std() / 300**0.5
     assert result.fallbacks == 0
     assert result.valid
+
+
+def test_parameters_may_be_given_by_name(counting: neyman.Model) -> None:
+    assert neyman.toys({"mu": 2.0}, counting, 20).to_json() == neyman.toys([2.0], counting, 20).to_json()
+    assert neyman.toys({}, counting, 2).pars.tolist() == counting.config.suggested_init()
+    [first] = batches({"mu": 2.0}, counting, 20)
+    assert first.main.tolist() == neyman.toys([2.0], counting, 20).main.tolist()
+
+
+def test_a_plain_pyhf_model_has_the_same_toys(counting: neyman.Model) -> None:
+    plain = pyhf.Model(counting.spec, poi_name="mu")
+    ours = neyman.toys([2.0], counting, 50, fit=True)
+    assert neyman.toys([2.0], plain, 50, fit=True).to_json() == ours.to_json()
+
+
+def test_held_parameters_keep_their_value_in_the_fits() -> None:
+    model = pyhf.simplemodels.uncorrelated_background([12.0], [50.0], [3.0])
+    valued = neyman.toys({"mu": 2.0}, model, 10, fit=True, fixed={"mu": 1.5})
+    assert set(valued["mu"].tolist()) == {1.5}
+    named = neyman.toys({"mu": 2.0}, model, 10, fit=True, fixed=["mu"])  # where they are thrown
+    assert set(named["mu"].tolist()) == {2.0}
+
+
+def test_bounds_may_be_infinite(counting: neyman.Model) -> None:
+    wide, infinite = (
+        neyman.toys([2.0], counting, 100, fit=True, bounds={"mu": (-2.9, high)}) for high in (100.0, np.inf)
+    )
+    assert infinite["mu"] == pytest.approx(wide["mu"], abs=1e-3)
 
 
 def test_without_fits_there_are_counts_and_auxiliary_data_alone(model: neyman.Model) -> None:
@@ -87,47 +115,53 @@ def test_dask_gives_the_same_toys(counting: neyman.Model) -> None:
     assert result.bestfit.tolist() == neyman.toys([1.0], counting, 40, seed=3, fit=True, batch=10).bestfit.tolist()
 
 
-def _killed(model: neyman.Model, task: object) -> np.ndarray:
-    if os.getpid() != _PARENT and task.seed.spawn_key == (2,):
-        os._exit(1)
-    return _THROWN(model, task)
+class Fragile(neyman.Model):
+    """A model whose evaluation kills every process but the one that made the first."""
+
+    @property
+    def rates(self) -> Rates:
+        if os.getpid() != _PARENT:
+            os._exit(1)
+        return super().rates
 
 
-_PARENT, _THROWN = os.getpid(), neyman.inference.toys._thrown
+_PARENT = os.getpid()
 
 
-def test_a_worker_that_dies_loses_nothing(counting: neyman.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_loses_nothing(counting: neyman.Model) -> None:
     expected = neyman.toys([1.0], counting, 40, seed=3, batch=10)
-    monkeypatch.setattr(neyman.inference.toys, "_thrown", _killed)
+    fragile = Fragile(counting.spec, {}, poi_name="mu")
     with (
         ProcessPoolExecutor(1, mp_context=get_context("fork")) as executor,
         pytest.warns(UserWarning, match="the executor failed"),
     ):
-        result = neyman.toys([1.0], counting, 40, seed=3, batch=10, executor=executor)
+        result = neyman.toys([1.0], fragile, 40, seed=3, batch=10, executor=executor)
     assert result.main.tolist() == expected.main.tolist()
 
 
-def test_an_interrupted_run_goes_on_from_its_checkpoint(
-    counting: neyman.Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    done, draw = [], neyman.inference.toys.draw
+class Interrupted(neyman.Model):
+    """A model that counts the evaluations of its rates, and at one of them the user interrupts the run."""
 
-    def interrupted(*arguments: object) -> Toys:
-        if len(done) == 2:
+    evaluations, last = 0, 10**9
+
+    @property
+    def rates(self) -> Rates:
+        self.evaluations += 1
+        if self.evaluations > self.last:
             raise KeyboardInterrupt
-        done.append(1)
-        return draw(*arguments)
+        return super().rates
 
-    arguments = {"pars": [1.0], "model": counting, "n": 40, "seed": 3, "fit": True, "batch": 10}
-    path = tmp_path / "toys.checkpoint"
-    monkeypatch.setattr(neyman.inference.toys, "draw", interrupted)
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(counting: neyman.Model, tmp_path: Path) -> None:
+    options = {"n": 40, "seed": 3, "fit": True, "batch": 10}
+    whole, begun, ended = (Interrupted(counting.spec, {}, poi_name="mu") for _ in range(3))
+    expected = neyman.toys([1.0], whole, **options)
+    begun.last = whole.evaluations - 1
     with pytest.raises(KeyboardInterrupt):
-        neyman.toys(**arguments, checkpoint=path)
-    left = []
-    monkeypatch.setattr(neyman.inference.toys, "draw", lambda *given: left.append(1) or draw(*given))
-    result = neyman.toys(**arguments, checkpoint=path)
-    assert len(left) == 2
-    assert result.bestfit.tolist() == neyman.toys(**arguments).bestfit.tolist()
+        neyman.toys([1.0], begun, **options, checkpoint=tmp_path / "toys.checkpoint")
+    result = neyman.toys([1.0], ended, **options, checkpoint=tmp_path / "toys.checkpoint")
+    assert ended.evaluations < whole.evaluations
+    assert result.bestfit.tolist() == expected.bestfit.tolist()
 
 
 def test_a_checkpoint_of_other_toys_is_refused(counting: neyman.Model, tmp_path: Path) -> None:
@@ -158,6 +192,15 @@ def test_the_result_survives_json(counting: neyman.Model) -> None:
     [
         ({"n": 0}, "number of toys is 0"),
         ({"n": 2.5}, "number of toys is 2.5"),
+        ({"n": True}, "number of toys is True"),
+        ({"n": "ten"}, "number of toys is 'ten'"),
+        ({"seed": -1}, "seed is -1: give a whole number"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"seed": None}, "seed is None"),
+        ({"pars": {"mue": 1.0}}, "did you mean 'mu'"),
+        ({"pars": {"mu": np.inf}}, "mu in the parameters of toys is inf"),
+        ({"bounds": {"mu": (2.0, 1.0)}}, "lower one must come first"),
+        ({"model": "model.neyman"}, "model is a str"),
         ({"batch": 0}, "toys of a batch is 0"),
         ({"pars": [1.0, 2.0]}, "1 finite numbers: mu"),
         ({"source": "data"}, "source is 'data'"),
@@ -166,5 +209,6 @@ def test_the_result_survives_json(counting: neyman.Model) -> None:
     ],
 )
 def test_arguments_without_meaning_are_refused(counting: neyman.Model, change: dict, message: str) -> None:
-    with pytest.raises(InvalidParameter, match=message):
+    with pytest.raises(InvalidParameter, match=message) as error:
         neyman.toys(**{"pars": [1.0], "model": counting, "n": 2, **change})
+    assert "\n" not in str(error.value)

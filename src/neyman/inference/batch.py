@@ -220,7 +220,8 @@ def _step(
     """Minimise the quadratic model within the bounds; return the steps and the gain that each is expected to bring."""
     index = np.arange(pars.shape[1])
     below, above = np.where(held, 0.0, lows - pars), np.where(held, 0.0, highs - pars)
-    scale = np.sqrt(hessian[:, index, index] + 1e-9 / (highs - lows) ** 2)
+    span = np.where(np.isfinite(highs - lows), highs - lows, 1.0)
+    scale = np.sqrt(hessian[:, index, index] + 1e-9 / span**2)
     scaled = hessian / (scale[:, :, None] * scale[:, None, :])
     scaled[:, index, index] += damping[:, None] + 1e-10
     slope, below, above = gradient / scale, below * scale, above * scale

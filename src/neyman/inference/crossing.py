@@ -15,6 +15,7 @@ def __dir__() -> list[str]:
 
 
 _STEPS = 60  # doublings in search of a crossing
+_FAR = 10.0  # of the target, what a guess has that is of no use
 _PRECISION = 1e-5  # of a crossing, relative to its distance
 
 
@@ -50,6 +51,15 @@ def crossing(
         below, above = above, start + 2.0 * (above - start)
     else:
         return direction * math.inf
+    for _ in range(_STEPS):
+        if function(above) <= _FAR * target:
+            break
+        # the guess was far too long, and so would be the steps of what follows
+        nearer = below + 0.1 * (above - below)
+        if function(nearer) < target:
+            below = nearer
+            break
+        above = nearer
     reach = abs(above - start)
     root = scipy.optimize.brentq(lambda x: function(x) - target, below, above, xtol=_PRECISION * reach)
     return float(root)
