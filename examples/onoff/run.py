@@ -26,8 +26,8 @@ from make_ntuples import make_ntuples
 from numpy.typing import ArrayLike, NDArray
 
 import neyman
+from neyman import plot
 from neyman.inference.profile import Profile
-from neyman.results import figures as plot
 
 HERE = Path(__file__).parent
 

@@ -14,6 +14,7 @@ from conftest import write_analysis
 from torch import Tensor, nn
 
 import neyman
+from neyman import plot
 from neyman.cli import inspection
 from neyman.cli.main import main
 from neyman.model.setwise import SetChannel
@@ -21,7 +22,6 @@ from neyman.model.sources import SimulatorSource
 from neyman.networks.deepset import DeepSet
 from neyman.networks.layers import FeatureScaler
 from neyman.results import SetReport, from_json
-from neyman.results import figures as plot
 from neyman.training.examination import examine
 
 SCALE = 6.0  # of the features: none is so far out that its logarithm is taken

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import neyman
 from neyman.demo.exact import ExactLikelihood
 from neyman.demo.files import make_ntuples
-from neyman.inference.fit import fit, scan
-from neyman.inference.limits import limit
-from neyman.inputs.workspace import Workspace
-from neyman.model.model import Model
-from neyman.results import Result
-from neyman.results import figures as plot
-from neyman.training.train import train
 
 __all__ = ["BINNINGS", "binned", "run"]
 
@@ -24,8 +17,6 @@ __all__ = ["BINNINGS", "binned", "run"]
 def __dir__() -> list[str]:
     return __all__
 
-
-log = logging.getLogger(__name__)
 
 _MASS = np.concatenate([np.arange(0.0, 15.0, 5.0), np.arange(15.0, 35.0, 2.5), np.arange(35.0, 61.0, 5.0)])
 
@@ -54,39 +45,39 @@ def run(
         For each of ``learned``, ``exact`` and the binned analyses the fitted ``mu`` with its uncertainties and the
         observed and expected upper limits; and the ``files`` written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     document = make_ntuples(folder, events_per_sample, seed)
-    workspace = Workspace.load(document, progress=progress)
-    learned = train(workspace, seed=seed, progress=progress)
+    folder = document.parent
+    workspace = neyman.Workspace.load(document, progress=progress)
+    learned = neyman.train(workspace, seed=seed, progress=progress)
     learned.save(folder / "analysis.neyman")
     observed = learned.observed
     assert observed is not None  # the document has observations
-
     likelihoods: dict[str, Any] = {"learned": learned, "exact": ExactLikelihood(learned)}
     likelihoods |= {f"binned, {name}": binned(workspace, name) for name in BINNINGS}
-    grid = np.linspace(0.0, 1.6, 33)
+
     comparison: dict[str, Any] = {}
-    scans = {}
+    scans: dict[str, neyman.ScanResult] = {}
     for name, likelihood in likelihoods.items():
         data = likelihood.observed if name.startswith("binned") else observed
-        best = fit(data, likelihood, minos=["mu"])
-        limits = limit(data, likelihood)
-        scans[name] = scan(data, likelihood, "mu", grid)
+        fit = neyman.fit(data, likelihood, minos=["mu"])
+        limit = neyman.limit(data, likelihood)
+        scans[name] = neyman.scan(data, likelihood, "mu", np.linspace(0.0, 1.6, 33))
         comparison[name] = {
-            "mu": best["mu"],
-            "uncertainty": list(best.minos["mu"]),
-            "observed_limit": limits.observed,
-            "expected_limit": float(limits.expected[2]),
+            "mu": fit["mu"],
+            "uncertainty": list(fit.minos["mu"]),
+            "observed_limit": limit.observed,
+            "expected_limit": float(limit.expected[2]),
         }
         if name == "learned":
-            _write(folder, {"fit": best, "scan": scans[name], "limit": limits})
-    plot.training(learned.report[0]).savefig(folder / "training.png", dpi=150)
-    plot.scans(scans).savefig(folder / "comparison.png", dpi=150)
+            for kind, result in {"fit": fit, "scan": scans[name], "limit": limit}.items():
+                (folder / f"{kind}.json").write_text(result.to_json())
+                result.plot().savefig(folder / f"{kind}.png", dpi=150)
+    learned.report[0].plot().savefig(folder / "training.png", dpi=150)
+    neyman.plot.scans(scans).savefig(folder / "comparison.png", dpi=150)
     return {**comparison, "files": sorted(str(path) for path in folder.iterdir())}
 
 
-def binned(workspace: Workspace, name: str) -> Model:
+def binned(workspace: neyman.Workspace, name: str) -> neyman.Model:
     """Return one of the binned analyses of the same files, as a model without learned channels.
 
     Args:
@@ -94,10 +85,4 @@ def binned(workspace: Workspace, name: str) -> Model:
         name: a key of ``BINNINGS``.
     """
     histograms = workspace.binned({"SR": BINNINGS[name]}, staterror=True)
-    return train(Workspace(dict(histograms)))
-
-
-def _write(folder: Path, results: dict[str, Result]) -> None:
-    for name, result in results.items():
-        (folder / f"{name}.json").write_text(result.to_json())
-        plot.draw(result).savefig(folder / f"{name}.png", dpi=150)
+    return neyman.train(neyman.Workspace(dict(histograms)))
