@@ -659,6 +659,16 @@ def test_an_error_of_a_file_names_the_line_of_the_key(
     assert str(caught.value).startswith(f"{path}, line {line}: {message}")
 
 
+@pytest.mark.parametrize("indent", [2, "\t"])
+def test_an_error_of_a_json_file_names_the_line_too(tmp_path: Path, document: dict[str, Any], indent: Any) -> None:
+    path = tmp_path / "analysis.json"
+    document["channels"][0]["featuers"] = document["channels"][0].pop("features")
+    path.write_text(json.dumps(document, indent=indent))
+    line = path.read_text().partition("featuers")[0].count("\n") + 1
+    with pytest.raises(InvalidDocument, match=rf"analysis\.json, line {line}: channels\[0\]\.featuers: no such key"):
+        Workspace.load(path)
+
+
 def test_an_error_without_a_key_has_no_line(tmp_path: Path) -> None:
     path = tmp_path / "analysis.yaml"
     path.write_text("version: 1.0.0\nchannels: []\n")

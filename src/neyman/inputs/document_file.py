@@ -22,6 +22,9 @@ def __dir__() -> list[str]:
     return __all__
 
 
+JSON_LINES = 500_000  # bytes; in a larger JSON file it would take more than ten seconds to find a line
+
+
 def read_file(path: str | Path) -> dict[str, Any]:
     """Read a document from a JSON (``.json``) or YAML (any other suffix) file.
 
@@ -65,7 +68,7 @@ def line_of(path: str | Path, key: Iterable[str | int]) -> int | None:
         key: the path of the key, as ``("channels", 0, "name")``; a missing one stands where it is missing.
 
     Returns:
-        The line, or ``None`` if nothing of the path is there.
+        The line, or ``None`` if nothing of the path is there, or for a large JSON file.
 
     Example:
         >>> import tempfile
@@ -75,11 +78,13 @@ def line_of(path: str | Path, key: Iterable[str | int]) -> int | None:
         ...     line_of(path, ("channels", 0, "features")), line_of(path, ("channels", 0, "samples"))
         (4, 3)
     """
-    try:
-        node = _yaml().compose(_text(Path(path)))
-    except (YAMLError, InvalidDocument):  # a JSON file need not be YAML
+    path, line = Path(path), None
+    if path.suffix == ".json" and path.stat().st_size > JSON_LINES:
         return None
-    line = None
+    try:
+        node = _yaml().compose(_text(path))
+    except (YAMLError, InvalidDocument):  # JSON need not be YAML
+        return None
     for part in key:
         found = _step(node, part)
         if found is None:
