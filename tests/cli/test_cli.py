@@ -375,6 +375,31 @@ def test_plot_draws_the_training_of_a_model_file(model: Path, tmp_path: Path) ->
     assert (tmp_path / "training.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("fit", []), ("scan", ["mu"]), ("cls", []), ("upper-limit", []), ("significance", []), ("interval", []),
+     ("coverage", ["--values", "1", "-n", "20", "--calibration", "asymptotics"]), ("toys", ["-n", "20", "--fit"])],
+)  # fmt: skip
+def test_plot_draws_whatever_a_command_gives(command: str, options: list[str], binned: Path, tmp_path: Path) -> None:
+    result = run(command, binned, *options, "-o", tmp_path / "result.json")
+    assert result.stderr.strip()  # its text, since the JSON is in the file
+    drawn = run("plot", tmp_path / "result.json", "-o", tmp_path / "figure.png")
+    assert drawn.exit_code == 0, drawn.output
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_drawn_is_one_line(binned: Path, tmp_path: Path) -> None:
+    fit = json.loads(run("fit", binned).stdout)
+    edited = tmp_path / "edited.json"
+    for content, message in (
+        (json.dumps({**fit, "bestfit": fit["bestfit"][:1]}), "edited.json"),
+        ("[" * 100_000, "not a result"),
+        (json.dumps({"result": "fit"}), "not a result"),
+    ):
+        edited.write_text(content)
+        assert message in fails("plot", edited, "-o", tmp_path / "figure.png")
+
+
 def test_plot_draws_correlations_of_a_fit_only(binned: Path, tmp_path: Path) -> None:
     run("fit", binned, "-o", tmp_path / "fit.json")
     run("scan", binned, "mu", "--values", "0,1", "-o", tmp_path / "scan.json")

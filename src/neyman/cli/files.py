@@ -98,16 +98,20 @@ def plot(result: Path, output_file: Path, correlations: bool) -> None:
     if str(result) != "-" and _is_model(result):
         _save([(report.channel, report.plot()) for report in load(result).report], output_file)
         return
+    name = "standard input" if str(result) == "-" else result
     try:
         with click.open_file(str(result), encoding="utf-8") as stream:
             read = from_json(stream.read())
-    except UnicodeDecodeError as error:
-        raise NeymanError(f"{result}: not a result: no text") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise NeymanError(f"{name}: not a result: no JSON text") from error
     except NeymanError as error:
-        raise NeymanError(f"{'standard input' if str(result) == '-' else result}: {error}") from error
+        raise NeymanError(f"{name}: {error}") from error
     if correlations and not isinstance(read, FitResult):
-        raise Unsupported(f"{result}: only a fit has correlations, not a {read.kind}; leave out --correlations")
-    figure = figures.correlations(read) if correlations and isinstance(read, FitResult) else read.plot()
+        raise Unsupported(f"{name}: only a fit has correlations, not a {read.kind}; leave out --correlations")
+    try:
+        figure = figures.correlations(read) if correlations and isinstance(read, FitResult) else read.plot()
+    except (IndexError, ValueError) as error:
+        raise NeymanError(f"{name}: the fields of this {read.kind} do not fit together ({error})") from error
     _save([("", figure)], output_file)
 
 

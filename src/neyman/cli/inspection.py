@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyhf
 
 from neyman.events import Ensemble, effective_events, size_warning
+from neyman.model.channel import SimulatedSample
 from neyman.model.constraints import constraints
 from neyman.results import SetReport, from_dict
 from neyman.support.text import text_table
@@ -25,7 +27,15 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_DATASETS = 20
+_DATASETS = 20  # of a simulator, whose numbers of events are averaged
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What the events of a learned channel are, and how many of each sample are simulated."""
+
+    features: Sequence[str]
+    simulated: Mapping[str, SimulatedSample] = field(default_factory=dict)
 
 
 def of_workspace(workspace: Workspace) -> dict[str, Any]:
@@ -40,16 +50,18 @@ def of_workspace(workspace: Workspace) -> dict[str, Any]:
     learned = {}
     for name in workspace.learned:
         simulation = workspace.simulation(name)
-        learned[name] = {
-            "features": list(simulation.features),
-            "events": {
-                sample: (len(events), effective_events(events.weights)) for sample, events in simulation.samples.items()
+        learned[name] = _Learned(
+            simulation.features,
+            {
+                sample: SimulatedSample(
+                    len(events), effective_events(events.weights), tuple(simulation.variations.get(sample, ()))
+                )
+                for sample, events in simulation.samples.items()
             },
-            "shapes": {sample: list(varied) for sample, varied in simulation.variations.items()},
-        }
+        )
     blind = set(workspace.channels) - {entry["name"] for entry in workspace.document.get("observations", [])}
     model = pyhf.Model(workspace.spec(), poi_name=workspace.poi_name)
-    return _describe(model, learned, None if blind else workspace.observed())
+    return _described(model, learned, None if blind else workspace.observed())
 
 
 def of_model(model: Model) -> dict[str, Any]:
@@ -61,24 +73,20 @@ def of_model(model: Model) -> dict[str, Any]:
     Returns:
         What :func:`of_workspace` gives, ``provenance``, and the ``training`` report of each learned channel.
     """
-    learned = {}
-    for name, channel in model.learned.items():
-        simulated = channel.source.simulated if channel.source else {}
-        learned[name] = {
-            "features": list(channel.features),
-            "events": {sample: (size.number, size.effective) for sample, size in simulated.items()},
-            "shapes": {sample: list(size.shapes) for sample, size in simulated.items()},
-        }
-    found = _describe(model, learned, model.observed_ensemble)
+    learned = {
+        name: _Learned(channel.features, channel.source.simulated if channel.source else {})
+        for name, channel in model.learned.items()
+    }
+    found = _described(model, learned, model.observed_ensemble)
+    for channel in found["channels"]:
+        if channel["name"] in model.learned and model.learned[channel["name"]].owns_number:
+            for sample in channel["samples"]:
+                sample["yield"] = None  # the network knows it, and nobody else
     found["warnings"] += [
         f"{report.channel}: {report.verdict}"
         for report in model.report
         if isinstance(report, SetReport) and not report.good
     ]
-    for described in found["channels"]:
-        if described["name"] in model.learned and model.learned[described["name"]].owns_number:
-            for sample in described["samples"]:
-                sample["yield"] = None  # the network knows it, and nobody else
     return {**found, "provenance": model.provenance, "training": [report.to_dict() for report in model.report]}
 
 
@@ -92,38 +100,23 @@ def of_simulator(simulator: Simulator) -> dict[str, Any]:
         What :func:`of_workspace` gives.
     """
     numbers = [len(simulator.draw(simulator.inits, [0, t])) for t in range(_DATASETS)]
-    learned = {simulator.channel: {"features": list(simulator.features), "events": {}, "shapes": {}}}
     model = pyhf.Model(simulator.spec(), poi_name=simulator.poi)
     for name in simulator.names:  # one number each, and so its name has no index
         model.config.param_set(name).is_scalar = True
-    found = _describe(model, learned, None)
+    found = _described(model, {simulator.channel: _Learned(simulator.features)}, None)
     found["channels"][0]["samples"][0]["yield"] = float(np.mean(numbers))
     return {**found, "warnings": []}
 
 
-def _describe(model: pyhf.Model, learned: Mapping[str, Mapping[str, Any]], observed: Ensemble | None) -> dict[str, Any]:
-    channels: list[dict[str, Any]] = []
-    warnings: list[str] = []
-    for channel in model.spec["channels"]:
-        name = channel["name"]
-        here = learned.get(name)
-        samples = []
-        for sample in channel["samples"]:
-            expected = float(np.sum(sample["data"]))
-            entry: dict[str, Any] = {"name": sample["name"], "yield": expected}
-            shapes = here["shapes"].get(sample["name"], []) if here else []
-            entry["modifiers"] = [
-                f"{m['name']} ({m['type']}{' and shape' if m['name'] in shapes else ''})" for m in sample["modifiers"]
-            ]
-            if here and sample["name"] in here["events"]:
-                entry["simulated"], effective = here["events"][sample["name"]]
-                entry["effective"] = effective
-                if warning := size_warning(expected, effective):
-                    warnings.append(f"{name}, {sample['name']}: {warning}")
-            samples.append(entry)
-        described: dict[str, Any] = {"name": name, "samples": samples, "observed": _observed(observed, name)}
-        described |= {"features": here["features"]} if here else {"bins": model.config.channel_nbins[name]}
-        channels.append(described)
+def _described(model: pyhf.Model, learned: Mapping[str, _Learned], observed: Ensemble | None) -> dict[str, Any]:
+    """Describe the inner model, and what is known of the events of its learned channels."""
+    channels = [_channel(channel, learned.get(channel["name"]), observed) for channel in model.spec["channels"]]
+    warnings = [
+        f"{channel['name']}, {sample['name']}: {warning}"
+        for channel in channels
+        for sample in channel["samples"]
+        if "effective" in sample and (warning := size_warning(sample["yield"], sample["effective"]))
+    ]
     if observed is None:
         warnings.append("there are no observations for all channels: fits and limits need --data or --asimov")
     config, terms = model.config, constraints(model)
@@ -136,46 +129,70 @@ def _describe(model: pyhf.Model, learned: Mapping[str, Mapping[str, Any]], obser
     return {"poi": config.poi_name, "channels": channels, "parameters": parameters, "warnings": warnings}
 
 
-def _observed(observed: Ensemble | None, channel: str) -> float | None:
-    if observed is None:
-        return None
-    events = observed.events.get(channel)
-    return float(np.sum(observed.counts[channel]) if events is None else events.weights.sum())
+def _channel(channel: Mapping[str, Any], learned: _Learned | None, observed: Ensemble | None) -> dict[str, Any]:
+    """Describe a channel of a HistFactory specification."""
+    name, samples = channel["name"], []
+    for sample in channel["samples"]:
+        simulated = learned.simulated.get(sample["name"]) if learned else None
+        shapes = simulated.shapes if simulated else ()
+        modifiers = [
+            f"{m['name']} ({m['type']}{' and shape' if m['name'] in shapes else ''})" for m in sample["modifiers"]
+        ]
+        described = {"name": sample["name"], "yield": float(np.sum(sample["data"])), "modifiers": modifiers}
+        if simulated:
+            described |= {"simulated": simulated.number, "effective": simulated.effective}
+        samples.append(described)
+    number = None
+    if observed is not None:
+        events = observed.events.get(name)
+        number = float(np.sum(observed.counts[name]) if events is None else events.weights.sum())
+    kind = {"features": list(learned.features)} if learned else {"bins": len(channel["samples"][0]["data"])}
+    return {"name": name, "samples": samples, "observed": number, **kind}
 
 
 def text(found: Mapping[str, Any]) -> str:
     """Return a description as text to be read.
 
     Args:
-        found: what :func:`of_workspace` or :func:`of_model` returned.
+        found: what :func:`of_workspace`, :func:`of_model` or :func:`of_simulator` returned.
     """
     lines = [f"parameter of interest: {found['poi'] or 'none'}"]
     for channel in found["channels"]:
-        learned = "features" in channel
-        kind = f"learned from {', '.join(channel['features'])}" if learned else f"{channel['bins']} bins"
-        lines += ["", f"channel {channel['name']}: {kind}"]
-        rows = [("sample", "yield", *(("simulated",) if learned else ()), "modifiers")]
-        for sample in channel["samples"]:
-            simulated = (f"{sample.get('simulated', '')}",) if learned else ()
-            expected = "learned" if sample["yield"] is None else f"{sample['yield']:.5g}"
-            rows.append((sample["name"], expected, *simulated, ", ".join(sample["modifiers"])))
-        if channel["observed"] is not None:
-            rows.append(("observed", f"{channel['observed']:.5g}", *(("",) if learned else ()), ""))
-        lines += text_table(rows, right={1, 2} if learned else {1})
-    rows = [("parameter", "start", "bounds", "constraint")]
-    for parameter in found["parameters"]:
-        term = parameter["constraint"]
-        kind = "free" if term is None else f"{term[0]:.5g} +/- {term[1]:.3g}"
-        low, high = parameter["bounds"]
-        bounds = f"{low:g} to {high:g}"
-        rows.append((parameter["name"], f"{parameter['init']:.5g}", bounds, "fixed" if parameter["fixed"] else kind))
-    lines += ["", *text_table(rows, right={1}, indent="")]
+        lines += ["", *_channel_lines(channel)]
+    lines += ["", *text_table([("parameter", "start", "bounds", "constraint"), *_parameter_rows(found)], {1}, "")]
     if "training" in found:
         lines += ["", *_provenance(found["provenance"])]
         for report in found["training"]:
             lines += ["", *repr(from_dict(report)).splitlines()]
     lines += ["", *(f"warning: {warning}" for warning in found["warnings"])] if found["warnings"] else []
     return "\n".join(lines)
+
+
+def _channel_lines(channel: Mapping[str, Any]) -> list[str]:
+    learned = "features" in channel
+    rows = [("sample", "yield", "simulated", "modifiers")]
+    for sample in channel["samples"]:
+        expected = "learned" if sample["yield"] is None else f"{sample['yield']:.5g}"
+        rows.append((sample["name"], expected, f"{sample.get('simulated', '')}", ", ".join(sample["modifiers"])))
+    if channel["observed"] is not None:
+        rows.append(("observed", f"{channel['observed']:.5g}", "", ""))
+    if learned:
+        return [
+            f"channel {channel['name']}: learned from {', '.join(channel['features'])}",
+            *text_table(rows, right={1, 2}),
+        ]
+    without = [(name, expected, modifiers) for name, expected, _, modifiers in rows]
+    return [f"channel {channel['name']}: {channel['bins']} bins", *text_table(without, right={1})]
+
+
+def _parameter_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for parameter in found["parameters"]:
+        term, (low, high) = parameter["constraint"], parameter["bounds"]
+        kind = "free" if term is None else f"{term[0]:.5g} +/- {term[1]:.3g}"
+        kind = "fixed" if parameter["fixed"] else kind
+        rows.append((parameter["name"], f"{parameter['init']:.5g}", f"{low:g} to {high:g}", kind))
+    return rows
 
 
 def _provenance(provenance: Mapping[str, Any]) -> list[str]:
