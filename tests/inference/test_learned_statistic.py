@@ -241,8 +241,7 @@ def test_a_file_gives_the_same_statistic_and_runs_no_code(tmp_path: Path):
     assert repr(loaded) == repr(learned())
     assert loaded.digest() == learned().digest()
     with zipfile.ZipFile(path) as archive:
-        assert json.loads(archive.read("statistic.json"))["names"] == list(model.config.par_names)
-        assert set(archive.namelist()) == {"statistic.json", "weights.safetensors"}
+        assert {Path(name).suffix for name in archive.namelist()} == {".json", ".npy", ".safetensors"}
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(InvalidParameter, match="not a file of a learned statistic"):
         neyman.LearnedStatistic.load(path)

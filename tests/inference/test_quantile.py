@@ -194,7 +194,7 @@ def test_another_file_is_no_critical_values(content: bytes, tmp_path: Path) -> N
     path.write_bytes(content)
     with pytest.raises(InvalidParameter, match=r"critical\.npz: not a file of critical values"):
         neyman.CriticalValues.load(path)
-    with pytest.raises(InvalidParameter, match=r"nowhere\.npz: not a file of critical values"):
+    with pytest.raises(InvalidParameter, match=r"nowhere\.npz: no such file of critical values"):
         neyman.CriticalValues.load(tmp_path / "nowhere.npz")
 
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
 
 from neyman.exceptions import InvalidParameter
 from neyman.inference.fixed_features import dataset_features, toy_features
 from neyman.model.summary import Summary
 from neyman.model.toys import Toys
 from neyman.networks.statistic import StatisticNetwork
-from neyman.support.files import replacing
+from neyman.support.archives import Archive, joined, split
 
 if TYPE_CHECKING:
     from neyman.model.model import Model
@@ -35,9 +31,8 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
-_FORMAT = 1
 _BEYOND = 1e-9  # of the range: a tested value may leave it by rounding
-_CORRUPT = (LookupError, TypeError, ValueError, EOFError, RuntimeError, OSError, zipfile.BadZipFile, SafetensorError)
+_FILE = Archive("file of a learned statistic", InvalidParameter, "train one with neyman.train_statistic")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +52,7 @@ class LearnedStatistic:
         box: where datasets were thrown, shape ``(P, 2)``.
         delta: smallest and largest distance of the alternatives, or ``None`` where it is relative to the uncertainty.
         references: parameters at which events of a mixture are summarised, shape ``(R, P)``.
-        fingerprint: what tells the model from others.
+        fingerprint: the model's.
         network: the network.
         history: per stage its name, losses in training and validation, and seconds.
         auc: of held-out datasets, the probability that one of the alternatives has the larger value.
@@ -139,7 +134,7 @@ class LearnedStatistic:
             )
 
     def digest(self) -> str:
-        """Return what tells this statistic from others."""
+        """Return a hash of the model and of the network's weights."""
         digest = hashlib.sha256(self.fingerprint.encode())
         for value in self.network.state_dict().values():
             digest.update(value.numpy().tobytes())
@@ -151,17 +146,10 @@ class LearnedStatistic:
         Args:
             path: the file, completely written or not at all.
         """
-        header = {
-            key: value.tolist() if isinstance(value, np.ndarray) else value
-            for key in (one.name for one in dataclasses.fields(self))
-            if key not in ("network", "model")
-            for value in (getattr(self, key),)
-        }
-        header |= {"format": _FORMAT, "hidden": self.network.hidden}
-        weights = {key: value.contiguous() for key, value in self.network.state_dict().items()}
-        with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr("statistic.json", json.dumps(header, indent=1))
-            archive.writestr("weights.safetensors", safetensors.torch.save(weights))
+        header, arrays = split(self)
+        del header["network"], header["model"]
+        header["hidden"] = self.network.hidden
+        _FILE.write(path, header, arrays, self.network.state_dict())
 
     @classmethod
     def load(cls, path: str | Path, model: Model | None = None) -> LearnedStatistic:
@@ -174,28 +162,16 @@ class LearnedStatistic:
         Raises:
             InvalidParameter: if there is none, it holds something else, or it was trained for another model.
         """
-        try:
-            with zipfile.ZipFile(path) as archive:
-                header = json.loads(archive.read("statistic.json"))
-                weights = safetensors.torch.load(archive.read("weights.safetensors"))
-            if header.pop("format") > _FORMAT:
-                raise InvalidParameter(f"{path}: of a newer version of neyman: upgrade")
-            for key in ("box", "references", "calibration"):
-                header[key] = np.array(header[key], dtype=np.float64)
-            for key in ("names", "values", "history"):
-                header[key] = tuple(header[key])
-            header["delta"] = None if header["delta"] is None else tuple(header["delta"])
+        with _FILE.read(path) as (header, arrays, weights):
+            values = joined(header, arrays)
             ends = weights["parameters_.low"], weights["parameters_.high"]
             with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are
                 network = StatisticNetwork(
-                    weights["centre"], weights["scale"], *ends, upper=header["side"] == "upper",
-                    hidden=header.pop("hidden"),
+                    weights["centre"], weights["scale"], *ends, upper=values["side"] == "upper",
+                    hidden=values.pop("hidden"),
                 )  # fmt: skip
             network.load_state_dict(weights)
-            found = cls(**header, network=network.eval().requires_grad_(False))
-        except _CORRUPT as error:
-            reason = " ".join(str(error).split())
-            raise InvalidParameter(f"{path}: not a file of a learned statistic ({reason}): train it again") from error
+            found = cls(**values, network=network.eval().requires_grad_(False))
         return found if model is None else found.with_model(model)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +14,7 @@ from neyman.exceptions import InvalidEnsemble
 from neyman.model.channel import ChannelSummary
 from neyman.model.pool import MixtureSummary
 from neyman.model.setwise import SetSummary
-from neyman.support.files import replacing
+from neyman.support.archives import Archive, joined, split, under
 
 __all__ = ["Data", "Summary"]
 
@@ -25,7 +23,9 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_ARRAYS = ("weights", "ratios", "slopes", "curvatures")
+_FILE = Archive(
+    "summary of a dataset", InvalidEnsemble, "make one with model.encode(ensemble).save(path)", compressed=False
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Summary:
         main: counts and, for a learned channel, the sum of event weights, shape ``(B,)``.
         auxdata: the auxiliary data, shape ``(A,)``.
         channels: the summary of the events of every learned channel.
-        model: what tells the model that made it from others.
+        model: the ``fingerprint`` of the model that made it.
     """
 
     main: NDArray[np.float64]
@@ -57,42 +57,36 @@ class Summary:
         return f"Summary({', '.join(self.channels) or 'no learned channel'}; total {self.main.sum():g})"
 
     def save(self, path: str | Path) -> None:
-        """Write a file that :meth:`load` reads."""
-        arrays = {"main": self.main, "auxdata": self.auxdata}
-        header = {"model": self.model, "channels": [], "additive": []}
+        """Write a file that :meth:`load` reads.
+
+        Args:
+            path: the file.
+        """
+        entries: list[dict[str, Any]] = []
+        arrays: dict[str, NDArray[Any]] = {"main": self.main, "auxdata": self.auxdata}
         for number, (name, summary) in enumerate(self.channels.items()):
-            header["channels"].append(name)  # type: ignore[attr-defined]
-            header["additive"].append(getattr(summary, "additive", None))  # type: ignore[attr-defined]
-            if isinstance(summary, SetSummary):
-                arrays[f"{number} sums"] = summary.sums
-            else:
-                arrays.update({f"{number} {key}": getattr(summary, key) for key in _ARRAYS})
-        buffer = io.BytesIO()
-        np.savez(buffer, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
-        with replacing(path) as stream:
-            stream.write(buffer.getvalue())
+            values, own = split(summary)
+            entries.append({"name": name, "kind": type(summary).__name__, "values": values})
+            arrays.update({f"{number}/{key}": array for key, array in own.items()})
+        _FILE.write(path, {"model": self.model, "channels": entries}, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Summary:
         """Read a summary.
 
+        Args:
+            path: the file.
+
         Raises:
-            InvalidEnsemble: if the file is missing or none of ours.
+            InvalidEnsemble: if the file is missing, corrupt or none of ours.
         """
-        try:
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-                content = dict(stored)
-            header = json.loads(str(content["header"]))
-            channels: dict[str, ChannelSummary] = {}
-            for number, (name, additive) in enumerate(zip(header["channels"], header["additive"], strict=True)):
-                if additive is None:
-                    channels[name] = MixtureSummary(*(content[f"{number} {key}"] for key in _ARRAYS))
-                else:
-                    channels[name] = SetSummary(content[f"{number} sums"], additive)
-            return cls(content["main"], content["auxdata"], channels, header["model"])
-        except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InvalidEnsemble(f"{path}: not a summary of a dataset ({reason})") from error
+        with _FILE.read(path) as (header, arrays, _):
+            kinds = {kind.__name__: kind for kind in (MixtureSummary, SetSummary)}
+            channels: dict[str, ChannelSummary] = {
+                entry["name"]: kinds[entry["kind"]](**joined(entry["values"], under(number, arrays)))
+                for number, entry in enumerate(header["channels"])
+            }
+            return cls(arrays["main"], arrays["auxdata"], channels, header["model"])
 
 
 Data = ArrayLike | Summary  # what fits take: the flat data vector, or the summary of it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import struct
@@ -11,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,14 @@ from neyman.support.files import replacing
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Archive", "Content"]
+__all__ = ["Archive", "Content", "joined", "split", "under"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
+
+T = TypeVar("T")
 
 _HEADER, _WEIGHTS = "neyman.json", "weights.safetensors"
 _CORRUPT = (
@@ -185,6 +188,46 @@ class Archive:
             case _:
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
         return f"not a {self.name}, or a truncated or corrupt one ({reason}): {self.remedy}"
+
+
+def split(values: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the fields of a dataclass by name: those for the header of a file, and the arrays.
+
+    Args:
+        values: the instance.
+    """
+    fields = {field.name: getattr(values, field.name) for field in dataclasses.fields(values)}
+    arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    return {name: value for name, value in fields.items() if name not in arrays}, arrays
+
+
+def joined(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the fields that :func:`split` has divided, for the dataclass to be made again.
+
+    Args:
+        header: what JSON has kept, with lists for tuples.
+        arrays: the arrays.
+
+    Example:
+        >>> joined({"names": ["mu", "lumi"]}, {})
+        {'names': ('mu', 'lumi')}
+    """
+    return {**{name: tuple(v) if isinstance(v, list) else v for name, v in header.items()}, **arrays}
+
+
+def under(folder: str | int, members: Mapping[str, T]) -> dict[str, T]:
+    """Return the members of a folder by their names in it.
+
+    Args:
+        folder: the folder.
+        members: arrays or weights, by names like ``folder/name``.
+
+    Example:
+        >>> under(0, {"0/weights": "a", "1/weights": "b"})
+        {'weights': 'a'}
+    """
+    prefix = f"{folder}/"
+    return {name.removeprefix(prefix): value for name, value in members.items() if name.startswith(prefix)}
 
 
 def _array(content: bytes) -> NDArray[Any]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
-import json
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +20,8 @@ from neyman.inference.throws import Settings
 from neyman.model.model import Model
 from neyman.results import CoverageResult
 from neyman.results.certificate import certificate
+from neyman.support.archives import Archive, joined, split
 from neyman.support.checks import checked_level
-from neyman.support.files import replacing
 
 __all__ = ["CriticalValues", "complaint", "fewest"]
 
@@ -41,6 +37,7 @@ _BEYOND = 1.5  # how far that goes beyond the largest statistic learned from
 _CELLS = 8  # of the parameter of interest, in which the coverage is checked
 _ROWS = 4096
 _FEWEST = 20.0  # toys above a critical value, in all
+_FILE = Archive("file of critical values", InvalidParameter, "learn them with neyman.critical_values")
 _LEVELS = (0.68, 0.9, 0.95)
 
 
@@ -59,7 +56,7 @@ class CriticalValues:
         source: ``"simulation"`` or ``"model"`` toys.
         bounds: of the fits, shape ``(P, 2)``.
         fixed: parameters held at a value in the fits.
-        model: what tells the model from others.
+        model: the model's ``fingerprint``.
         box: where the toys were thrown, shape ``(P, 2)``.
         significance: values of the parameter of interest and their distance from no signal in standard deviations,
             shape ``(2, n)``.
@@ -227,14 +224,7 @@ class CriticalValues:
         Args:
             path: the file.
         """
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
-        rest = {name: value for name, value in fields.items() if name not in arrays}
-        buffer = io.BytesIO()
-        content: dict[str, Any] = {"critical values": np.array(json.dumps(rest)), **arrays}
-        np.savez_compressed(buffer, **content)
-        with replacing(path) as stream:
-            stream.write(buffer.getvalue())
+        _FILE.write(path, *split(self))
 
     @classmethod
     def load(cls, path: str | Path) -> CriticalValues:
@@ -246,15 +236,8 @@ class CriticalValues:
         Raises:
             InvalidParameter: if there is none, or it holds something else.
         """
-        try:
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                arrays = {name: content[name] for name in content.files}
-            rest = json.loads(str(arrays.pop("critical values")))
-            rest["names"] = tuple(rest["names"])
-            return cls(**rest, **arrays)
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
-            reason = " ".join(str(error).split())
-            raise InvalidParameter(f"{path}: not a file of critical values ({reason}): learn them again") from error
+        with _FILE.read(path) as (header, arrays, _):
+            return cls(**joined(header, arrays))
 
     def __repr__(self) -> str:
         low, high = self.box[self.poi]
