@@ -162,7 +162,7 @@ class LearnedStatistic:
         Raises:
             InvalidParameter: if there is none, it holds something else, or it was trained for another model.
         """
-        with _FILE.read(path) as (header, arrays, weights):
+        with _FILE.read(path) as (_, header, arrays, weights):
             values = joined(header, arrays)
             ends = weights["parameters_.low"], weights["parameters_.high"]
             with torch.random.fork_rng(devices=[]):  # the user's own random numbers stay as they are

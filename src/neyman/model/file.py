@@ -1,21 +1,12 @@
-"""The model file: one zip of JSON, safetensors and npz, written in one step and read without running code."""
+"""The model file: the parts of a model as one archive, and a model built of them again."""
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pyhf
-import safetensors.torch
-import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from neyman.events import Ensemble, Events
 from neyman.exceptions import InvalidModelFile
@@ -24,29 +15,23 @@ from neyman.model.mixture import MixtureChannel
 from neyman.model.setwise import SetChannel
 from neyman.networks import kinds
 from neyman.results import SetReport, TrainingReport, from_dict
-from neyman.support.files import replacing
+from neyman.support.archives import Archive, under
 
-__all__ = ["FORMAT", "load", "save"]
+__all__ = ["load", "save"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-FORMAT = 1
-
 T = TypeVar("T")
 
-_CORRUPT = (
-    LookupError,
-    TypeError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    zlib.error,
-    SafetensorError,
-    pyhf.exceptions.InvalidModel,
-    pyhf.exceptions.InvalidSpecification,
+_FILE = Archive(
+    "model file",
+    InvalidModelFile,
+    "make one with 'neyman train'",
+    format=2,
+    corrupt=(pyhf.exceptions.InvalidModel, pyhf.exceptions.InvalidSpecification),
 )
 
 
@@ -63,23 +48,28 @@ def save(
     modifier_settings: dict[str, dict[str, str]] | None,
 ) -> None:
     """Write the parts of a model, completely or not at all; they are the arguments of ``neyman.Model``."""
-    weights: dict[str, torch.Tensor] = {}
-    arrays: dict[str, NDArray[Any]] = {}
+    channels = [channel.pack() for channel in learned.values()]
+    events = [] if observed is None else list(observed.events.values())
     header = {
-        "format": FORMAT,
-        "spec": spec,
+        "spec": spec,  # in which a bound may be infinite
         "poi": poi_name,
         "document": document,
         "provenance": provenance,
         "modifier_settings": modifier_settings,
         "report": [one.to_dict() for one in report],
-        "channels": [_pack(channel, weights, arrays) for channel in learned.values()],
-        "observed": _pack_ensemble(observed, arrays),
+        "channels": [packed.entry for packed in channels],
+        "observed": observed
+        and {
+            "events": list(observed.events),
+            "counts": {name: counts.tolist() for name, counts in observed.counts.items()},
+            "auxdata": None if observed.auxdata is None else observed.auxdata.tolist(),
+        },
     }
-    with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        archive.writestr("neyman.json", json.dumps(header, indent=1))  # a bound may be infinite
-        archive.writestr("weights.safetensors", safetensors.torch.save(weights))
-        archive.writestr("arrays.npz", _npz(arrays))
+    arrays = {f"channels/{i}/{key}": array for i, one in enumerate(channels) for key, array in one.arrays.items()}
+    for i, one in enumerate(events):
+        arrays |= {f"observed/{i}/features": one.features, f"observed/{i}/weights": one.weights}
+    weights = {f"{i}/{key}": value for i, one in enumerate(channels) for key, value in one.weights.items()}
+    _FILE.write(path, header, arrays, weights)
 
 
 def load(path: Path, build: Callable[..., T], network: Any = None) -> T:
@@ -94,87 +84,42 @@ def load(path: Path, build: Callable[..., T], network: Any = None) -> T:
         InvalidModelFile: if it is missing, truncated, corrupt, from a newer format, or not a model file.
         InvalidParameter: if it takes a network of the user's own, and that is missing or another one.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            header = json.loads(archive.read("neyman.json"))
-            if header["format"] > FORMAT:
-                raise InvalidModelFile(
-                    f"{path}: format {header['format']}, but this version reads up to {FORMAT}: upgrade neyman"
-                )
-            weights = safetensors.torch.load(archive.read("weights.safetensors"))
-            with np.load(io.BytesIO(archive.read("arrays.npz")), allow_pickle=False) as stored:
-                arrays = dict(stored)
-        channels = [_unpack(entry, weights, arrays, network) for entry in header["channels"]]
+    with _FILE.read(path) as (version, header, arrays, weights):
+        learned = {}
+        for number, entry in enumerate(header["channels"]):
+            name = entry["name"]
+            folders = (name, name) if version == 1 else (str(number), f"channels/{number}")
+            packed = Packed(entry, under(folders[0], weights), under(folders[1], arrays))
+            try:
+                learned[name] = _unpack(packed, network)
+            except Exception as error:
+                error.add_note(f"channel {name}")
+                raise
         reports = [from_dict(entry) for entry in header["report"]]
+        observed = header["observed"]
+        if observed is not None:
+            events = {}
+            for number, name in enumerate(observed["events"]):
+                of = f"{name}/observed " if version == 1 else f"observed/{number}/"
+                events[name] = Events(arrays[f"{of}features"], arrays[f"{of}weights"])
+            observed = Ensemble(events, observed["counts"], observed["auxdata"])
         return build(
             spec=header["spec"],
-            learned={channel.name: channel for channel in channels},
+            learned=learned,
             poi_name=header["poi"],
-            observed=_unpack_ensemble(header["observed"], arrays),
+            observed=observed,
             document=header["document"],
             provenance=header["provenance"],
             modifier_settings=header.get("modifier_settings"),
             report=[report for report in reports if isinstance(report, TrainingReport | SetReport)],
         )
-    except FileNotFoundError as error:
-        raise InvalidModelFile(f"{path}: no such model file; make one with 'neyman train'") from error
-    except IsADirectoryError as error:
-        raise InvalidModelFile(f"{path}: a folder, not a model file") from error
-    except zipfile.BadZipFile as error:
-        raise InvalidModelFile(f"{path}: not a model file, or a truncated or corrupt one ({error})") from error
-    except _CORRUPT as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidModelFile(f"{path}: not a model file, or a corrupt one ({reason})") from error
 
 
-def _pack(channel: AnyChannel, weights: dict[str, torch.Tensor], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    """Put the channel's tensors and arrays where they belong and return the rest as JSON."""
-    packed = channel.pack()
-    weights.update({f"{channel.name}/{key}": value for key, value in packed.weights.items()})
-    arrays.update({f"{channel.name}/{key}": value for key, value in packed.arrays.items()})
-    return packed.entry
-
-
-def _unpack(
-    entry: dict[str, Any], weights: dict[str, torch.Tensor], arrays: dict[str, Any], network: Any
-) -> AnyChannel:
-    prefix = f"{entry['name']}/"
-    packed = Packed(
-        entry,
-        {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)},
-        {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)},
-    )
-    if entry["kind"] == MixtureChannel.kind:
+def _unpack(packed: Packed, network: Any) -> AnyChannel:
+    """Make the channel that was packed, by the class that its kind of network is for."""
+    name, kind = packed.entry["name"], packed.entry["kind"]
+    if kind == MixtureChannel.kind:
         return MixtureChannel.unpack(packed)
-    if kinds.is_loadable(entry["kind"], entry["networks"][0]["encoder"]):
+    if kinds.is_loadable(kind, packed.entry["networks"][0]["encoder"]):
         return SetChannel.unpack(packed, network)
-    raise InvalidModelFile(f"channel {entry['name']}: unknown kind of network '{entry['kind']}': upgrade neyman")
-
-
-def _pack_ensemble(ensemble: Ensemble | None, arrays: dict[str, NDArray[Any]]) -> dict[str, Any] | None:
-    if ensemble is None:
-        return None
-    for name, events in ensemble.events.items():
-        arrays[f"{name}/observed features"] = events.features
-        arrays[f"{name}/observed weights"] = events.weights
-    return {
-        "events": list(ensemble.events),
-        "counts": {name: counts.tolist() for name, counts in ensemble.counts.items()},
-        "auxdata": None if ensemble.auxdata is None else ensemble.auxdata.tolist(),
-    }
-
-
-def _unpack_ensemble(entry: dict[str, Any] | None, arrays: dict[str, Any]) -> Ensemble | None:
-    if entry is None:
-        return None
-    events = {
-        name: Events(arrays[f"{name}/observed features"], arrays[f"{name}/observed weights"])
-        for name in entry["events"]
-    }
-    return Ensemble(events, entry["counts"], entry["auxdata"])
-
-
-def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    raise InvalidModelFile(f"channel {name}: unknown kind of network {kind!r}: upgrade neyman")

@@ -80,7 +80,7 @@ class Summary:
         Raises:
             InvalidEnsemble: if the file is missing, corrupt or none of ours.
         """
-        with _FILE.read(path) as (header, arrays, _):
+        with _FILE.read(path) as (_, header, arrays, _):
             kinds = {kind.__name__: kind for kind in (MixtureSummary, SetSummary)}
             channels: dict[str, ChannelSummary] = {
                 entry["name"]: kinds[entry["kind"]](**joined(entry["values"], under(number, arrays)))

@@ -34,6 +34,7 @@ def __dir__() -> list[str]:
 T = TypeVar("T")
 
 _HEADER, _WEIGHTS = "neyman.json", "weights.safetensors"
+_FIRST = "arrays.npz"  # of model files of format 1
 _CORRUPT = (
     ArithmeticError,
     AttributeError,
@@ -55,11 +56,13 @@ class Content(NamedTuple):
     """What a file holds.
 
     Args:
+        format: the version of the content.
         header: anything that JSON can say.
         arrays: NumPy arrays by name.
         weights: torch tensors by name, as of a network's ``state_dict()``.
     """
 
+    format: int
     header: Any
     arrays: Mapping[str, NDArray[Any]]
     weights: Mapping[str, torch.Tensor]
@@ -129,7 +132,7 @@ class Archive:
                 import safetensors.torch
 
                 with archive.open(_WEIGHTS, "w", force_zip64=True) as member:
-                    member.write(safetensors.torch.save({k: value.contiguous() for k, value in weights.items()}))
+                    member.write(safetensors.torch.save({k: v.clone().contiguous() for k, v in weights.items()}))
 
     @contextlib.contextmanager
     def read(self, path: str | Path) -> Iterator[Content]:
@@ -139,10 +142,11 @@ class Archive:
             path: the file.
 
         Raises:
-            NeymanError: of the kind's own class, if the file is missing, truncated, corrupt, from a newer format, of
-                another kind, or its content is not what the block needs; the message names the file.
+            NeymanError: the kind's own, if the file is missing, truncated, corrupt, from a newer format, of another
+                kind, or its content is not what the block needs; the message names the file. Other errors of ours that
+                the block raises are left alone.
         """
-        wrong: tuple[type[Exception], ...] = (NeymanError, *_CORRUPT, *self.corrupt)
+        wrong: tuple[type[Exception], ...] = (self.error, *_CORRUPT, *self.corrupt)
         try:
             yield self._content(Path(path))
         except wrong as error:
@@ -152,25 +156,25 @@ class Archive:
         with zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())
             if _HEADER not in members:
-                raise NeymanError(f"not a {self.name}, or one of an earlier version of neyman: {self.remedy}")
+                raise self.error(f"not a {self.name}, or one of an earlier version of neyman: {self.remedy}")
             about = json.loads(archive.read(_HEADER))
             kind, version = about.get("kind", self.name), about["format"]
             if kind != self.name:
-                raise NeymanError(f"a {kind}, not a {self.name}: {self.remedy}")
+                raise self.error(f"a {kind}, not a {self.name}: {self.remedy}")
             if version > self.format:
-                raise NeymanError(f"format {version}, but this version reads up to {self.format}: upgrade neyman")
+                raise self.error(f"format {version}, but this version reads up to {self.format}: upgrade neyman")
             if version < self.oldest:
-                raise NeymanError(f"written by an earlier version of neyman: {self.remedy}")
+                raise self.error(f"written by an earlier version of neyman: {self.remedy}")
+            if version == 1 and _FIRST in members:
+                with np.load(io.BytesIO(archive.read(_FIRST)), allow_pickle=False) as stored:
+                    arrays = dict(stored)
+                return Content(1, about, arrays, _weights(archive.read(_WEIGHTS)))
             wanted = {f"{name}.npy" for name in about["arrays"]} | ({_WEIGHTS} if about["weights"] else set())
             if missing := sorted(wanted - members):
                 raise ValueError(f"{missing[0]} is missing")
             arrays = {name: _array(archive.read(f"{name}.npy")) for name in about["arrays"]}
-            weights = {}
-            if about["weights"]:
-                import safetensors.torch
-
-                weights = safetensors.torch.load(archive.read(_WEIGHTS))
-            return Content(about["content"], arrays, weights)
+            weights = _weights(archive.read(_WEIGHTS)) if about["weights"] else {}
+            return Content(version, about["content"], arrays, weights)
 
     def _complaint(self, error: Exception) -> str:
         """Return what to say about a file, and not about how it was noticed."""
@@ -183,10 +187,11 @@ class Archive:
                 return f"a folder, not a {self.name}"
             case OSError(strerror=str(reason)):
                 return f"cannot be read: {reason}"
-            case KeyError(args=(str(key),)):
+            case KeyError(args=(key,)):
                 reason = f"{key!r} is missing"
             case _:
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = ": ".join([*getattr(error, "__notes__", []), reason])  # a note says in which part it happened
         return f"not a {self.name}, or a truncated or corrupt one ({reason}): {self.remedy}"
 
 
@@ -228,6 +233,12 @@ def under(folder: str | int, members: Mapping[str, T]) -> dict[str, T]:
     """
     prefix = f"{folder}/"
     return {name.removeprefix(prefix): value for name, value in members.items() if name.startswith(prefix)}
+
+
+def _weights(content: bytes) -> dict[str, torch.Tensor]:
+    import safetensors.torch
+
+    return safetensors.torch.load(content)
 
 
 def _array(content: bytes) -> NDArray[Any]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.special
@@ -236,7 +235,7 @@ class CriticalValues:
         Raises:
             InvalidParameter: if there is none, or it holds something else.
         """
-        with _FILE.read(path) as (header, arrays, _):
+        with _FILE.read(path) as (_, header, arrays, _):
             return cls(**joined(header, arrays))
 
     def __repr__(self) -> str:
