@@ -153,7 +153,6 @@ class Quantile:
         ]
 
 
-@dataclass(frozen=True, eq=False)
 class Thrower:
     """Throws the toys that datasets are compared with: at the tested value and the nuisance parameters of each dataset.
 
@@ -162,20 +161,28 @@ class Thrower:
     Args:
         model: the model.
         settings: how toys are thrown and fitted.
-        store: for the finished toys, or ``None``.
+        store: for the finished toys, default in memory.
         executor: any :class:`concurrent.futures.Executor`, or ``None`` for this process.
         progress: whether to show a progress bar.
         first: toys of the first round; each round doubles their number.
         batch: toys of a task at most, default all of a round.
     """
 
-    model: Model
-    settings: Settings
-    store: Store | None = None
-    executor: Executor | None = None
-    progress: bool = False
-    first: int = BATCH
-    batch: int | None = BATCH
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        store: Store | None = None,
+        executor: Executor | None = None,
+        progress: bool = False,
+        *,
+        first: int = BATCH,
+        batch: int | None = BATCH,
+    ) -> None:
+        self.settings = settings
+        self._model, self._executor, self._progress = model, executor, progress
+        self._store = store or Store(None, model, [])  # what one round has thrown is there for the next
+        self._first, self._batch = first, batch
 
     def toys(self, tested: Sequence[Tested], number: int) -> dict[tuple[float, ...], Array]:
         """Return the test statistic in so many toys, by the keys of the datasets."""
@@ -186,7 +193,7 @@ class Thrower:
             for one in tested
             for batch, size in enumerate(self._sizes(number))
         }
-        thrown = throw_all(statistics, self.model, throws, self.store, self.executor, progress=self.progress)
+        thrown = throw_all(statistics, self._model, throws, self._store, self._executor, progress=self._progress)
         return {
             key: valid_ones(thrown[batch] for batch in batches)
             for key, batches in itertools.groupby(throws, key=lambda batch: batch[:-2])
@@ -194,7 +201,7 @@ class Thrower:
 
     def rounds(self, most: int) -> Iterator[int]:
         """Yield how many toys there are after every round."""
-        number = min(self.first, most)
+        number = min(self._first, most)
         while number < most:
             yield number
             number = min(2 * number, most)
@@ -205,7 +212,7 @@ class Thrower:
         before = 0
         for total in self.rounds(number):
             while before < total:
-                size = min(total - before, self.batch or total)
+                size = min(total - before, self._batch or total)
                 yield size
                 before += size
 

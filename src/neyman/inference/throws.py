@@ -141,7 +141,7 @@ def throw_all(
     function: Callable[[Model, Task], Array],
     model: Model,
     tasks: Mapping[Key, Task],
-    store: Store | None,
+    store: Store,
     executor: Executor | None,
     *,
     progress: bool = False,
@@ -150,7 +150,6 @@ def throw_all(
 
     What was finished before an interruption is kept, too.
     """
-    store = store or Store(None, model, [])
     names = {key: str(key) for key in tasks}
     missing = [key for key, name in names.items() if name not in store]
     try:
