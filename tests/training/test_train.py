@@ -68,7 +68,7 @@ def test_a_small_simulation_is_warned_of(tmp_path, caplog):
 def test_the_learned_fit_agrees_with_the_exact_one(model, data):
     """mu-hat within a quarter of its uncertainty: 8000 simulated events for 300 expected cost up to 0.2."""
     from scipy.optimize import minimize
-    from test_learning import exact_log_density
+    from test_mixture_training import exact_log_density
 
     events = model.ensemble(data).events["SR"].features.astype(np.float64)
     names = model.config.par_names
