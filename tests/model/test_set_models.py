@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simulators
+import torch
 from pyhf.exceptions import InvalidPdfData
 
 import neyman
@@ -291,7 +292,12 @@ def test_fits_of_toys_at_once_are_those_of_iminuit(any_model, pars):
 
 def test_toys_do_not_depend_on_the_executor_and_can_be_resumed(of_simulator, tmp_path):
     model, store = of_simulator("deepset"), tmp_path / "toys.npz"
-    alone = neyman.toys([4.0, 1.1], model, 60, seed=3, fit=True, batch=20)
+    torch.set_num_threads(2)  # which the workers do not have
+    try:
+        alone = neyman.toys([4.0, 1.1], model, 60, seed=3, fit=True, batch=20)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         spread = neyman.toys([4.0, 1.1], model, 60, seed=3, fit=True, batch=20, executor=executor)
     assert alone.to_json() == spread.to_json()

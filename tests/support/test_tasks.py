@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.support.tasks import run
@@ -114,3 +116,33 @@ def test_an_error_of_ours_comes_back_as_it_is() -> None:
 def test_what_is_no_executor_is_refused() -> None:
     with pytest.raises(InvalidParameter, match=r"concurrent\.futures\.Executor"):
         list(run(power, 2, [1], executor=4))
+
+
+def threads(_: object, task: int) -> int:
+    return torch.get_num_threads()
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_task_has_one_thread_of_torch_wherever_it_runs_and_the_caller_keeps_its_own() -> None:
+    assert [found for _, found in run(threads, None, [1, 2])] == [1, 1]
+    assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(3) as executor:
+        assert {found for _, found in run(threads, None, list(range(50)), executor)} == {1}
+    assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as executor:  # a thread that begins later
+        assert executor.submit(torch.get_num_threads).result() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_task_that_fails_leaves_the_threads_of_torch_as_they_were() -> None:
+    with pytest.raises(FailedFit):
+        list(run(fail, None, [2]))
+    assert torch.get_num_threads() == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,9 @@ def test_two_networks_are_averaged_however_many_cores_train_them():
         torch.set_num_threads(cores)
         try:
             found.append(neyman.train(simulators.onoff, {**SMALL, "networks": 2}, workers=1))
+            assert torch.get_num_threads() == cores  # here, and in a thread that begins afterwards
+            with ThreadPoolExecutor(1) as executor:
+                assert executor.submit(torch.get_num_threads).result() == cores
         finally:
             torch.set_num_threads(threads)
     assert found[0].fingerprint == found[1].fingerprint

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import hashlib
 import itertools
 import pickle
+import sys
+import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
 from neyman.exceptions import InvalidParameter, NeymanError
 
-__all__ = ["run"]
+__all__ = ["one_torch_thread", "run"]
 
 
 def __dir__() -> list[str]:
@@ -72,7 +76,7 @@ def run(
 
 def _here(function: Callable[[Any, Any], Any], model: Any, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     for number, task in enumerate(tasks):
-        yield number, function(model, task)
+        yield number, _result(function, model, task)
 
 
 def _there(
@@ -100,13 +104,14 @@ def _there(
             for future in done:
                 number = waiting.pop(future)
                 error = concurrent.futures.CancelledError() if future.cancelled() else future.exception()
-                if error is None and (result := future.result()) is None:
+                outcome = None if error is not None else future.result()
+                if outcome is not None and outcome.needs_model:
                     submit(number, pickled)
                     continue
                 if isinstance(error, NeymanError):
                     raise error
-                if error is None:
-                    yield number, result[0]
+                if outcome is not None:
+                    yield number, outcome.result
                 else:
                     failed[number] = error
                 for following in itertools.islice(remaining, 1):
@@ -120,16 +125,68 @@ def _there(
         kind = type(next(iter(failed.values()))).__name__
         warnings.warn(f"the executor failed ({kind}: {reason}): what it has not done runs here", stacklevel=3)
         for number in sorted(failed):
-            yield number, function(model, tasks[number])
+            yield number, _result(function, model, tasks[number])
 
 
-def _task(token: str, payload: bytes | None, function: Callable[[Any, Any], Any], task: Any) -> tuple[Any] | None:
-    """Run one task in a worker with the model it has kept or is given now; ``None`` asks for the model."""
-    model = _MODELS.get(token)
-    if model is None:
+@dataclass(frozen=True)
+class _Outcome:
+    """What a worker sends back: the result, or that it does not have the model yet."""
+
+    result: Any = None
+    needs_model: bool = False
+
+
+def _task(token: str, payload: bytes | None, function: Callable[[Any, Any], Any], task: Any) -> _Outcome:
+    """Run one task in a worker, with the model that it has kept under the token or else is given as a pickle."""
+    if token not in _MODELS:
         if payload is None:
-            return None
-        model = _MODELS[token] = pickle.loads(payload)
+            return _Outcome(needs_model=True)
+        _MODELS[token] = pickle.loads(payload)
         while len(_MODELS) > _MODELS_KEPT:
             _MODELS.popitem(last=False)
-    return (function(model, task),)
+    return _Outcome(_result(function, _MODELS[token], task))
+
+
+def _result(function: Callable[[Any, Any], Any], model: Any, task: Any) -> Any:
+    """Run one task, with one thread: sums of floats by several have other last digits."""
+    with one_torch_thread():
+        return function(model, task)
+
+
+_entering = threading.Lock()
+_inside = 0
+_threads_before = 1
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch use one thread for the block under ``with``, and afterwards as many as before.
+
+    Blocks may run in several threads at once: the last of them to end restores the number.
+
+    Example:
+        >>> import torch
+        >>> before = torch.get_num_threads()
+        >>> with one_torch_thread():
+        ...     torch.get_num_threads()
+        1
+        >>> torch.get_num_threads() == before
+        True
+    """
+    global _inside, _threads_before
+    torch = sys.modules.get("torch")
+    if torch is None:  # nothing here uses it
+        yield
+        return
+    with _entering:
+        if _inside == 0:
+            _threads_before = torch.get_num_threads()
+        _inside += 1
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _entering:
+            _inside -= 1
+            if _inside == 0:
+                torch.set_num_threads(_threads_before)

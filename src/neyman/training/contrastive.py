@@ -31,6 +31,7 @@ from neyman.networks.heads import (
 from neyman.networks.kinds import Kind
 from neyman.networks.layers import initialised, robust_scaler
 from neyman.networks.options import SetOptions
+from neyman.support.tasks import one_torch_thread
 from neyman.training.bank import Bank, digest_of
 from neyman.training.checkpoints import read_checkpoint, save_checkpoint
 from neyman.training.loop import Loss, Stage, mean_loss, run
@@ -155,11 +156,11 @@ def _at_once(members: Sequence[_Training]) -> list[_Member]:
     stop = threading.Event()
 
     def run(member: _Training) -> _Member:
-        torch.set_num_threads(1)
         member.stop = stop
         return member.run()
 
-    with concurrent.futures.ThreadPoolExecutor(min(len(members), torch.get_num_threads())) as executor:
+    cores = min(len(members), torch.get_num_threads())
+    with one_torch_thread(), concurrent.futures.ThreadPoolExecutor(cores) as executor:
         futures = [executor.submit(run, member) for member in members]
         try:
             for future in concurrent.futures.as_completed(futures):
