@@ -33,6 +33,10 @@ _INTERRUPTED = 130  # what a shell reports for control-C
 class Group(click.Group):
     """A group whose commands fail with one line on standard error and the exit status 1."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands as they were added, which is the order of an analysis."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:

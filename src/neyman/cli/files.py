@@ -30,7 +30,9 @@ def __dir__() -> list[str]:
 @click.argument("document", type=FILE)
 @measurement_option
 def validate(document: Path, measurement: str | None) -> None:
-    """Check a document, and that its files, trees and branches exist; or a simulator, by one dataset.
+    """Check a document and its files, or a simulator.
+
+    Files, trees and branches must exist, and a simulator gives one dataset.
 
     \b
     $ neyman validate analysis.yaml
@@ -57,7 +59,9 @@ def validate(document: Path, measurement: str | None) -> None:
 @click.argument("path", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(path: Path, as_json: bool) -> None:
-    """Print what a document, a simulator or a model file holds, and warn of what will limit it.
+    """Print what a document, simulator or model holds.
+
+    It warns of what will limit the analysis.
 
     \b
     $ neyman inspect analysis.yaml
@@ -119,7 +123,9 @@ def plot(result: Path, output_file: Path, correlations: bool) -> None:
 @click.argument("folder", type=FILE, default="neyman-demo")
 @seed_option
 def demo(folder: Path, seed: int) -> None:
-    """Play a whole search on synthetic ROOT files, against bins and the exact likelihood, in about two minutes.
+    """Play a whole search on synthetic ROOT files.
+
+    It is compared with bins and the exact likelihood, and takes about two minutes.
 
     FOLDER, neyman-demo by default, gets the ntuples, the document, the model, the results and their figures.
 

@@ -37,6 +37,7 @@ def main(ctx: click.Context, verbose: int) -> None:
     $ neyman validate analysis.yaml
     $ neyman train analysis.yaml -o analysis.neyman
     $ neyman fit analysis.neyman --minos mu
+    $ neyman significance analysis.neyman
     $ neyman upper-limit analysis.neyman -o limit.json
     $ neyman plot limit.json -o limit.pdf
     """

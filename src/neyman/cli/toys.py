@@ -35,7 +35,7 @@ _OF_EACH = "Throw N toys of each hypothesis (default 2000)."
 @click.option("--mu", type=float, default=1.0, show_default=True, help="The tested value of the parameter of interest.")
 @inference(test_stats=_UPPER, statistic=True, calibrations=_FORMULAS, toys=_OF_EACH)
 def cls(model: Model, data: Any, mu: float, **options: Any) -> Result:
-    """Test one value of the parameter of interest by CLs.
+    """Test a value of the parameter of interest by CLs.
 
     \b
     $ neyman cls analysis.neyman --mu 1
@@ -50,7 +50,7 @@ def cls(model: Model, data: Any, mu: float, **options: Any) -> Result:
 @click.option("--values", type=VALUES, help="Values to test beside: LOW:HIGH:POINTS or a list.")
 @inference(level=0.95, test_stats=_UPPER, statistic=True, calibrations=_FORMULAS, toys=_OF_EACH)
 def upper_limit(model: Model, data: Any, **options: Any) -> Result:
-    """Set the CLs upper limit on the parameter of interest, observed and expected.
+    """Set the CLs upper limit, observed and expected.
 
     \b
     $ neyman upper-limit analysis.neyman
@@ -65,7 +65,9 @@ def upper_limit(model: Model, data: Any, **options: Any) -> Result:
 @click.command()
 @inference(calibrations=_FORMULAS, toys="Throw N toys without signal (default 10,000).")
 def significance(model: Model, data: Any, **options: Any) -> Result:
-    """Give the significance of a discovery: of the data against no signal, observed and expected.
+    """Give the significance of a discovery.
+
+    It is that of the data against no signal, observed and expected.
 
     \b
     $ neyman significance analysis.neyman
@@ -87,7 +89,7 @@ def significance(model: Model, data: Any, **options: Any) -> Result:
     toys="Throw N toys at most at a tested value (default 4000), or learn critical values from N (default 20,000).",
 )
 def interval(model: Model, data: Any, poi_values: list[float] | None, critical: Path | None, **options: Any) -> Result:
-    """Construct the Neyman confidence interval on the parameter of interest.
+    """Construct the Neyman confidence interval.
 
     \b
     $ neyman interval analysis.neyman --level 0.95 --workers 4
@@ -125,7 +127,9 @@ def coverage(
     checkpoint: Path | None = None,
     **options: Any,
 ) -> Result:
-    """Measure how often the interval covers the truth; the exit status is 1 where it does so too rarely.
+    """Measure how often the interval covers the truth.
+
+    The exit status is 1 where it does so too rarely.
 
     \b
     $ neyman coverage analysis.neyman --values 0:3:7 --workers 4 -o coverage.json
@@ -161,7 +165,7 @@ def toys(
     checkpoint: Path | None = None,
     **options: Any,
 ) -> Result:
-    """Throw toys and fit them, or show how a test statistic is distributed in them.
+    """Throw toys; fit them, or give a test statistic.
 
     \b
     $ neyman toys analysis.neyman -n 10000 --at mu=1,scale=0.5 --fit --workers 4 -o toys.json

@@ -69,9 +69,9 @@ def train(
     cache: Path | None,
     workers: int | None,
 ) -> None:
-    """Train the learned channels of a document, or a network on a simulator, and write a model file.
+    """Learn from a document or a simulator; write a model.
 
-    A simulator is named by its Python file, which is run, and its name there. If training is interrupted, the same
+    Of a document the learned channels are trained. A simulator is named by its Python file, which is run, and its name there. If training is interrupted, the same
     command goes on where it stopped.
 
     \b
@@ -110,7 +110,9 @@ def train(
 @device_option
 @inference(data=False, saves="statistic")
 def train_statistic(model: Model, **options: Any) -> LearnedStatistic:
-    """Learn a test statistic whose toys take no fits, for ``--statistic``.
+    """Learn a test statistic whose toys take no fits.
+
+    It takes the place of --test-stat, by --statistic.
 
     \b
     $ neyman train-statistic analysis.neyman --values 0:10 -o statistic.neyman
@@ -126,7 +128,9 @@ def train_statistic(model: Model, **options: Any) -> LearnedStatistic:
 @inference(data=False, level=0.95, test_stats=STATISTICS, toys="Learn from N toys (default 20,000).",
            saves="critical values")  # fmt: skip
 def critical_values(model: Model, **options: Any) -> CriticalValues:
-    """Learn the critical values of a test statistic for any data, for ``--critical``.
+    """Learn the critical values of a test statistic.
+
+    They are for any data, by --calibration quantile --critical.
 
     \b
     $ neyman critical-values analysis.neyman -o critical.npz --workers 4
