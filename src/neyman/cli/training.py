@@ -71,8 +71,8 @@ def train(
 ) -> None:
     """Learn from a document or a simulator; write a model.
 
-    Of a document the learned channels are trained. A simulator is named by its Python file, which is run, and its name there. If training is interrupted, the same
-    command goes on where it stopped.
+    Of a document the learned channels are trained. A simulator is named by its Python file, which is run, and its
+    name there. If training is interrupted, the same command goes on where it stopped.
 
     \b
     $ neyman train analysis.yaml -o analysis.neyman
