@@ -147,7 +147,7 @@ def test_against_smaller_values_alone_it_rises_with_the_tested_value_and_falls_w
 
 def test_the_learned_probabilities_are_those_of_held_out_datasets():
     statistic = learned()
-    mean, fraction, error = statistic.calibration
+    mean, fraction, error = statistic.reliability
     seen = error > 0
     assert 0.65 < statistic.auc < 0.95
     # ten bins: a chi-square of 30 or more has a probability of 1e-3, and a network is allowed to be a bit off

@@ -56,7 +56,7 @@ class LearnedStatistic:
         network: the network.
         history: per stage its name, losses in training and validation, and seconds.
         auc: of held-out datasets, the probability that one of the alternatives has the larger value.
-        calibration: of held-out datasets in ten bins of the learned probability of the tested value: its mean, the
+        reliability: of held-out datasets in ten bins of the learned probability of the tested value: its mean, the
             fraction for which it is true, and the error of that, shape ``(3, 10)``.
         n_datasets: how many it was trained on.
         seed: of the training.
@@ -74,7 +74,7 @@ class LearnedStatistic:
     network: StatisticNetwork = field(repr=False)
     history: tuple[dict[str, Any], ...]
     auc: float
-    calibration: Array
+    reliability: Array
     n_datasets: int
     seed: int
     model: Model | None = None
@@ -180,7 +180,7 @@ class LearnedStatistic:
     def __repr__(self) -> str:
         low, high = self.values
         sides = "smaller values" if self.side == "upper" else "values on both sides"
-        mean, fraction, error = self.calibration
+        mean, fraction, error = self.reliability
         worst = np.max(np.abs(fraction - mean) / error, where=error > 0, initial=0.0)
         return (
             f"LearnedStatistic of {self.names[self.poi]} from {low:g} to {high:g} against {sides}; "

@@ -155,7 +155,7 @@ def train_statistic(
         features, points[:, poi], (low, high), distances, side, seed, choose_device(device), progress, folder
     )
     network = training.run()
-    auc, calibration = training.check()
+    auc, reliability = training.check()
     return LearnedStatistic(
         names=tuple(profile.names),
         poi=poi,
@@ -168,7 +168,7 @@ def train_statistic(
         network=network,
         history=tuple(training.history),
         auc=auc,
-        calibration=calibration,
+        reliability=reliability,
         n_datasets=n_datasets,
         seed=seed,
         model=model,
