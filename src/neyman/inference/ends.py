@@ -12,6 +12,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from neyman.inference.calibrations import Point
+from neyman.inference.crossing import straight
 
 __all__ = ["extended", "intervals_of", "refined", "settled", "without_chance"]
 
@@ -207,12 +208,12 @@ def _end_by_slope(inside: list[Point], outside: list[Point]) -> tuple[float, flo
         outside: values beyond that are not, going outwards.
     """
     points = [*inside, *outside]
-    ends = [_crossing(points, len(inside) - 1, shift) for shift in (-1.0, 0.0, 1.0)]
+    ends = [_shifted_end(points, len(inside) - 1, shift) for shift in (-1.0, 0.0, 1.0)]
     width = abs(outside[0].value - inside[-1].value)
     return ends[1], math.hypot(0.5 * (ends[2] - ends[0]), width / math.sqrt(12.0))
 
 
-def _crossing(points: list[Point], last: int, shift: float) -> float:
+def _shifted_end(points: list[Point], last: int, shift: float) -> float:
     """Return where the p-values, shifted by so many errors, cross the threshold next to a place in the list."""
     above = [point.distance + shift * point.p_error for point in points]
     if shift == 0.0:
@@ -224,8 +225,9 @@ def _crossing(points: list[Point], last: int, shift: float) -> float:
     if i == -1 or i == len(points) - 1:
         return points[max(i, 0)].value
     a, b = points[i], points[i + 1]
-    straddled = above[i] > 0.0 >= above[i + 1]  # not where a chance island was dropped
-    return a.value + (b.value - a.value) * (above[i] / (above[i] - above[i + 1]) if straddled else 0.5)
+    if above[i] > 0.0 >= above[i + 1]:
+        return straight((a.value, above[i]), (b.value, above[i + 1]))
+    return 0.5 * (a.value + b.value)  # where a chance island was dropped
 
 
 def _between(a: Point, b: Point) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from neyman.exceptions import FailedFit
 from neyman.inference.calibrations import Thrower, chosen_calibration
 from neyman.inference.cls import AsymptoticCls, ToyCls, asymptotic_cls
-from neyman.inference.crossing import crossing
+from neyman.inference.crossing import crossing, straight
 from neyman.inference.learned_statistic import LearnedStatistic
 from neyman.inference.observed import Observed
 from neyman.inference.parameters import Bounds, Fixed, Start
@@ -292,13 +292,13 @@ def _toy_limits(curve: ToyCls, level: float, guesses: Array, values: Array | Non
             break
         test([min(1.5 * float(scan[-1]), high)])
     for _ in range(_ROUNDS):
-        found = [_crossing(scan, one, threshold) for one in curves.T]
+        found = [_last_crossing(scan, one, threshold) for one in curves.T]
         near = [x for x in found if np.min(np.abs(scan - x)) > _CLOSE * x]
         new = [x for i, x in enumerate(near) if all(abs(x - y) > _CLOSE * x for y in near[:i])]
         if not new:
             break
         test(new)
-    limits = np.array([_crossing(scan, one, threshold) for one in curves.T])
+    limits = np.array([_last_crossing(scan, one, threshold) for one in curves.T])
     if not np.all(np.isfinite(limits)):
         raise FailedFit(
             f"CLs does not cross {threshold:g} from {curve.data.name} = {scan[0]:g} to {scan[-1]:g}: "
@@ -307,12 +307,11 @@ def _toy_limits(curve: ToyCls, level: float, guesses: Array, values: Array | Non
     return _result(curve, level, limits, scan, curves)
 
 
-def _crossing(scan: Array, curve: Array, threshold: float) -> float:
+def _last_crossing(scan: Array, curve: Array, threshold: float) -> float:
     """Return where a curve last falls below a threshold, straight in its logarithm between tested values, else nan."""
     above = np.flatnonzero(curve > threshold)
     if not above.size or above[-1] == scan.size - 1:
         return math.nan
     i = above[-1]
-    first, second = (math.log(max(float(value), 1e-4 * threshold)) for value in curve[i : i + 2])
-    share = (first - math.log(threshold)) / (first - second)
-    return float(scan[i] + share * (scan[i + 1] - scan[i]))
+    first, second = np.log(np.maximum(curve[i : i + 2] / threshold, 1e-4)).tolist()
+    return straight((float(scan[i]), first), (float(scan[i + 1]), second))
