@@ -67,7 +67,7 @@ LUMI = {"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "bounds": [[0.5, 1.5
 
 
 def _model() -> pyhf.Model:
-    return pyhf.Model({"channels": CHANNELS, "parameters": [LUMI]})
+    return pyhf.Model({"channels": CHANNELS, "parameters": [LUMI]}, poi_name="mu")
 
 
 def _pars(model: pyhf.Model, seed: int, width: float = 0.3) -> np.ndarray:

@@ -31,6 +31,7 @@ def __dir__() -> list[str]:
 
 _ANCHORS = 1000  # toys near which others are bent
 _ROUNDS = 200
+_FEW = 8  # times fewer events than there are in the table: not worth a table of where to begin
 
 
 class LabelledEvents:
@@ -220,8 +221,7 @@ def bent_events(
             exponent = at[anchor] @ effects
             cumulative = np.cumsum(pool.summary.weights[own] * np.exp(exponent - exponent.max(initial=0.0)))
             for _ in range(_ROUNDS):
-                uniform = rng.random(len(pending)) * np.nextafter(cumulative[-1], 0.0)
-                drawn = np.searchsorted(cumulative, uniform, side="right")
+                drawn = _places(cumulative, rng.random(len(pending)))
                 events[pending] = own[drawn]
                 apart = at[toy[pending]] - at[anchor]
                 most = np.maximum(apart, 0.0) @ highest + np.minimum(apart, 0.0) @ lowest
@@ -233,16 +233,30 @@ def bent_events(
 
 
 def choice(weights: NDArray[np.float64], number: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Draw positions with a probability proportional to the weights."""
-    cumulative = np.cumsum(weights)
+    """Draw positions with a probability proportional to the weights.
+
+    Example:
+        >>> import numpy as np
+        >>> choice(np.array([0.0, 1.0, 0.0]), 4, np.random.default_rng(0))
+        array([1, 1, 1, 1])
+    """
+    return _places(np.cumsum(weights), rng.random(number))
+
+
+def _places(cumulative: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return where uniform numbers from 0 to 1 fall among cumulative weights, as ``searchsorted`` would find it.
+
+    A million of them among 100,000 take 28 ms, and 161 ms with ``searchsorted``. scipy's ``DiscreteGuideTable`` takes
+    32 ms, and among a million weights 135 ms instead of 89; besides, every toy of a known seed would be another one.
+    """
     total = np.nextafter(cumulative[-1], 0.0)
-    uniform = rng.random(number)
-    # what searchsorted would find, five times faster: a table of where to begin, a power of two to be exact, and a
-    # step or two from there
-    table = 1 << len(weights).bit_length()
+    if len(uniform) < len(cumulative) // _FEW:
+        return np.searchsorted(cumulative, uniform * total, side="right")
+    # a table of where to begin, its size a power of two to be exact, and a step or two from there
+    table = 1 << len(cumulative).bit_length()
     begin = np.searchsorted(cumulative, np.arange(table) / table * total, side="right")
     chosen: NDArray[np.intp] = begin[(uniform * table).astype(np.intp)]
-    uniform *= total
+    uniform = uniform * total
     behind = np.flatnonzero(cumulative[chosen] <= uniform)
     while len(behind):
         chosen[behind] += 1
