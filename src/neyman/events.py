@@ -53,6 +53,18 @@ class Events:
     def __len__(self) -> int:
         return len(self.features)
 
+    def __repr__(self) -> str:
+        return f"Events({len(self)} events of {self.features.shape[1]} features, total weight {self.weights.sum():g})"
+
+    def _repr_html_(self) -> str:
+        header = ("feature", "lowest", "mean", "highest")
+        rows = [
+            (f"{number}", *(f"{value:.5g}" for value in (x.min(), x.mean(dtype=np.float64), x.max())))
+            for number, x in enumerate(self.features.T)
+            if len(self)
+        ]
+        return html_table(f"{len(self)} events of total weight {self.weights.sum():g}", header, rows)
+
     def __getitem__(self, index: slice | NDArray[np.intp] | NDArray[np.bool_]) -> Events:
         return Events(self.features[index], self.weights[index])
 

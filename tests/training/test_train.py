@@ -70,23 +70,23 @@ def test_the_learned_fit_agrees_with_the_exact_one(model, data):
     from scipy.optimize import minimize
     from test_mixture_training import exact_log_density
 
-    events = model.ensemble(data).events["SR"].features.astype(np.float64)
+    dataset = model.ensemble(data)
+    events = dataset.events["SR"].features.astype(np.float64)
     names = model.config.par_names
 
     def exact(theta):
         pars = np.array(theta)
-        rates, _ = model._rates(pars)
+        rates, _ = model.rates(pars)
         nu = {name: rates[model.config.samples.index(name)] for name in ("signal", "background")}
         bin_ = model.config.channel_slices["SR"].start
         alpha = pars[names.index("scale")]
         density = nu["signal"][bin_] * np.exp(exact_log_density(events, "signal")) + nu["background"][bin_] * np.exp(
             exact_log_density(events, "background", alpha)
         )
-        main, _, aux = model._split(data)
         expected = rates.sum(axis=0)
-        control = model.config.channel_slices["CR"]
-        counts = np.sum(main[control] * np.log(expected[control]) - expected[control])
-        constraint, _ = model._constraints(pars, aux)
+        control = expected[model.config.channel_slices["CR"]]
+        counts = np.sum(dataset.counts["CR"] * np.log(control) - control)
+        constraint, _ = model.constraints(pars, dataset.auxdata)
         return -(np.log(density).sum() - expected[bin_] + counts + constraint)
 
     best = minimize(exact, model.config.suggested_init(), bounds=model.config.suggested_bounds(), method="L-BFGS-B").x

@@ -15,18 +15,19 @@ from numpy.typing import ArrayLike, NDArray
 from pyhf.exceptions import InvalidPdfData, InvalidPdfParameters
 from scipy.special import gammaln, xlogy
 
-from neyman.events import Ensemble, Events, EventSource
-from neyman.exceptions import InvalidDocument, InvalidEnsemble, InvalidParameter, Unsupported
-from neyman.inputs import sources
+from neyman.events import Ensemble, Events
+from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.inputs.simulator import Simulator
-from neyman.inputs.workspace import Workspace
 from neyman.model import file as modelfile
 from neyman.model.channel import AnyChannel, Asimov, ChannelSummary
 from neyman.model.constraints import Constraints
+from neyman.model.data import DataVector
+from neyman.model.observations import read_data
 from neyman.model.pdf import EnsemblePdf
 from neyman.model.rates import Rates
 from neyman.model.summary import Summary
 from neyman.results import SetReport, TrainingReport
+from neyman.support.text import html_table
 
 __all__ = ["LearnedTerm", "Model"]
 
@@ -99,7 +100,7 @@ class Model(pyhf.Model):
         self.observed_ensemble = observed
         self._rates = Rates(self)
         self._constraints = Constraints(self)
-        self._width = max((len(channel.features) for channel in self.learned.values()), default=0) + 2
+        self._vector = DataVector(self.config, {name: channel.features for name, channel in self.learned.items()})
         self._terms = [LearnedTerm(self, channel) for channel in self.learned.values()]
         uncounted = [term.bin for term in self._terms if term.channel.owns_number]
         self._counted = np.setdiff1d(np.arange(self.config.nmaindata), uncounted)
@@ -113,6 +114,19 @@ class Model(pyhf.Model):
             f"binned channels: {', '.join(binned) or 'none'}",
         ]
         return f"neyman.Model({'; '.join(parts)}; {self.config.npars} parameters, POI {self.config.poi_name})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name in self.config.channels:
+            channel, bins = self.learned.get(name), self.config.channel_nbins[name]
+            what = (
+                f"{bins} bin{'s' * (bins > 1)}"
+                if channel is None
+                else f"{channel.kind} of {', '.join(channel.features)}"
+            )
+            rows.append((name, what))
+        caption = f"model of {self.config.npars} parameters, of interest: {self.config.poi_name}"
+        return html_table(caption, ("channel", "likelihood"), rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # pyhf's event subscriptions do not survive a pickle: build the model anew
@@ -171,22 +185,7 @@ class Model(pyhf.Model):
             InvalidEnsemble: if a channel is missing or unknown, has another number of features or bins, or numbers
                 that are not finite.
         """
-        self._check_channels(ensemble)
-        main = np.empty(self.config.nmaindata)
-        rows = []
-        for position, name in enumerate(self.config.channels):
-            part = self.config.channel_slices[name]
-            if name not in self.learned:
-                main[part] = ensemble.counts[name]
-                continue
-            events = ensemble.events[name]
-            main[part] = events.weights.sum()
-            block = np.zeros((len(events), self._width))
-            block[:, 0], block[:, -1] = position, events.weights
-            block[:, 1 : 1 + events.features.shape[1]] = events.features
-            rows.append(block.ravel())
-        aux = self.config.auxdata if ensemble.auxdata is None else ensemble.auxdata
-        return np.concatenate([main, *rows, np.asarray(aux, dtype=np.float64)])
+        return self._vector.pack(ensemble)
 
     def ensemble(self, data: ArrayLike) -> Ensemble:
         """Unpack a flat data vector.
@@ -194,25 +193,7 @@ class Model(pyhf.Model):
         Raises:
             pyhf.exceptions.InvalidPdfData: if the vector has a wrong length or contradicts itself.
         """
-        main, rows, aux = self._split(np.asarray(data, dtype=np.float64))
-        events, counts = {}, {}
-        for position, name in enumerate(self.config.channels):
-            part = main[self.config.channel_slices[name]]
-            if name not in self.learned:
-                counts[name] = part
-                continue
-            own = rows[rows[:, 0] == position]
-            events[name] = Events(own[:, 1 : 1 + len(self.learned[name].features)], own[:, -1])
-            total = events[name].weights.sum()
-            if not np.isclose(part[0], total, rtol=1e-6, atol=1e-6):
-                raise InvalidPdfData(
-                    f"channel {name}: the main data have {part[0]:g} events, but their weights add up to {total:g}"
-                )
-        if sum(len(e) for e in events.values()) != len(rows):
-            raise InvalidPdfData(
-                "the data have events of a channel that is not a learned one: pack them with model.data"
-            )
-        return Ensemble(events, counts, aux)
+        return self._vector.unpack(np.asarray(data, dtype=np.float64))
 
     def encode(self, ensemble: Ensemble) -> Summary:
         """Return the summary of an ensemble: what fits need of it, to be kept, saved and added.
@@ -220,7 +201,7 @@ class Model(pyhf.Model):
         Raises:
             InvalidEnsemble: as :meth:`data`.
         """
-        main, _, aux = self._split(self.data(ensemble))
+        main, _, aux = self._vector.split(self.data(ensemble))
         return Summary(main, aux, self._encode(ensemble), self.fingerprint)
 
     @functools.cached_property
@@ -249,69 +230,7 @@ class Model(pyhf.Model):
             InvalidEvents: if the file cannot be read or has not what is needed.
             InvalidEnsemble: if the summary was made by another model.
         """
-        path = Path(path)
-        file, tree = sources.tree_of(path)
-        if path.suffix == ".npz":
-            summary = Summary.load(path)
-            if summary.model != self.fingerprint:
-                raise InvalidEnsemble(
-                    f"{path}: the summary was made by another model: encode the dataset with this one"
-                )
-            return summary
-        if file.suffix not in sources.READERS:
-            return self.data(Workspace.load(path).observed())
-        if self.document:
-            if tree is not None:
-                raise InvalidDocument(f"{path}: the model's document names the tree to read: give {file} alone")
-            return self.data(Workspace(self.document).with_data(file).observed())
-        if len(self.config.channels) != 1 or not self.learned:
-            raise InvalidDocument(f"{path}: this model was not made from a document, so the tree to read is not known")
-        [channel] = self.learned.values()
-        source = EventSource((str(file),), tree or sources.only_tree(file))
-        return self.data(Ensemble({channel.name: sources.read(source, channel.features, allow_empty=True)}))
-
-    def _check_channels(self, ensemble: Ensemble) -> None:
-        for name in self.config.channels:
-            given: Mapping[str, Any] = ensemble.events if name in self.learned else ensemble.counts
-            what = "events" if name in self.learned else "counts"
-            if name not in given:
-                raise InvalidEnsemble(f"channel {name}: the ensemble has no {what} for it")
-            if name in self.learned:
-                width, features = ensemble.events[name].features.shape[1], self.learned[name].features
-                if width != len(features):
-                    raise InvalidEnsemble(
-                        f"channel {name}: the events have {width} features, the model {len(features)}: "
-                        f"{', '.join(features)}"
-                    )
-                _check_finite(ensemble.events[name], name)
-            elif ensemble.counts[name].shape != (self.config.channel_nbins[name],):
-                bins = self.config.channel_nbins[name]
-                raise InvalidEnsemble(
-                    f"channel {name}: {ensemble.counts[name].size} counts given in the shape "
-                    f"{ensemble.counts[name].shape}, but it has {bins} bins"
-                )
-            elif not np.all(np.isfinite(ensemble.counts[name])):
-                raise InvalidEnsemble(f"channel {name}: the counts are not all finite")
-        for name in [*ensemble.events, *ensemble.counts]:
-            if name not in self.config.channels:
-                raise InvalidEnsemble(
-                    f"channel {name}: the model has no such channel; it has {', '.join(self.config.channels)}"
-                )
-            if name in ensemble.events and name in ensemble.counts:
-                raise InvalidEnsemble(f"channel {name}: the ensemble has both events and counts for it; leave one out")
-        if ensemble.auxdata is not None and ensemble.auxdata.shape != (self.config.nauxdata,):
-            raise InvalidEnsemble(
-                f"{ensemble.auxdata.size} auxiliary data given, but the model has {self.config.nauxdata}"
-            )
-
-    def _split(self, data: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        fixed = self.config.nmaindata + self.config.nauxdata
-        events = data.size - fixed
-        if data.ndim != 1 or events < 0 or events % self._width or (events and not self.learned):
-            expected = f"{fixed}" + (f" and {self._width} for each event" if self.learned else "")
-            raise InvalidPdfData(f"eval failed as data has len {data.size} but {expected} was expected")
-        end = self.config.nmaindata + events
-        return data[: self.config.nmaindata], data[self.config.nmaindata : end].reshape(-1, self._width), data[end:]
+        return read_data(self, Path(path))
 
     # -- likelihood
 
@@ -334,7 +253,7 @@ class Model(pyhf.Model):
                 raise InvalidPdfData("the summary was made by another model: encode the dataset with this one")
             return self.evaluate_encoded(pars, data.main, data.auxdata, data.channels)
         pars, data = self._checked(pars, data)
-        main, _, aux = self._split(data)
+        main, _, aux = self._vector.split(data)
         return self.evaluate_encoded(pars, main, aux, self._summaries(data))
 
     def evaluate_encoded(
@@ -361,7 +280,7 @@ class Model(pyhf.Model):
         """Return ``log L`` without the constraint terms; ``maindata`` is a data vector without auxiliary data."""
         data = np.concatenate([np.asarray(maindata, dtype=np.float64), self.config.auxdata])
         pars, data = self._checked(pars, data)
-        return np.array(self._evaluate_main(pars, self._split(data)[0], self._summaries(data))[0])
+        return np.array(self._evaluate_main(pars, self._vector.split(data)[0], self._summaries(data))[0])
 
     def _checked(self, pars: ArrayLike, data: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if pyhf.tensorlib.name != "numpy":
@@ -535,12 +454,3 @@ class LearnedTerm:
         self.bin = model.config.channel_slices[channel.name].start
         self.samples = np.array([model.config.samples.index(sample) for sample in channel.samples], dtype=np.intp)
         self.parameters = np.array([model.config.par_slice(name).start for name in channel.parameters], dtype=np.intp)
-
-
-def _check_finite(events: Events, channel: str) -> None:
-    finite = np.isfinite(events.features).all(axis=1) & np.isfinite(events.weights)
-    if not finite.all():
-        raise InvalidEnsemble(
-            f"channel {channel}: {np.count_nonzero(~finite)} of {len(events)} events have a feature or weight that is"
-            " not finite: leave them out or correct them"
-        )

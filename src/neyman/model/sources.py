@@ -251,7 +251,8 @@ def _places(cumulative: NDArray[np.float64], uniform: NDArray[np.float64]) -> ND
     """
     total = np.nextafter(cumulative[-1], 0.0)
     if len(uniform) < len(cumulative) // _FEW:
-        return np.searchsorted(cumulative, uniform * total, side="right")
+        found: NDArray[np.intp] = np.searchsorted(cumulative, uniform * total, side="right")
+        return found
     # a table of where to begin, its size a power of two to be exact, and a step or two from there
     table = 1 << len(cumulative).bit_length()
     begin = np.searchsorted(cumulative, np.arange(table) / table * total, side="right")

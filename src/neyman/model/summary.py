@@ -15,6 +15,7 @@ from neyman.model.channel import ChannelSummary
 from neyman.model.pool import MixtureSummary
 from neyman.model.setwise import SetSummary
 from neyman.support.archives import Archive, joined, split, under
+from neyman.support.text import html_table
 
 __all__ = ["Data", "Summary"]
 
@@ -52,6 +53,11 @@ class Summary:
             raise InvalidEnsemble("summaries of different models cannot be added: encode both with the same model")
         channels = {name: one + other.channels[name] for name, one in self.channels.items()}
         return Summary(self.main + other.main, self.auxdata, channels, self.model)
+
+    def _repr_html_(self) -> str:
+        channels = [(name, type(summary).__name__) for name, summary in self.channels.items()]
+        caption = f"summary of a dataset of {self.main.sum():g} events, by the model {self.model[:12]}"
+        return html_table(caption, ("learned channel", "summary"), channels)
 
     def __repr__(self) -> str:
         return f"Summary({', '.join(self.channels) or 'no learned channel'}; total {self.main.sum():g})"

@@ -14,6 +14,7 @@ from neyman.exceptions import InvalidParameter
 from neyman.model.channel import ChannelSummary, ToyEvents
 from neyman.model.summary import Summary
 from neyman.support.checks import checked_number, checked_pars, checked_source
+from neyman.support.text import html_table
 
 if TYPE_CHECKING:
     from neyman.model.model import Model
@@ -52,8 +53,14 @@ class Toys:
         return len(self.main)
 
     def __repr__(self) -> str:
-        learned = "".join(f", {len(one.index)} events in {name}" for name, one in self.events.items())
-        return f"Toys({len(self)} of the {self.model.config.nmaindata} bins{learned})"
+        return f"Toys({len(self)}; events of each, on average: {', '.join(map(': '.join, self._means()))})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{len(self)} toys", ("channel", "events, on average"), self._means())
+
+    def _means(self) -> list[tuple[str, str]]:
+        slices = self.model.config.channel_slices
+        return [(name, f"{self.main[:, own].sum(axis=1).mean():.5g}") for name, own in slices.items() if len(self)]
 
     def __getitem__(self, index: slice | NDArray[Any]) -> Toys:
         """Return some of the toys, by a slice, positions or a mask."""
