@@ -237,6 +237,9 @@ class MixtureChannel:
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         """Return ``log r`` and its exact derivatives.
 
+        This is :meth:`log_ratio_batch` for one ensemble, without the information, which a fit of one dataset does not
+        need: 0.10 ms instead of 0.22 for 600 events and three variations, 2.3 ms instead of 3.4 for 100,000.
+
         Args:
             summary: of the ensemble.
             rates: expected events of each sample, shape ``(C,)``.
@@ -273,7 +276,15 @@ class MixtureChannel:
     def log_ratio_batch(
         self, toys: PaddedSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return ``log r`` of many ensembles, each at its own parameters.
+        r"""Return ``log r`` of many ensembles, each at its own parameters.
+
+        With :math:`f = \sum_c \nu_c p_c` and :math:`p_c = g_c m_c`, an event's derivatives are
+        :math:`s_c = p_c / f - 1 / \nu` by the rates, and by the nuisance parameter of a variation of sample ``c``
+        :math:`s_k = \nu_c (p_c / f) (a_k + b_k v'(\alpha_k) - \partial_k \log Z_c)`. All are linear in the rows
+        :math:`R = \sqrt w (p_c / f, (p_c / f) (a_k + b_k v'(\alpha_k)), 1)`, with coefficients ``A`` (the
+        ``transform``) that are the same for all events: :math:`\sqrt w s = A R`. So one product :math:`G = \sum R R^T`
+        over the events gives the gradient, :math:`\sum w s = A G e` with ``e`` picking out the last row, and the
+        information, :math:`\sum w s s^T = A G A^T`.
 
         Args:
             toys: their summaries.
@@ -288,12 +299,10 @@ class MixtureChannel:
         n, n_samples, n_events = toys.ratios.shape
         n_rows = n_samples + len(self.variations)
         total = rates.sum(axis=1)
-        # rows: the samples, the variations, the roots of the weights; all products of two rows are summed in one go
         rows = np.empty((n, n_rows + 1, n_events))
         shapes = rows[:, :n_samples]
         shapes[:], rows[:, n_rows] = toys.ratios, toys.roots
         curve, d_curve = interpolation(alphas, self._one_sided)
-        # the derivatives are linear in the rows: the reduced sums are transformed, not the events
         transform = np.zeros((n, n_rows, n_rows + 1))
         index = np.arange(n_rows)
         transform[:, index, index] = 1.0
