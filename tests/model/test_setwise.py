@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import neyman
 from neyman.events import Events
 from neyman.exceptions import InvalidDocument, InvalidParameter, InvalidSimulation, Unsupported
-from neyman.model.setwise import SetChannel, SetSummaries
+from neyman.model.setwise import SetChannel
+from neyman.model.setwise_ratio import SetSummaries
 from neyman.networks.heads import BilinearHead, EventHead, GaussianHead, ParameterFeatures, SummaryFeatures
 from neyman.networks.kinds import kind_of, names, set_options
 from neyman.training.contrastive import encoder_of

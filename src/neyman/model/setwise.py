@@ -1,13 +1,11 @@
-"""Dataset-wide learned channels: one network looks at all events of a dataset; summary and log-ratio of each kind."""
+"""Dataset-wide learned channels: one network looks at all events of a dataset."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,14 +19,14 @@ from neyman.inputs.simulator import Simulator
 from neyman.model.asimov import SetAsimov
 from neyman.model.channel import Batch, Packed, Source, ToyEvents
 from neyman.model.mixture import MixtureChannel
-from neyman.model.shares import first_places, shares_of
+from neyman.model.setwise_ratio import SetRatio, SetSummaries, SetSummary
 from neyman.model.sources import SimulatorSource
 from neyman.networks import kinds
 from neyman.networks.averages import AverageEncoder, AverageHead
 from neyman.networks.heads import head_of, summary_values
 from neyman.networks.layers import initialised
 
-__all__ = ["SetChannel", "SetSummaries", "SetSummary"]
+__all__ = ["SetChannel"]
 
 
 def __dir__() -> list[str]:
@@ -36,58 +34,16 @@ def __dir__() -> list[str]:
 
 
 _CHUNK = 65_536  # events in memory at a time, of a deep set
-_BEYOND = 1e-6  # of a range: a numerical step may leave it by that
 
 
-@dataclass(frozen=True, eq=False)
-class SetSummary:
-    """What a dataset-wide network keeps of an ensemble, free of the parameters; of a deep set, ``+`` joins two.
+class SetChannel(SetRatio):
+    """A channel whose likelihood ratio one network learns for whole datasets; see :class:`SetRatio`.
 
-    Args:
-        sums: sums over the events, the total weight last, shape ``(K,)``.
-        additive: whether the sums of two datasets together are the sums of both.
-    """
-
-    sums: NDArray[np.float64]
-    additive: bool = True
-
-    def __add__(self, other: SetSummary) -> SetSummary:
-        if not (self.additive and other.additive):
-            raise Unsupported(
-                "summaries of a transformer cannot be added, since each event has seen its whole dataset: encode the "
-                "joint dataset"
-            )
-        return SetSummary(self.sums + other.sums)
-
-
-@dataclass(frozen=True, eq=False)
-class SetSummaries:
-    """The summaries of many ensembles.
-
-    Args:
-        sums: shape ``(n, K)``.
-    """
-
-    sums: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.sums)
-
-    def __getitem__(self, rows: NDArray[np.intp]) -> SetSummaries:
-        return SetSummaries(self.sums[rows])
-
-
-class SetChannel:
-    r"""A channel whose likelihood ratio one network learns for whole datasets, cardinality and all.
-
-    :math:`\log r = s(S, \theta)`, with :math:`S` the sums that the encoder makes of the events. In a workspace the
-    network's parameters are each sample's share of the rate of itself and those after it, and the shape parameters: the
-    ratio is conditional on the rates. Of a simulator, they are its parameters, and the number of events is the
-    network's own.
+    The encoder makes sums of the events. Of a simulator, the number of events is the network's own.
 
     Args:
         name: the channel.
-        kind: ``"event"``, ``"deepset"`` or ``"transformer"``.
+        kind: the kind of network, ``"event"``, ``"deepset"``, ``"transformer"`` or one of a user's own.
         features: the names of its features.
         low: lower bounds of the network's parameters, shape ``(P,)``.
         high: upper bounds, shape ``(P,)``.
@@ -115,25 +71,15 @@ class SetChannel:
         source: Source | None,
         parameters: Sequence[str] = (),
     ) -> None:
-        self.name, self.kind, self.features = name, kind, tuple(features)
-        self.low, self.high = low, high
-        self.encoder, self.head = encoder, head
-        self.numbers, self.source = numbers, source
-        self.samples: tuple[str, ...] = source.samples if source else ()
-        self.parameters: tuple[str, ...] = source.parameters if source else tuple(parameters)
-        # a parameter that varies several samples is one parameter of the network
-        self._first = first_places(self.parameters)
-        self._head = copy.deepcopy(head).double()
+        self.kind, self.features = kind, tuple(features)
+        self.encoder, self.numbers, self.source = encoder, numbers, source
+        samples, parameters = (source.samples, source.parameters) if source else ((), parameters)
+        super().__init__(name, low, high, head, samples, parameters)
 
     @property
     def owns_number(self) -> bool:
         """Whether the number of events is the network's own, so that the model has no Poisson term for it."""
         return not self.samples
-
-    @property
-    def names(self) -> list[str]:
-        """What the network's parameters are."""
-        return [f"share of {sample}" for sample in self.samples[:-1]] + [self.parameters[k] for k in self._first]
 
     def __repr__(self) -> str:
         return f"SetChannel({self.name}: {self.kind} of {', '.join(self.names)} in {', '.join(self.features)})"
@@ -258,123 +204,6 @@ class SetChannel:
         """Return what weights simulated events until the network's scores are zero."""
         return SetAsimov(self)
 
-    # -- likelihood
-
-    def log_ratio(
-        self, summary: SetSummary, rates: NDArray[np.float64], pars: NDArray[np.float64]
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Return ``log r`` and its exact derivatives.
-
-        Args:
-            summary: of the ensemble.
-            rates: expected events of each sample, shape ``(C,)``; none of a simulator.
-            pars: the parameters, one for each name in ``parameters``.
-
-        Returns:
-            The value; its derivative by the rates, shape ``(C,)``; and by the parameters.
-
-        Raises:
-            InvalidParameter: outside the range that the network was trained for.
-        """
-        value, local, _ = self.log_ratio_batch(SetSummaries(summary.sums[None]), rates[None], pars[None], curved=False)
-        return float(value[0]), local[0, : len(rates)], local[0, len(rates) :]
-
-    def log_ratio_batch(
-        self, summaries: SetSummaries, rates: NDArray[np.float64], pars: NDArray[np.float64], *, curved: bool = True
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return ``log r`` of many ensembles, each at its own parameters.
-
-        Args:
-            summaries: their summaries.
-            rates: expected events of each sample, shape ``(n, C)``.
-            pars: the parameters, shape ``(n, M)``.
-            curved: whether to return second derivatives.
-
-        Returns:
-            The values, shape ``(n,)``; their derivatives by rates and parameters, shape ``(n, C + M)``; and minus the
-            second derivatives without their negative parts, shape ``(n, C + M, C + M)``.
-        """
-        n, n_samples = rates.shape
-        nothing = (summaries.sums[:, -1] == 0) | (rates.sum(axis=1) <= 0) if n_samples else np.zeros(n, dtype=bool)
-        points, slope = self._points(rates, pars)
-        points[nothing], slope[nothing] = 0.5 * (self.low + self.high), 0.0
-        self._check(points)
-        value, gradient, hessian = self._scored(summaries.sums, points, curved)
-        value[nothing] = 0.0
-        local = (gradient[:, None, :] @ slope)[:, 0]
-        return value, local, slope.transpose(0, 2, 1) @ hessian @ slope
-
-    def _points(
-        self, rates: NDArray[np.float64], pars: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the network's parameters, shape ``(n, P)``, and their derivatives, shape ``(n, P, C + M)``."""
-        shares, by_rate = shares_of(rates)
-        first, n_samples = shares.shape[1], rates.shape[1]
-        slope = np.zeros((len(pars), first + len(self._first), n_samples + pars.shape[1]))
-        slope[:, :first, :n_samples] = by_rate
-        slope[:, first + np.arange(len(self._first)), n_samples + self._first] = 1.0
-        return np.concatenate([shares, pars[:, self._first]], axis=1), slope
-
-    def scores(self, sums: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the scores of datasets, each with candidates of its own, shape ``(n, m)``.
-
-        Args:
-            sums: of the datasets, shape ``(n, K)``.
-            points: the network's parameters, shape ``(n, m, P)``.
-        """
-        with torch.inference_mode():
-            found: NDArray[np.float64] = self._head.score(torch.from_numpy(sums), torch.from_numpy(points)).numpy()
-        return found
-
-    def information(self, sums: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return minus the second derivatives of the scores without their negative parts, shape ``(n, P, P)``.
-
-        Args:
-            sums: of the datasets, shape ``(n, K)``.
-            points: the network's parameters, shape ``(n, P)``.
-        """
-        return self._scored(sums, points, curved=True)[2]
-
-    def _scored(
-        self, sums: NDArray[np.float64], points: NDArray[np.float64], curved: bool
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        n, p = points.shape
-        hessian = np.zeros((n, p, p))
-        if not p:  # a single sample without shape effects has nothing to learn
-            return np.zeros(n), np.zeros((n, 0)), hessian
-        theta = torch.from_numpy(points).requires_grad_()
-        with torch.enable_grad():
-            value: Tensor = self._head.score(torch.from_numpy(sums), theta[:, None])[:, 0]
-            (gradient,) = torch.autograd.grad(value.sum(), theta, create_graph=curved)
-            if curved:
-                rows = [
-                    torch.autograd.grad(gradient[:, k].sum(), theta, retain_graph=k < p - 1)[0].numpy()
-                    for k in range(p)
-                ]
-                hessian = _positive(-np.stack(rows, axis=1), self.high - self.low)
-        return value.detach().numpy().copy(), gradient.detach().numpy(), hessian
-
-    def _check(self, points: NDArray[np.float64]) -> None:
-        beyond = _BEYOND * (self.high - self.low)
-        wrong = ~((points >= self.low - beyond) & (points <= self.high + beyond))
-        if wrong.any():
-            i, k = np.argwhere(wrong)[0]
-            raise InvalidParameter(
-                f"channel {self.name}: {self.names[k]} = {points[i, k]:.5g} is outside ({self.low[k]:g}, "
-                f"{self.high[k]:g}), which the network was trained for: keep within, or train with wider bounds"
-            )
-
-    def point(self, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the network's own parameters, shape ``(P,)``; the arguments are those of :meth:`log_ratio`.
-
-        Raises:
-            InvalidParameter: outside the range that the network was trained for.
-        """
-        points, _ = self._points(rates[None], pars[None])
-        self._check(points)
-        point: NDArray[np.float64] = points[0]
-        return point
-
     def tilts(
         self, events: Events, rates: NDArray[np.float64], pars: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -468,12 +297,3 @@ class SetChannel:
 def _vectors(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     values: NDArray[np.float64] = summary_values(torch.from_numpy(sums)).numpy()
     return values
-
-
-def _positive(matrices: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return symmetric matrices without their negative parts, which are found in units of the parameters' ranges."""
-    scaled = matrices * scale[:, None] * scale
-    values, vectors = np.linalg.eigh(0.5 * (scaled + scaled.transpose(0, 2, 1)))
-    kept = (vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.transpose(0, 2, 1)
-    positive: NDArray[np.float64] = kept / (scale[:, None] * scale)
-    return positive

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from neyman.exceptions import InvalidEnsemble
 from neyman.model.channel import ChannelSummary
 from neyman.model.pool import MixtureSummary
-from neyman.model.setwise import SetSummary
+from neyman.model.setwise_ratio import SetSummary
 from neyman.support.archives import Archive, joined, split, under
 from neyman.support.text import html_table
 
