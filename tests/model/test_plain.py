@@ -106,3 +106,18 @@ def test_modifiers_that_pyhf_does_not_have_are_refused():
     plain = pyhf.Model(spec, modifier_set=own, validate=False, poi_name=None)
     with pytest.raises(Unsupported, match="modifiers of the type mine"):
         as_model(plain)
+
+
+@pytest.mark.parametrize("settings", [{"normsys": {"interpcode": "code9"}}, {"normsys": "code1"}])
+def test_modifier_settings_without_meaning_are_refused(settings):
+    sample = {
+        "name": "background",
+        "data": [50.0],
+        "modifiers": [
+            {"name": "mu", "type": "normfactor", "data": None},
+            {"name": "xsec", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}},
+            {"name": "tilt", "type": "histosys", "data": {"hi_data": [51.0], "lo_data": [48.0]}},
+        ],
+    }
+    with pytest.raises(InvalidParameter, match="modifier_settings are"):
+        neyman.Model({"channels": [{"name": "CR", "samples": [sample]}]}, {}, modifier_settings=settings)

@@ -89,7 +89,15 @@ class Model(pyhf.Model):
         self.learned = dict(learned)
         self.modifier_settings = modifier_settings
         options = {} if modifier_settings is None else {"modifier_settings": modifier_settings}
-        super().__init__(spec, poi_name=poi_name, **options)
+        try:
+            super().__init__(spec, poi_name=poi_name, **options)
+        except (AssertionError, KeyError, TypeError, AttributeError) as error:  # which is what pyhf raises for those
+            if modifier_settings is None:
+                raise
+            raise InvalidParameter(
+                f"modifier_settings are {modifier_settings}: name an interpolation for normsys and histosys, as "
+                "in {'normsys': {'interpcode': 'code4'}, 'histosys': {'interpcode': 'code4p'}}"
+            ) from error
         for channel in self.learned.values():
             if channel.owns_number:
                 for name in channel.parameters:  # one number each, and so its name has no index

@@ -57,6 +57,7 @@ def train(
     checkpoint: str | Path | None = None,
     cache: str | Path | None = None,
     workers: int | None = None,
+    modifier_settings: dict[str, dict[str, str]] | None = None,
 ) -> Model:
     """Train the learned channels of a workspace, or a network on a simulator, and return the model.
 
@@ -74,6 +75,7 @@ def train(
             It can be deleted once the model is saved.
         cache: a folder that keeps the datasets of a simulator: another training takes them from there.
         workers: processes that a simulator runs in; by default as many as save time.
+        modifier_settings: the interpolation of each type of modifier of a document, as for :class:`pyhf.Model`.
 
     Returns:
         The model, with the workspace's observations if it has any.
@@ -89,10 +91,12 @@ def train(
     seed = checked_seed(seed)
     torch_device = choose_device(device)
     if isinstance(source, Simulator):
+        if modifier_settings is not None:
+            raise InvalidParameter("modifier_settings are for documents: a simulator has no modifiers")
         return _train_simulator(source, network, seed, torch_device, progress, checkpoint, cache, workers)
     if network is not None or cache is not None or workers is not None:
         raise InvalidParameter("network, cache and workers are for simulators: a document has a channel's 'network'")
-    return _train_workspace(source, seed, torch_device, progress, checkpoint)
+    return _train_workspace(source, seed, torch_device, progress, checkpoint, modifier_settings)
 
 
 def _train_simulator(
@@ -132,7 +136,12 @@ def _train_simulator(
 
 
 def _train_workspace(
-    workspace: Workspace, seed: int, device: torch.device, progress: bool, checkpoint: str | Path | None
+    workspace: Workspace,
+    seed: int,
+    device: torch.device,
+    progress: bool,
+    checkpoint: str | Path | None,
+    modifier_settings: dict[str, dict[str, str]] | None,
 ) -> Model:
     workspace.validate()
     networks = {name: workspace.network(name) for name in workspace.learned}
@@ -143,6 +152,7 @@ def _train_workspace(
     of_sets = {name: set_options(kind, networks[name]) for name, kind in kinds.items()}
     spec = workspace.spec()
     # whatever can be wrong with the input is found before hours of training, not after
+    Model(spec, {}, poi_name=workspace.poi_name, modifier_settings=modifier_settings)
     simulations = {name: workspace.simulation(name) for name in workspace.learned}
     for name, simulation in simulations.items():
         check_sizes(simulation, options[name].folds)
@@ -159,6 +169,7 @@ def _train_workspace(
         "seed": seed,
         "versions": provenance["versions"],
         "own": own,
+        "modifier_settings": modifier_settings,
         "options": [{name: dataclasses.asdict(o) for name, o in every.items()} for every in (options, of_sets)],
     }
     folder = None if checkpoint is None else checkpoint_folder(checkpoint, content)
@@ -171,7 +182,7 @@ def _train_workspace(
         reports.append(report)
     examined: dict[str, SetChannel] = {}
     if of_sets:
-        rates = Model(spec, mixtures, poi_name=workspace.poi_name)
+        rates = Model(spec, mixtures, poi_name=workspace.poi_name, modifier_settings=modifier_settings)
         for name, given in of_sets.items():
             examined[name], set_report = train_on_workspace(
                 mixtures[name], kinds[name], given, rates, seed=seed, device=device, progress=progress,
@@ -186,6 +197,7 @@ def _train_workspace(
         document=workspace.document,
         provenance=provenance,
         report=reports,
+        modifier_settings=modifier_settings,
     )
     _examine(model, examined, of_sets, seed, None)
     return model
