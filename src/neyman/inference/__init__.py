@@ -1,1 +1,7 @@
-"""Inference: fits, scans and limits of any model with an exact gradient."""
+"""Inference with any model that gives its exact gradient: fits, limits, intervals, and toys that calibrate them.
+
+Read ``parameters``, ``minimise``, ``profile`` and ``fit`` for fits; ``batch`` and ``toys`` for fits of many toys;
+``statistics``, ``observed``, ``throws`` and ``calibrations`` for p-values. ``cls`` and ``limits``, ``significance``,
+``construction`` with ``ends``, and ``coverage`` are made of those. ``critical`` learns critical values for all
+parameters at once; ``learned_statistic`` is a test statistic that takes no fits.
+"""
