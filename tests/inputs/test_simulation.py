@@ -478,6 +478,31 @@ def test_the_cache_sees_a_change_of_the_module_or_of_a_function_it_imports(tmp_p
     assert imported[0] != first[0]
 
 
+def test_another_version_is_simulated_again(tmp_path: Path) -> None:
+    counting = Counting()
+    for version in ("1", "2", "1"):
+        simulate(Simulator(counting, PARAMETERS, "mu", ["x"], version=version), points(50), cache=tmp_path, workers=1)
+    assert counting.calls == 100
+
+
+@pytest.mark.parametrize("closed_over", [True, False])
+def test_arrays_of_the_simulator_count(closed_over: bool) -> None:
+    class Holding:
+        def __init__(self, table: np.ndarray) -> None:
+            self.table = table
+
+        def __call__(self, pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            return rng.choice(self.table, size=(5, 1))
+
+    def made(table: np.ndarray) -> str:
+        inner = lambda pars, rng: rng.choice(table, size=(5, 1))  # noqa: E731
+        return fingerprint(simulator(inner if closed_over else Holding(table)))
+
+    table = np.arange(10_000.0)
+    assert made(table) == made(table.copy())
+    assert made(table) != made(np.where(table == 5_000, -1.0, table))
+
+
 def test_functions_that_call_each_other_have_a_fingerprint() -> None:
     scope: dict[str, Any] = {"__name__": "nowhere"}
     names = [f"f{i}" for i in range(40)]  # each calls all: a description of every path would never end

@@ -8,13 +8,10 @@ import logging
 import os
 import pickle
 import re
-import struct
 import sys
 import time
 import types
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neyman.exceptions import InvalidParameter
+from neyman.exceptions import InvalidParameter, NeymanError
 from neyman.inputs.simulator import Simulator
-from neyman.support.files import replacing
+from neyman.support.archives import Archive
 
 __all__ = ["Cache", "Drawn", "fingerprint"]
 
@@ -35,16 +32,16 @@ def __dir__() -> list[str]:
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2  # of the files and of the fingerprints
 
 Drawn = tuple[NDArray[np.float32], NDArray[np.int64]]  # events end to end, and how many each dataset has
 
-_FILE = re.compile(r"simulation-[0-9a-f]{64}\.npz")
+_NAME = re.compile(r"simulation-[0-9a-f]{64}\.npz")
 _PART = re.compile(r"\.simulation-[0-9a-f]{64}\.npz\..*\.part")  # of a writer at work, or one that was killed
 _ABANDONED = 3600.0  # seconds after which a writer must have been killed
 _KEPT = 0.9  # of the limit, when old files make room
 _UNSEEN = 16  # one part in so many of the limit may be written before the folder is looked at again
-_CORRUPT = (LookupError, TypeError, ValueError, EOFError, RuntimeError, OSError, struct.error, zlib.error)
+_FILE = Archive("file of simulated datasets", NeymanError, "delete it", compressed=False)
 _UNPICKLABLE = (pickle.PicklingError, AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError)
 
 
@@ -88,16 +85,16 @@ class Cache:
     def get(self, key: str, datasets: int, features: int) -> Drawn | None:
         """Return what is kept under a key, ``None`` if it is missing, corrupt or not so many datasets and features."""
         path = self._path(key)
+        if not path.exists():
+            return None
         try:
-            with zipfile.ZipFile(path) as archive:
-                x, numbers = _read(archive, "features"), _read(archive, "numbers")
+            with _FILE.read(path) as content:
+                x, numbers = content.arrays["features"], content.arrays["numbers"]
             right = x.dtype == np.float32 and numbers.dtype == np.int64 and x.ndim == 2 and x.shape[1] == features
             if not right or numbers.shape != (datasets,) or (numbers < 0).any() or numbers.sum() != len(x):
                 raise ValueError("it has other arrays")
             os.utime(path)  # used now
-        except FileNotFoundError:
-            return None
-        except (*_CORRUPT, zipfile.BadZipFile) as error:
+        except (NeymanError, OSError, ValueError) as error:
             log.warning("%s cannot be used (%s): simulating again", path, error)
             return None
         return x, numbers
@@ -108,8 +105,7 @@ class Cache:
             return
         path = self._path(key)
         try:
-            with replacing(path) as stream:
-                np.savez(stream, features=drawn[0], numbers=drawn[1])
+            _FILE.write(path, {}, {"features": drawn[0], "numbers": drawn[1]})
             self._unseen += drawn[0].nbytes + drawn[1].nbytes + 1000  # headers
             if self._seen + self._unseen > self.limit or self._unseen > self.limit / _UNSEEN:
                 self._prune()
@@ -124,7 +120,7 @@ class Cache:
         target = self.limit if total <= self.limit else _KEPT * self.limit
         for used, size, path in files:
             abandoned = _PART.fullmatch(path.name) is not None and now - used > _ABANDONED
-            if abandoned or (total > target and _FILE.fullmatch(path.name) is not None):
+            if abandoned or (total > target and _NAME.fullmatch(path.name) is not None):
                 path.unlink(missing_ok=True)
                 total -= size
         self._seen, self._unseen = total, 0
@@ -133,7 +129,7 @@ class Cache:
         """Yield time of last use, size and path of each file of ours."""
         with os.scandir(self.folder) as entries:
             for entry in entries:
-                if _FILE.fullmatch(entry.name) or _PART.fullmatch(entry.name):
+                if _NAME.fullmatch(entry.name) or _PART.fullmatch(entry.name):
                     try:
                         status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:  # another process has deleted or renamed it
@@ -141,20 +137,14 @@ class Cache:
                     yield status.st_mtime, status.st_size, Path(entry.path)
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    content = archive.read(f"{name}.npy")  # which checks the CRC before anything is made of it
-    array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    return array
-
-
 def fingerprint(simulator: Simulator) -> str:
     """Return a hash of what a simulator computes: another simulator or another code has another one.
 
-    It covers the names and settings of parameters and features; of ``sample`` and each function that it refers to in
-    its own module, the text of the module (if that is a file), the compiled code, defaults, closure and the values of
-    the global names used; of a function of another module referred to by name, the text of that; the state of an
-    object, if ``sample`` is one; the version of NumPy. It cannot see what changes further away: a module that is
-    imported as a whole (``import tools``), what other modules import in turn, a file that is read.
+    It covers the simulator's version, parameters and features; its function or object, with whatever it closes over or
+    holds; of each function and class of the same module that it refers to, the text of that module (if that is a file),
+    the compiled code and the values of the global names used; of those of another module the text of that; the version
+    of NumPy. It cannot see what changes further away: a module that is imported as a whole (``import tools``), what
+    other modules import in turn, a file that is read. For these there is the simulator's ``version``.
 
     Raises:
         InvalidParameter: if the simulator has a state that cannot be pickled.
@@ -170,72 +160,62 @@ def fingerprint(simulator: Simulator) -> str:
     """
     sample = simulator.sample
     home = getattr(getattr(sample, "func", sample), "__module__", None) or type(sample).__module__
-    what = (FORMAT, np.__version__, _text(home), simulator.parameters, simulator.features, sample)
-    stream = io.BytesIO()
+    describer = _Describer()
     try:
-        _Describer(stream, home, {}).dump(what)
+        describer.add(FORMAT, np.__version__, simulator.version, simulator.parameters, simulator.features, sample)
+        for found in describer.found:  # which grows
+            describer.describe(found, home)
     except _UNPICKLABLE as error:
         text = " ".join(str(error).split())
         raise InvalidParameter(f"the simulator has a state that cannot be pickled, give cache=None: {text}") from error
-    return hashlib.sha256(stream.getvalue()).hexdigest()
+    return hashlib.sha256(describer.stream.getvalue()).hexdigest()
 
 
 class _Describer(pickle.Pickler):
-    """Pickles by content what pickle leaves as a reference: functions and classes, each of them once."""
+    """Pickles values; the functions and classes among them are numbered, and described once each, by their content."""
 
-    def __init__(self, stream: io.BytesIO, home: str, described: dict[int, tuple[int, Any]]) -> None:
-        super().__init__(stream, protocol=4)
-        self._home = home
-        self._described = described
+    def __init__(self) -> None:
+        self.stream = io.BytesIO()
+        super().__init__(self.stream, protocol=4)
+        self.found: list[Any] = []
+        self._numbers: dict[int, int] = {}
 
     def persistent_id(self, obj: Any) -> Any:
         if isinstance(obj, types.ModuleType):
-            return ("module", obj.__name__)
+            return obj.__name__
         if not isinstance(obj, types.FunctionType | type):
             return None
-        if id(obj) in self._described:  # as in one that refers to itself
-            return ("again", self._described[id(obj)][0])
-        self._described[id(obj)] = (len(self._described), obj)
-        name = (obj.__module__, obj.__qualname__, _text(obj.__module__))
-        if isinstance(obj, types.FunctionType):
-            cells = [_content(cell) for cell in obj.__closure__ or ()]
-            return (
-                "function",
-                *name,
-                _code(obj.__code__),
-                obj.__defaults__,
-                obj.__kwdefaults__,
-                cells,
-                self._used(obj),
-            )
-        if obj.__module__ != self._home:
-            return ("class", *name)
-        return ("class", *name, obj.__bases__, self._parts(obj))
+        if id(obj) not in self._numbers:
+            self._numbers[id(obj)] = len(self.found)
+            self.found.append(obj)
+        return self._numbers[id(obj)]
 
-    def _parts(self, cls: type) -> list[tuple[str, str]]:
-        """Return the names of a class's methods and attributes, with hashes."""
-        parts = [(name, value) for name, value in sorted(vars(cls).items()) if _counts(name, value)]
-        return [(name, self._hash(getattr(value, "__func__", getattr(value, "fget", value)))) for name, value in parts]
+    def add(self, *values: Any) -> None:
+        """Add values to the description."""
+        self.clear_memo()  # what has failed half-way is not referred to
+        self.dump(values)
 
-    def _used(self, function: types.FunctionType) -> list[tuple[str, str]]:
-        """Return the global names that a function of the simulator's own module uses, with hashes of their values."""
-        if function.__module__ != self._home:
-            return []
-        names = sorted(name for name in _names(function.__code__) if name in function.__globals__)
-        return [(name, self._hash(function.__globals__[name])) for name in names]
-
-    def _hash(self, value: Any) -> str:
-        """Return a hash of a value; one that cannot be pickled and is made in a file counts by its type."""
-        stream, before = io.BytesIO(), dict(self._described)
-        try:
-            _Describer(stream, self._home, self._described).dump(value)
-        except _UNPICKLABLE:
-            if _text(self._home) is None:
-                raise
-            self._described.clear()
-            self._described.update(before)
-            return f"a {type(value).__module__}.{type(value).__qualname__}"
-        return hashlib.sha256(stream.getvalue()).hexdigest()
+    def describe(self, found: Any, home: str) -> None:
+        """Add what a function or class consists of, and in the simulator's own module the values that it uses."""
+        self.add(found.__module__, found.__qualname__, _text(found.__module__))
+        used: dict[str, Any] = {}
+        if isinstance(found, types.FunctionType):
+            cells = [_content(cell) for cell in found.__closure__ or ()]
+            self.add(_code(found.__code__), found.__defaults__, found.__kwdefaults__, cells)
+            if found.__module__ == home:
+                names = _names(found.__code__)
+                used = {name: value for name, value in found.__globals__.items() if name in names}
+        elif found.__module__ == home:
+            self.add(found.__bases__)
+            parts = {name: value for name, value in vars(found).items() if _counts(name, value)}
+            used = {name: getattr(one, "__func__", getattr(one, "fget", one)) for name, one in parts.items()}
+        for name in sorted(used):
+            try:
+                self.add(name, used[name])
+            except _UNPICKLABLE:
+                if _text(home) is None:
+                    raise
+                self.add(name, type(used[name]))  # the text of the module says how it is made
 
 
 def _counts(name: str, value: Any) -> bool:

@@ -42,6 +42,8 @@ class Simulator:
         poi: name of the parameter of interest, or ``None``.
         features: names of the ``d`` features.
         channel: name of the channel that the events are in.
+        version: to be changed with whatever ``sample`` computes that a cache of its datasets cannot see, as a file that
+            it reads or a library that it calls: datasets of another version are simulated again.
 
     Raises:
         InvalidParameter: if a parameter, the parameter of interest or a feature is not as described.
@@ -68,6 +70,7 @@ class Simulator:
         poi: str | None,
         features: Sequence[str],
         channel: str = "events",
+        version: str = "",
     ) -> None:
         if not callable(sample):
             raise InvalidParameter(f"sample is {sample!r}: give a function of the parameters and a random generator")
@@ -77,6 +80,7 @@ class Simulator:
         self.poi = poi
         self.features = _checked_names(features, "features")
         self.channel = _checked_names([channel], "channel")[0]
+        self.version = version
         _checked_names(self.names, "parameters")
         if poi is not None and poi not in self.names:
             raise InvalidParameter(
