@@ -1,1 +1,1 @@
-"""What every chapter leans on: files written whole, tasks on executors."""
+"""What every chapter leans on: messages and checks of arguments, archives and checkpoints, tasks on executors, text."""
