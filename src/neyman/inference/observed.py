@@ -93,6 +93,8 @@ class Tested:
         seeds: of the toys that it is compared with: the user's, and labels.
     """
 
+    __test__ = False  # for pytest, to which its name looks like tests
+
     value: float
     pars: Array
     statistic: float

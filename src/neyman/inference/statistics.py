@@ -48,6 +48,8 @@ class TestStatistic:
         learned: the network that takes the place of fits.
     """
 
+    __test__ = False  # for pytest, to which its name looks like tests
+
     name: str
     alias: str = ""
     side: str = "both"
