@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neyman import demo, exceptions, results
+    from neyman import demo, exceptions, networks, results
     from neyman.events import Ensemble, Events
     from neyman.inference.construction import interval
     from neyman.inference.coverage import coverage
@@ -74,7 +74,13 @@ _HOMES = {
     "train_statistic": "training.statistic",
 }
 # modules that are attributes, too: neyman.plot.limit(result)
-_MODULES = {"demo": "demo", "exceptions": "exceptions", "plot": "results.figures", "results": "results"}
+_MODULES = {
+    "demo": "demo",
+    "exceptions": "exceptions",
+    "networks": "networks",
+    "plot": "results.figures",
+    "results": "results",
+}
 
 __all__ = [
     "ClsResult",
@@ -102,6 +108,7 @@ __all__ = [
     "fit",
     "interval",
     "limit",
+    "networks",
     "optimizer",
     "plot",
     "results",

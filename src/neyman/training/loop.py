@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import copy
 import functools
 import math
 import threading
@@ -17,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from neyman.exceptions import FailedFit, InvalidModelFile
@@ -203,10 +203,9 @@ class _State:
             self.learning, lr=stage.learning_rate, weight_decay=stage.weight_decay, betas=(0.9, 0.99)
         )
         self.schedule = LambdaLR(self.optimizer, functools.partial(warm_up_and_cosine, steps=stage.steps))
-        self.average: AveragedModel | None = None
-        if stage.average:
-            self.average = AveragedModel(stage.module, multi_avg_fn=self._lerp)
-            self.average.update_parameters(stage.module)  # the first call copies
+        # by hand: torch's AveragedModel does the same in a tenth of a step of a small network more
+        self.average = copy.deepcopy(stage.module) if stage.average else stage.module
+        self.averaged = [p.detach() for p in self.average.parameters() if p.requires_grad]
         self.generator = torch.Generator().manual_seed(seed)
         self.order = torch.empty(0, dtype=torch.int64)
         self.step = self.since = 0
@@ -216,11 +215,6 @@ class _State:
         self.best_validation = torch.zeros(stage.networks, dtype=torch.int64, device=device)
         self.training: list[list[float]] = []
         self.validation: list[list[float]] = []
-
-    def _lerp(self, average: Any, current: Any, _: Any) -> None:
-        """Move the average of the weights, over few steps at the beginning and over a thousand later."""
-        decay = min(0.999, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(average, current, 1 - decay)
 
     @property
     def finished(self) -> bool:
@@ -248,23 +242,26 @@ class _State:
         self.optimizer.step()
         self.schedule.step()
         self.step, self.since = self.step + 1, self.since + 1
-        if self.average is not None:
-            self.average.update_parameters(stage.module)
+        if stage.average:  # over few steps at the beginning, over a thousand later
+            decay = min(0.999, (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(self.averaged, self.learning, 1 - decay)  # type: ignore[arg-type]
         self.running += losses.detach().double()
 
     def validate(self) -> None:
         """Evaluate the module, or its average, on held-out data, and keep the weights that are the best so far."""
-        module = self.stage.module if self.average is None else self.average.module
-        module.eval()
+        self.average.eval()
         with torch.no_grad():
-            loss = self.stage.validation(module).double().reshape(-1)
+            for mine, buffer in zip(self.average.buffers(), self.stage.module.buffers(), strict=True):
+                mine.copy_(buffer)
+            loss = self.stage.validation(self.average).double().reshape(-1)
         self.training.append((self.running / max(self.since, 1)).tolist())
         self.validation.append(loss.tolist())
         self.running, self.since = torch.zeros_like(self.running), 0
         better = loss < self.best_loss  # never, where nan
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.best_validation[better] = len(self.validation) - 1
-        for best, value in zip(self.best, (p.detach() for p in module.parameters() if p.requires_grad), strict=True):
+        for best, value in zip(self.best, self.averaged, strict=True):
             if self.stage.networks > 1:
                 best[better] = value[better]
             elif better:
@@ -283,7 +280,7 @@ class _State:
             "module": self.stage.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
+            "average": self.average.state_dict(),
             "generator": self.generator.get_state(),
             "order": self.order.clone(),
             **{name: getattr(self, name) for name in _KEPT},
@@ -297,8 +294,7 @@ class _State:
             self.stage.module.load_state_dict(state["module"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
-            if self.average is not None:
-                self.average.load_state_dict(state["average"])
+            self.average.load_state_dict(state["average"])
             self.generator.set_state(state["generator"].cpu())
             self.order = state["order"].cpu()
             for name in _KEPT:
