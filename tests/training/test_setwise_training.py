@@ -73,20 +73,6 @@ def test_two_networks_are_averaged_however_many_cores_train_them():
     assert not torch.equal(first.phi[0].weight, second.phi[0].weight)
 
 
-def test_a_training_leaves_the_number_of_threads_to_the_caller():
-    def in_a_new_thread() -> int:
-        with ThreadPoolExecutor(1) as executor:
-            return executor.submit(torch.get_num_threads).result()
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        neyman.train(simulators.onoff, {**SMALL, "networks": 2}, workers=1)
-        assert (torch.get_num_threads(), in_a_new_thread()) == (2, 2)
-    finally:
-        torch.set_num_threads(threads)
-
-
 def test_an_interruption_of_one_of_two_networks_ends_the_other(monkeypatch):
     step, calls = torch.optim.AdamW.step, []
 
