@@ -1,4 +1,4 @@
-"""Ensembles: the events and weights of each learned channel, the counts of each binned one, the auxiliary data."""
+"""What everything passes round: events, ensembles of them, where they come from, and the simulation of a channel."""
 
 from __future__ import annotations
 

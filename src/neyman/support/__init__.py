@@ -1,1 +1,6 @@
-"""What every chapter leans on: messages and checks of arguments, archives and checkpoints, tasks on executors, text."""
+"""Mechanisms without physics, which every chapter leans on.
+
+What an error says of a wrong name (``messages``) and of a wrong argument (``checks``); files written completely or not
+at all (``files``), archives of arrays (``archives``) and checkpoints of toys made of them (``store``); many tasks on any
+executor (``tasks``); numbers and tables as text (``text``).
+"""
