@@ -37,7 +37,7 @@ def _with_bounds(low, high):
 def test_limits_are_those_of_pyhf(model):
     data = _data(model, DEFICIT)
     result = neyman.limit(data, model)
-    observed, expected = pyhf.infer.intervals.upper_limits.upper_limit(data, pyhf.Model(SPEC))
+    observed, expected = pyhf.infer.intervals.upper_limits.upper_limit(data, pyhf.Model(SPEC, poi_name="mu"))
     assert result.observed == pytest.approx(float(observed), rel=1e-3)
     np.testing.assert_allclose(result.expected, expected, rtol=1e-3)
 
@@ -47,14 +47,14 @@ def test_cls_of_pyhf_is_at_the_level_at_the_limits(model, counts, test_stat):
     data = _data(model, counts)
     result = neyman.limit(data, model, test_stat=test_stat)
     options = {"test_stat": test_stat, "return_expected_set": True}
-    observed, _ = pyhf.infer.hypotest(result.observed, data, pyhf.Model(SPEC), **options)
-    _, expected = pyhf.infer.hypotest(result.expected[3], data, pyhf.Model(SPEC), **options)
+    observed, _ = pyhf.infer.hypotest(result.observed, data, pyhf.Model(SPEC, poi_name="mu"), **options)
+    _, expected = pyhf.infer.hypotest(result.expected[3], data, pyhf.Model(SPEC, poi_name="mu"), **options)
     assert float(observed) == pytest.approx(0.05, abs=1e-4)
     assert float(expected[3]) == pytest.approx(0.05, abs=1e-4)
 
 
 def test_the_scan_is_that_of_pyhf(model):
-    data, plain = _data(model, EXCESS), pyhf.Model(SPEC)
+    data, plain = _data(model, EXCESS), pyhf.Model(SPEC, poi_name="mu")
     result = neyman.limit(data, model, values=[0.5, 2.0, 3.5])
     assert result.scan.tolist() == [0.5, 2.0, 3.5]
     for value, observed, expected in zip(result.scan, result.cls_observed, result.cls_expected, strict=True):
@@ -127,7 +127,7 @@ def test_nuisance_parameters_can_be_fixed(model):
 def test_cls_is_that_of_pyhf(model):
     data = _data(model, EXCESS)
     result = neyman.cls(2.5, data, model)
-    observed, expected = pyhf.infer.hypotest(2.5, data, pyhf.Model(SPEC), return_expected_set=True)
+    observed, expected = pyhf.infer.hypotest(2.5, data, pyhf.Model(SPEC, poi_name="mu"), return_expected_set=True)
     assert result.observed == pytest.approx(float(observed), abs=1e-4)
     np.testing.assert_allclose(result.expected, expected, atol=1e-4)
     assert (result.name, result.value) == ("mu", 2.5)
