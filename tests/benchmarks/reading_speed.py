@@ -20,7 +20,7 @@ import uproot
 
 from neyman.events import EventSource
 from neyman.inputs.sources import read
-from neyman.model.calibration import Calibration
+from neyman.model.calibration import LogitCalibration
 from neyman.model.mixture import MixtureChannel
 from neyman.model.pool import MixtureSummary, Pool
 from neyman.model.variations import Variation
@@ -73,7 +73,7 @@ def channel(systematics: int) -> MixtureChannel:
         variations=variations,
         sample_classifier=_classifier(2, options),
         variation_classifiers={1: _classifier(1 + 2 * systematics, options)} if systematics else {},
-        calibration=Calibration(
+        calibration=LogitCalibration(
             samples=(np.zeros((2, 2)), np.zeros((2 + scores, 2))),
             variations=(np.zeros((2, 2 * systematics)), np.zeros((2 + scores, 2 * systematics))),
         ),

@@ -170,7 +170,7 @@ def test_a_toy_that_does_not_converge_is_left_to_iminuit_and_counted(
 ) -> None:
     toys = draw(at(model), model, 3)
     expected = fit_batch(model, toys)
-    monkeypatch.setattr(neyman.inference.batch, "_ITERATIONS", 1)
+    monkeypatch.setattr(neyman.inference.batch, "ITERATIONS", 1)
     fits = fit_batch(model, toys)
     assert fits.fallbacks == 3
     agree(fits, expected.twice_nll)

@@ -118,7 +118,7 @@ def test_summaries_of_a_transformer_do_not_add(of_simulator):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_datasets_are_encoded_as_each_alone(of_simulator, kind, monkeypatch):
-    monkeypatch.setattr("neyman.model.setwise._CHUNK", 70)  # some datasets at a time, or part of one
+    monkeypatch.setattr("neyman.model.setwise.CHUNK", 70)  # some datasets at a time, or part of one
     channel = of_simulator(kind).learned["events"]
     sets = [simulators.onoff.draw(pars, seed=s) for s, pars in enumerate([[1, 1], [0, 0], [9, 2], [0, 0], [2, 0.1]])]
     offsets = np.cumsum([0, *map(len, sets)])

@@ -41,6 +41,7 @@ from neyman.support.messages import did_you_mean, near
         (checks.checked_range, ([1.0], "values", 0.0, 5.0, "mu"), "at least two values of mu within (0, 5)"),
         (checks.checked_range, ([2.0, 2.0], "values", 0.0, 5.0, "mu"), "at least two values of mu"),
         (checks.checked_range, ([1.0, 6.0], "values", 0.0, 5.0, "mu"), "at least two values of mu"),
+        (checks.checked_range, ([3.0, 1.0], "values", 0.0, 5.0, "mu"), "the lowest value of mu comes first"),
         (checks.checked_range, ([1.0, np.nan], "values", 0.0, 5.0, "mu"), "at least two values of mu"),
         (checks.checked_choice, ("c", "letter", ["a", "b"]), "letter is 'c': it must be 'a' or 'b'"),
         (checks.checked_choice, (["a"], "letter", ["a", "b"]), "letter is ['a']"),

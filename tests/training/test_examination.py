@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -214,12 +215,13 @@ def test_a_trained_network_whose_head_is_perturbed_is_off(trained: neyman.Model)
     channel = trained.learned["events"]
     assert isinstance(channel, SetChannel)
     generator = torch.Generator().manual_seed(0)
-    spoiled = channel.with_simulator(SIMULATOR)
+    spoiled = copy.deepcopy(channel)
     with torch.no_grad():
-        for weight in spoiled._head.parameters():
+        for weight in spoiled.head.parameters():
             weight += (
                 0.3 * weight.std(correction=0) * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
             )
+    spoiled = spoiled.with_simulator(SIMULATOR)
     model = neyman.Model(SIMULATOR.spec(), {"events": spoiled}, poi_name="mu")
     report = examine(SetReport("events", ("x",), "deepset", ()), spoiled, model, workers=1)
     assert "the network is off" in report.verdict

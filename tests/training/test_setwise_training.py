@@ -169,8 +169,8 @@ def test_the_extremes_of_many_parameters_are_found():
         return np.stack([signal / (signal + background), signal + background], axis=1)
 
     free = np.ones(12, dtype=bool)
-    high = setlearning._ascended(function, 1.0, points, function(points), bounds, free)
-    low = setlearning._ascended(function, -1.0, points, function(points), bounds, free)
+    high = setlearning.extreme_values(function, 1.0, points, function(points), bounds, free)
+    low = setlearning.extreme_values(function, -1.0, points, function(points), bounds, free)
     largest = 2.0**6 / (2.0**6 + 0.5**6)
     np.testing.assert_allclose([low[0], high[0]], [1 - largest, largest])
     np.testing.assert_allclose([low[1], high[1]], [2 * 0.5**6, 2 * 2.0**6])

@@ -17,7 +17,7 @@ from neyman.model.toys import Toys
 if TYPE_CHECKING:
     from neyman.model.model import Model
 
-__all__ = ["BatchFit", "BatchNLL", "fit_batch"]
+__all__ = ["ITERATIONS", "BatchFit", "BatchNLL", "fit_batch"]
 
 
 def __dir__() -> list[str]:
@@ -27,7 +27,7 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _TOLERANCE = 1e-5  # in -2 log L: what another step is expected to gain
-_ITERATIONS = 40
+ITERATIONS = 40
 _LARGEST = 2048  # toys evaluated at once,
 _ENTRIES = 4_000_000  # numbers in the Jacobian of their rates
 _SWEEPS = 10  # over all parameters, to find those that a step takes to their bounds
@@ -184,7 +184,7 @@ def _minimise(
     value, gradient, hessian = nll(pars, rows)
     values[:] = value
     damping = np.zeros(len(start))
-    for _ in range(_ITERATIONS):
+    for _ in range(ITERATIONS):
         step, gain = _step(pars, gradient, hessian, damping, lows, highs, held)
         done = (gain < _TOLERANCE) & (damping <= 0.1) & np.isfinite(value)
         keep = np.isfinite(value) & ~done

@@ -13,7 +13,7 @@ from scipy.special import log_softmax, softmax
 from neyman.model.variations import Variation, slopes_and_curvatures
 
 __all__ = [
-    "Calibration",
+    "LogitCalibration",
     "balanced_weights",
     "calibrate",
     "corrected",
@@ -29,7 +29,7 @@ def __dir__() -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class LogitCalibration:
     """Coefficients of the two logistic regressions that turn raw logits into calibrated ones.
 
     The first has a constant and the logits as features. The second adds the nominal scores that follow from the first.
@@ -78,11 +78,11 @@ def shape_scores(
 def calibrate(
     log_ratios: NDArray[np.float64],
     sides: NDArray[np.float64],
-    calibration: Calibration,
+    calibration: LogitCalibration,
     yields: NDArray[np.float64],
     variations: Sequence[Variation],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Apply both logistic regressions to raw logits; see :class:`Calibration`."""
+    """Apply both logistic regressions to raw logits; see :class:`LogitCalibration`."""
     first = corrected(log_ratios, sides, None, calibration.samples[0], calibration.variations[0])
     scores = shape_scores(*first, yields, variations)
     return corrected(log_ratios, sides, scores, calibration.samples[1], calibration.variations[1])

@@ -14,7 +14,7 @@ from neyman.events import Events
 from neyman.exceptions import InvalidParameter
 from neyman.inputs.simulator import Simulator
 from neyman.model.asimov import AsimovPool
-from neyman.model.calibration import Calibration, calibrate, sample_ratios
+from neyman.model.calibration import LogitCalibration, calibrate, sample_ratios
 from neyman.model.channel import Batch, Packed, ToyEvents
 from neyman.model.expansion import event_terms, pool_terms, summed
 from neyman.model.mixture_ratio import MixtureRatio
@@ -65,7 +65,7 @@ class MixtureChannel(MixtureRatio):
         variations: Sequence[Variation],
         sample_classifier: CrossFitClassifier | None,
         variation_classifiers: dict[int, CrossFitClassifier],
-        calibration: Calibration,
+        calibration: LogitCalibration,
         pool: Pool,
     ) -> None:
         self.name = name
@@ -289,6 +289,6 @@ class MixtureChannel(MixtureRatio):
             [Variation(**v) for v in entry["variations"]],
             networks.pop("samples", None),
             {int(key.removeprefix("variations ")): network for key, network in networks.items()},
-            Calibration(samples, variations),
+            LogitCalibration(samples, variations),
             pool,
         )

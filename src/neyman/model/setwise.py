@@ -26,14 +26,14 @@ from neyman.networks.averages import AverageEncoder, AverageHead
 from neyman.networks.heads import head_of, summary_values
 from neyman.networks.layers import initialised
 
-__all__ = ["SetChannel"]
+__all__ = ["CHUNK", "SetChannel"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-_CHUNK = 65_536  # events in memory at a time, of a deep set
+CHUNK = 65_536  # events in memory at a time, of a deep set
 
 
 class SetChannel(SetRatio):
@@ -172,9 +172,9 @@ class SetChannel(SetRatio):
         chunks = []
         first, n = 0, len(offsets) - 1
         while first < n:
-            last = max(int(np.searchsorted(offsets, offsets[first] + _CHUNK, side="right")) - 1, first + 1)
+            last = max(int(np.searchsorted(offsets, offsets[first] + CHUNK, side="right")) - 1, first + 1)
             begin, end = int(offsets[first]), int(offsets[last])
-            step = _CHUNK if self.encoder.additive else max(end - begin, 1)
+            step = CHUNK if self.encoder.additive else max(end - begin, 1)
             chunks += [(first, last, b, min(b + step, end)) for b in range(begin, end, step)]
             first = last
         return chunks

@@ -154,14 +154,15 @@ def checked_range(values: Any, what: str, low: float, high: float, name: str) ->
     """Return the lowest and the highest of some values of a parameter.
 
     Args:
-        values: two values or more, in any order.
+        values: the lowest and the highest value; or more of them, in any order.
         what: what they are called in messages.
         low: the lowest value that is allowed.
         high: the highest value that is allowed.
         name: the name of the parameter.
 
     Raises:
-        InvalidParameter: if they are not at least two different values, or one is not allowed.
+        InvalidParameter: if they are not at least two different values, two stand the wrong way round, or one is not
+            allowed.
     """
     try:
         given = np.asarray(values, dtype=np.float64).ravel()
@@ -169,6 +170,8 @@ def checked_range(values: Any, what: str, low: float, high: float, name: str) ->
         given = np.empty(0)
     if given.size < 2 or not low <= given.min() < given.max() <= high:
         raise InvalidParameter(f"{what} is {values}: give at least two values of {name} within ({low:g}, {high:g})")
+    if given.size == 2 and given[0] > given[1]:
+        raise InvalidParameter(f"{what} is {values}: the lowest value of {name} comes first")
     return float(given.min()), float(given.max())
 
 

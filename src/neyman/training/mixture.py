@@ -16,7 +16,7 @@ from scipy.special import expit
 from neyman.events import ChannelSimulation, Events
 from neyman.exceptions import InvalidEvents
 from neyman.model.calibration import (
-    Calibration,
+    LogitCalibration,
     balanced_weights,
     calibrate,
     corrected,
@@ -161,7 +161,7 @@ class _Layout:
     yields: NDArray[np.float64]
     variations: list[Variation]
 
-    def calibrated(self, raw: Sequence[Raw], calibration: Calibration) -> list[Raw]:
+    def calibrated(self, raw: Sequence[Raw], calibration: LogitCalibration) -> list[Raw]:
         """Return values after the calibration."""
         return [calibrate(*values, calibration, self.yields, self.variations) for values in raw]
 
@@ -208,7 +208,7 @@ def _calibration(
     nominal: Sequence[Events],
     sources: Mapping[int, Sequence[Events]],
     labelled: Sequence[Raw],
-) -> Calibration:
+) -> LogitCalibration:
     """Fit the two stages; the second has the scores that follow from the first among its features."""
 
     def scores(raw: Raw) -> NDArray[np.float64]:
@@ -216,7 +216,7 @@ def _calibration(
 
     first = _stage(networks, nominal, sources, labelled, None)
     second = _stage(networks, nominal, sources, labelled, scores)
-    return Calibration(samples=(first[0], second[0]), variations=(first[1], second[1]))
+    return LogitCalibration(samples=(first[0], second[0]), variations=(first[1], second[1]))
 
 
 def _stage(
@@ -255,7 +255,7 @@ def _pool(
     nominal: Sequence[Events],
     weights: Sequence[NDArray[np.float64]],
     labelled: Sequence[Raw],
-    calibration: Calibration,
+    calibration: LogitCalibration,
 ) -> Pool:
     def kept(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values.T.astype(np.float32).astype(np.float64)  # as in the model file: a loaded model is the same

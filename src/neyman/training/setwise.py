@@ -24,7 +24,7 @@ from neyman.results import SetReport
 from neyman.training.contrastive import TrainedSet, train_set
 from neyman.training.proposals import propose
 
-__all__ = ["train_on_simulator", "train_on_workspace"]
+__all__ = ["extreme_values", "train_on_simulator", "train_on_workspace"]
 
 
 def __dir__() -> list[str]:
@@ -192,14 +192,14 @@ def _ranges(
     if np.isnan(known).all():
         raise InvalidEvents(f"channel {mixture.name}: its rates are not positive anywhere within the bounds")
     # from the best points found, each parameter in turn goes to the bound that is better still: rates are monotonic
-    lowest, highest = (_ascended(shares, sign, corners, known, bounds, free) for sign in (-1.0, 1.0))
+    lowest, highest = (extreme_values(shares, sign, corners, known, bounds, free) for sign in (-1.0, 1.0))
     alphas = bounds[term.parameters[first_places(mixture.parameters)]]
     low = np.concatenate([lowest[:-1], alphas[:, 0]])
     high = np.concatenate([highest[:-1], alphas[:, 1]])
     return low, high, (float(lowest[-1]), float(highest[-1]))
 
 
-def _ascended(
+def extreme_values(
     function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     sign: float,
     points: NDArray[np.float64],
