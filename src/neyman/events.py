@@ -126,6 +126,10 @@ class EventSource:
         tree: the name of the TTree or RNTuple in each, with its folders: ``"folder/nominal"``.
         weight: an expression for the event weight; ``None`` means one each.
         selection: an expression that is true for the events to keep; ``None`` means all.
+        aliases: names of expressions with the expressions, which all others may use.
+        branches: names of branches or aliases with the expressions that stand in their place, as in a variation.
+        entries: the first entry of each file's tree and the one after the last; ``None`` there means to the end, and
+            in place of both every entry.
 
     Example:
         >>> EventSource(("signal_*.root",), "nominal", weight="w * pileup", selection="njet >= 2").tree
@@ -136,6 +140,9 @@ class EventSource:
     tree: str
     weight: str | None = None
     selection: str | None = None
+    aliases: tuple[tuple[str, str], ...] = ()
+    branches: tuple[tuple[str, str], ...] = ()
+    entries: tuple[int, int | None] | None = None
 
 
 @dataclass(frozen=True)
