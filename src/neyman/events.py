@@ -151,16 +151,18 @@ class ChannelSimulation:
 
     Args:
         channel: its name.
-        features: the expressions, one per column of the events.
+        features: the names, one per column of the events.
         samples: the nominal events of each sample, in the document's order.
         variations: by sample and parameter, the events at the parameter's values +1 (hi) and -1 (lo), with their own
             yield; ``None`` where that side is the nominal sample.
+        mirrored: the pairs of a sample and a parameter whose side without events is the mirror image of the other.
     """
 
     channel: str
     features: tuple[str, ...]
     samples: Mapping[str, Events]
     variations: Mapping[str, Mapping[str, tuple[Events | None, Events | None]]]
+    mirrored: frozenset[tuple[str, str]] = frozenset()
 
 
 _TOLERATED_BIAS = 0.1  # in standard deviations

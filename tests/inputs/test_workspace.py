@@ -452,7 +452,10 @@ SETTINGS = "measurements[0].config.parameters"
         (
             f"{SIGNAL}.modifiers.1.data.lo",
             ...,
-            f"{AT}.modifiers[1].data: the key 'lo' is missing; write `lo: {{}}` for a one-sided histosys",
+            (
+                f"{AT}.modifiers[1].data: the key 'lo' is missing; write `lo: {{}}` for a one-sided histosys, "
+                "`lo: symmetrize` for the mirror image"
+            ),
         ),
         (
             f"{SIGNAL}.modifiers.1.data",

@@ -7,7 +7,7 @@ in HistFactory, by the methods of :class:`Kind`; another kind is another class.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -16,9 +16,22 @@ import numpy as np
 from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidDocument
 from neyman.inputs.node import Node
-from neyman.networks.kinds import MIXTURE, check_options, names
+from neyman.networks import kinds
+from neyman.networks.kinds import MIXTURE, check_options
 
-__all__ = ["Channel", "Contents", "Filled", "Given", "Histogram", "Kind", "Learned", "Rebinned", "Sample", "kind_of"]
+__all__ = [
+    "Channel",
+    "Contents",
+    "Filled",
+    "Given",
+    "Histogram",
+    "Kind",
+    "Learned",
+    "Rebinned",
+    "Sample",
+    "Sides",
+    "kind_of",
+]
 
 
 def __dir__() -> list[str]:
@@ -44,6 +57,11 @@ class Histogram:
     contents: list[float]
     errors: list[float]
     total: float
+
+    def mirrored(self, other: Histogram) -> Histogram:
+        """Return what is as far below this as another is above."""
+        below = (2 * np.asarray(self.contents) - other.contents).tolist()
+        return Histogram(below, other.errors, 2 * self.total - other.total)
 
 
 @dataclass(frozen=True)
@@ -111,7 +129,10 @@ class Kind(ABC):
             raise data[sources[0]].error(NO_EVENTS)
         if len(sources) == 1:
             other = "lo" if sources == ["hi"] else "hi"
-            raise data.error(f"the key {other!r} is missing; write `{other}: {{}}` for a one-sided histosys")
+            raise data.error(
+                f"the key {other!r} is missing; write `{other}: {{}}` for a one-sided histosys, "
+                f"`{other}: symmetrize` for the mirror image"
+            )
         if not sources and len(lists) < 2:
             missing = next(key for key in ("hi_data", "lo_data") if key not in data)
             either = ", or hi and lo with event sources" if self.expressions and not lists else ""
@@ -141,33 +162,42 @@ class Learned(Kind):
 
     Args:
         network: options of the network, with its kind.
+        names: of the features, as plots and messages show them.
     """
 
     network: dict[str, Any]
+    names: tuple[str, ...]
 
     has_lists = False
 
     def __str__(self) -> str:
         return f"{len(self.expressions)} features"
 
+    @property
+    def description(self) -> str:
+        """The number of the features, and their names."""
+        return f"{self}: {', '.join(self.names)}"
+
     @classmethod
     def of(cls, entry: Node) -> Self:
         """Return the kind of a channel with ``features``."""
-        features = tuple(entry["features"].value)
+        written = entry["features"].value
+        names = tuple(written)
+        features = tuple(written.values()) if isinstance(written, dict) else names
         if "binning" in entry:
             raise entry["binning"].error("a channel has features or a binning, not both; take one of them out")
         if len(set(features)) < len(features):
             raise entry["features"].error("names an expression twice")
         network = entry.get("network", {})
         options = {"kind": MIXTURE, **network.value}
-        kind, known = options["kind"], [MIXTURE, *names()]
+        kind, known = options["kind"], [MIXTURE, *kinds.names()]
         if kind not in known:
             raise network.get("kind").error(f"no network of the kind {kind!r}; the kinds are {', '.join(known)}")
         try:
             check_options(options)
         except InvalidDocument as error:
             raise network.error(str(error)) from None
-        return cls(1, features, options)
+        return cls(1, features, options, names)
 
     def check_modifier(self, modifier: Node, contents: Contents) -> None:
         """Check the lists of a modifier, and that the factors of a normsys are positive."""
@@ -272,6 +302,24 @@ def kind_of(entry: Node) -> Kind:
 
 
 @dataclass(frozen=True)
+class Sides:
+    """The two sides of a ``histosys`` with event sources.
+
+    Args:
+        hi: the events at +1; ``None`` is the nominal sample.
+        lo: the events at -1; ``None`` is the nominal sample.
+        mirrored: whether the side that is ``None`` is the mirror image of the other instead.
+    """
+
+    hi: EventSource | None
+    lo: EventSource | None
+    mirrored: bool = False
+
+    def __iter__(self) -> Iterator[EventSource | None]:
+        return iter((self.hi, self.lo))
+
+
+@dataclass(frozen=True)
 class Sample:
     """One sample of one channel, with everything inherited filled in.
 
@@ -280,14 +328,14 @@ class Sample:
         where: its place in the document.
         contents: its events, or its bin contents.
         modifiers: as written.
-        variations: for each ``histosys`` with event sources its hi and lo; ``None`` is the nominal sample.
+        variations: the sides of each ``histosys`` with event sources.
     """
 
     name: str
     where: str
     contents: Contents
     modifiers: list[dict[str, Any]]
-    variations: dict[str, tuple[EventSource | None, EventSource | None]]
+    variations: dict[str, Sides]
 
 
 @dataclass(frozen=True)
@@ -309,6 +357,6 @@ class Channel:
     @property
     def sources(self) -> list[EventSource]:
         """Every event source, each once."""
-        sides = [side for sample in self.samples for pair in sample.variations.values() for side in pair]
+        sides = [side for sample in self.samples for sides in sample.variations.values() for side in sides]
         found = [*(sample.contents for sample in self.samples), self.observation, *sides]
         return list(dict.fromkeys(source for source in found if isinstance(source, EventSource)))

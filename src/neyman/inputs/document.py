@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from neyman.events import EventSource
-from neyman.exceptions import InvalidDocument
-from neyman.inputs.channels import Channel, Contents, Kind, Sample, kind_of
+from neyman.inputs.aliases import aliases_of, names_used
+from neyman.inputs.channels import Channel, Contents, Kind, Sample, Sides, kind_of
+from neyman.inputs.inheritance import event_source, merged
 from neyman.inputs.node import Node
 from neyman.support.messages import did_you_mean
 
-__all__ = ["Resolver", "measurement_of", "resolve"]
+__all__ = ["Resolver", "resolve"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-LUMI_SETTINGS = ("auxdata", "sigmas", "inits", "bounds")
+SYMMETRIZE = ("symmetrize", {"symmetrize": True})
 OBSERVED_KEYS = ("tree", "selection")  # what data inherit from their channel: they have files and a weight of their own
 
 
@@ -38,6 +38,7 @@ def resolve(document: Mapping[str, Any], folder: Path) -> dict[str, Channel]:
         InvalidDocument: naming the key that contradicts the rest of the document.
     """
     root = Node(document)
+    aliases = aliases_of(root, {})
     channels = _by_name(root["channels"])
     observations = _by_name(root.get("observations", []))
     _by_name(root["measurements"])
@@ -45,45 +46,9 @@ def resolve(document: Mapping[str, Any], folder: Path) -> dict[str, Channel]:
         if name not in channels:
             raise entry["name"].error(f"no channel {name!r}; {did_you_mean(name, channels)}")
     return {
-        name: Resolver(entry, kind_of(entry), folder).channel(observations.get(name))
+        name: Resolver(entry, kind_of(entry), folder, aliases).channel(observations.get(name))
         for name, entry in channels.items()
     }
-
-
-def measurement_of(document: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    """Return a measurement of a document, whose parameters exist and have the settings that pyhf needs.
-
-    Args:
-        document: a document that keeps the schema.
-        name: its name; ``None`` is the first one.
-
-    Raises:
-        InvalidDocument: if there is no such measurement, no modifier has one of its parameters, or a ``lumi`` lacks
-            settings.
-    """
-    measurements = {entry["name"].value: entry for entry in Node(document)["measurements"]}
-    name = next(iter(measurements)) if name is None else name
-    if name not in measurements:
-        raise InvalidDocument(f"measurements: no measurement {name!r}; {did_you_mean(name, measurements)}")
-    config = measurements[name]["config"]
-    samples = [sample for channel in document["channels"] for sample in channel["samples"]]
-    kinds = {modifier["name"]: modifier["type"] for sample in samples for modifier in sample.get("modifiers", [])}
-    settings = _by_name(config["parameters"])
-    poi = config["poi"]
-    used = [entry["name"] for name, entry in settings.items() if name != "lumi"]  # which pyhf sets without need
-    for parameter in [poi, *used] if poi.value else used:
-        if parameter.value not in kinds:
-            hint = did_you_mean(parameter.value, sorted(kinds))
-            raise parameter.error(f"no modifier defines {parameter.value!r}; {hint}")
-    for lumi in (name for name, kind in kinds.items() if kind == "lumi"):
-        given = settings[lumi].value if lumi in settings else {}
-        if missing := [key for key in LUMI_SETTINGS if key not in given]:
-            raise settings.get(lumi, config["parameters"]).error(
-                f"{lumi} needs {', '.join(missing)}, for which there is no default; write for example "
-                f"{{name: {lumi}, auxdata: [1.0], sigmas: [0.02], inits: [1.0], bounds: [[0.5, 1.5]]}}"
-            )
-    measurement: dict[str, Any] = measurements[name].value
-    return measurement
 
 
 class Resolver:
@@ -93,11 +58,13 @@ class Resolver:
         entry: the channel in the document.
         kind: its kind.
         folder: where relative paths start.
+        aliases: the aliases of the document.
     """
 
-    def __init__(self, entry: Node, kind: Kind, folder: Path) -> None:
+    def __init__(self, entry: Node, kind: Kind, folder: Path, aliases: Mapping[str, str]) -> None:
         self.entry, self.kind, self.folder = entry, kind, folder
-        self.events: Mapping[str, Any] = entry.get("events", {}).value
+        self.aliases = aliases_of(entry, aliases)
+        self.events = merged({}, entry.get("events", {}), narrows=True)
 
     def channel(self, observation: Node | None) -> Channel:
         """Return the channel, with the observation that the document has for it."""
@@ -113,7 +80,7 @@ class Resolver:
     def sample(self, entry: Node) -> Sample:
         """Return a sample, with the sources of its variations."""
         contents = self.contents(entry, self.events)
-        variations: dict[str, tuple[EventSource | None, EventSource | None]] = {}
+        variations: dict[str, Sides] = {}
         seen: set[tuple[str, str]] = set()
         modifiers = entry.get("modifiers", [])
         for modifier in modifiers:
@@ -129,38 +96,47 @@ class Resolver:
     def contents(self, entry: Node, inherited: Mapping[str, Any]) -> Contents:
         """Return the events or the bin contents of a sample or an observation."""
         self.kind.check_contents(entry)
+        aliases = aliases_of(entry, self.aliases)
         if "events" in entry:
-            return self.source(entry["events"], inherited)
+            keys = merged(inherited, entry["events"], narrows=True)
+            return event_source(keys, entry["events"], self.folder, aliases, {})
+        if "aliases" in entry:
+            raise entry["aliases"].error("aliases are for events, and these are lists; take them out")
         return [float(value) for value in entry["data"].value]
 
-    def variation(
-        self, modifier: Node, sample: Node, nominal: Contents
-    ) -> tuple[EventSource | None, EventSource | None]:
-        """Return the sources of the two sides of a histosys; ``None`` is the nominal sample."""
-        data, inherited = modifier["data"], (self.events, sample.get("events", {}).value)
-        hi, lo = (self.source(data[side], *inherited) if data[side].value else nominal for side in ("hi", "lo"))
-        sides = [side if isinstance(side, EventSource) and side != nominal else None for side in (hi, lo)]
-        if sides == [None, None]:
-            name = modifier["name"].value
-            raise data.error(f"hi and lo are both the nominal sample, so that {name!r} has no effect")
-        return sides[0], sides[1]
+    def variation(self, modifier: Node, sample: Node, nominal: Contents) -> Sides:
+        """Return the sources of the two sides of a histosys."""
+        data, name = modifier["data"], modifier["name"].value
+        mirrored = [side for side in ("hi", "lo") if "symmetrize" in data[side]]
+        for side in mirrored:
+            if data[side].value not in SYMMETRIZE:
+                raise data[side].error("symmetrize makes this side from the other; take its other keys out")
+        hi, lo = (self.side(data[side], sample, nominal) for side in ("hi", "lo"))
+        if len(mirrored) > 1 or (hi is None and lo is None):
+            why = "are each the mirror image of the other" if len(mirrored) > 1 else "are both the nominal sample"
+            raise data.error(f"hi and lo {why}, so that {name!r} has no effect")
+        return Sides(hi, lo, mirrored=bool(mirrored))
 
-    def source(self, entry: Node, *inherited: Mapping[str, Any]) -> EventSource:
-        """Return an event source, with what it does not name taken from what it inherits, the nearest last."""
-        keys: dict[str, Any] = {}
-        for level in (*inherited, entry.value):
-            keys |= level
-        for key in ("files", "tree"):
-            if key not in keys:
-                raise entry.error(f"the key {key!r} is missing, and there is none to inherit")
-        files = [keys["files"]] if isinstance(keys["files"], str) else keys["files"]
-        weight = keys.get("weight")
-        return EventSource(
-            files=tuple(file if "://" in file else str(self.folder / os.path.expanduser(file)) for file in files),
-            tree=keys["tree"],
-            weight=weight if weight is None else str(weight),
-            selection=keys.get("selection"),
-        )
+    def side(self, entry: Node, sample: Node, nominal: Contents) -> EventSource | None:
+        """Return the source of one side of a histosys; ``None`` where it has none of its own."""
+        if not entry.value or "symmetrize" in entry:
+            return None
+        aliases = aliases_of(sample, self.aliases)
+        inherited = merged(self.events, sample.get("events", {}), narrows=True)
+        keys = merged(inherited, entry, narrows=False)
+        branches = {name: str(text) for name, text in entry.get("branches", {}).value.items()}
+        source = event_source(keys, entry, self.folder, aliases, branches)
+        texts = [*self.kind.expressions, *(text for text in (source.weight, source.selection) if text is not None)]
+        used = names_used(texts, aliases)
+        for name, text in branches.items():
+            if name not in used:
+                raise entry["branches"][name].error(
+                    f"nothing in the channel uses {name!r}, so that replacing it has no effect; "
+                    f"{did_you_mean(name, sorted(used - set(texts)))}"
+                )
+            if text.strip() == name:
+                raise entry["branches"][name].error("stands for itself; write another branch or an expression")
+        return None if source == nominal else source
 
 
 def _by_name(entries: Node) -> dict[str, Node]:

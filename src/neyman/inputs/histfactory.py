@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from neyman.events import EventSource
+from neyman.exceptions import InvalidEvents
 from neyman.inputs.channels import Channel, Histogram, Sample
 
 __all__ = ["Fill", "histfactory", "ones"]
@@ -56,10 +57,16 @@ def _filled(
     """Return a modifier with bin contents where it has event sources or null."""
     name, kind, data = modifier["name"], modifier["type"], copy.deepcopy(modifier["data"])
     if kind == "histosys" and name in sample.variations:
-        hi, lo = (
-            nominal if source is None else fill(channel, sample, source, name) for source in sample.variations[name]
-        )
-        kind, data = channel.kind.varied(nominal, hi, lo)
+        sides = sample.variations[name]
+        hi, lo = (None if source is None else fill(channel, sample, source, name) for source in sides)
+        one = hi or lo
+        other = nominal.mirrored(one) if sides.mirrored and one else nominal
+        kind, data = channel.kind.varied(nominal, hi or other, lo or other)
+        if kind == "normsys" and not min(data.values()) > 0:
+            raise InvalidEvents(
+                f"{sample.where} ({sample.name!r}, {name!r}): one side has {max(data.values()):g} times the nominal "
+                "yield, and that of its mirror image would not be positive; give the other side too, or write {} for it"
+            )
     elif kind == "staterror" and data is None:
         data = nominal.errors
     elif kind in {"histosys", "shapesys", "staterror"}:

@@ -125,6 +125,12 @@ def _error(error: jsonschema.ValidationError) -> InvalidDocument:
         case "enum" | "const":
             allowed = rule if error.validator == "enum" else [rule]
             return here.error(f"must be {' or '.join(map(repr, allowed))}, not {_short(value)}")
+        case "pattern":  # that of the one word which may stand for a mapping
+            return here.error(f"must be a mapping or the word 'symmetrize', not {_short(value)}")
+        case "minProperties" | "maxProperties":
+            return here.error("must not be empty" if not value else f"takes one key, not {' and '.join(value)}")
+        case "maxItems":
+            return here.error(f"takes at most {rule} entries, not {len(value)}")
         case "minItems" | "minLength":
             return here.error("must not be empty" if rule == 1 else f"needs at least {rule} entries, not {len(value)}")
         case _:

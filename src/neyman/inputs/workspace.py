@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike
 from neyman.events import ChannelSimulation, Ensemble, Events, EventSource
 from neyman.exceptions import InvalidDocument, InvalidEvents
 from neyman.inputs import sources
-from neyman.inputs.channels import Channel, Contents, Histogram, Learned, Rebinned, Sample
-from neyman.inputs.document import measurement_of, resolve
+from neyman.inputs.channels import Channel, Contents, Filled, Histogram, Learned, Rebinned, Sample
+from neyman.inputs.document import resolve
 from neyman.inputs.document_file import line_of, read_file
 from neyman.inputs.histfactory import histfactory, ones
 from neyman.inputs.schema import normalise
+from neyman.inputs.settings import measurement_of
 from neyman.support.messages import did_you_mean
 from neyman.support.text import html_table
 
@@ -70,7 +71,7 @@ class Workspace:
         self.folder = Path(folder)
         self.progress = progress
         self._channels = resolve(self.document, self.folder)
-        self._measurement = measurement_of(self.document, measurement)
+        self._measurement = measurement_of(self.document, measurement, self._channels)
         self._events: dict[tuple[EventSource, tuple[str, ...]], Events] = {}
 
     @classmethod
@@ -136,8 +137,8 @@ class Workspace:
         return copy.deepcopy(self._measurement["config"]["parameters"])
 
     def features(self, channel: str) -> list[str]:
-        """Return the expressions of a learned channel."""
-        return list(self._learned(channel)[1].expressions)
+        """Return the names of the features of a learned channel: its expressions, where they have no names."""
+        return list(self._learned(channel)[1].names)
 
     def network(self, channel: str) -> dict[str, Any]:
         """Return the network options of a learned channel as written, with the default for ``kind``."""
@@ -151,7 +152,7 @@ class Workspace:
     def with_data(self, path: str | Path) -> Workspace:
         """Return the same analysis with all observed events taken from another file.
 
-        Tree and selection of each channel's observation stay; a blind channel takes those of its own events.
+        Tree, selection and aliases of each channel's observation stay; a blind channel takes those of its own events.
 
         Args:
             path: a ROOT file or a glob, relative to the working directory.
@@ -168,6 +169,7 @@ class Workspace:
                 )
             entry = observations.setdefault(name, {"name": name, "events": {}})
             entry["events"]["files"] = [str(Path(path).absolute())]
+            entry["events"].pop("entries", None)  # which were those of other files
         document["observations"] = list(observations.values())
         return Workspace(document, self.folder, self.measurement, progress=self.progress)
 
@@ -189,12 +191,18 @@ class Workspace:
             samples[sample.name] = self._simulated(chosen, sample, sample.contents)
             variations[sample.name] = {
                 name: (
-                    None if hi is None else self._simulated(chosen, sample, hi, name),
-                    None if lo is None else self._simulated(chosen, sample, lo, name),
+                    None if sides.hi is None else self._simulated(chosen, sample, sides.hi, name),
+                    None if sides.lo is None else self._simulated(chosen, sample, sides.lo, name),
                 )
-                for name, (hi, lo) in sample.variations.items()
+                for name, sides in sample.variations.items()
             }
-        return ChannelSimulation(channel, kind.expressions, samples, variations)
+        mirrored = frozenset(
+            (sample.name, name)
+            for sample in chosen.samples
+            for name, sides in sample.variations.items()
+            if sides.mirrored
+        )
+        return ChannelSimulation(channel, kind.names, samples, variations, mirrored)
 
     def spec(self) -> dict[str, Any]:
         """Return the inner HistFactory specification, that of a ``pyhf.Model``.
@@ -239,8 +247,9 @@ class Workspace:
         contents, a ``shapesys`` or ``staterror`` in quadrature, so that the error of the total stays.
 
         Args:
-            binnings: for every learned channel, the variable (any expression) and the edges of the bins. Bins include
-                their lower edge; what is below the first or not below the last is left out.
+            binnings: for every learned channel, the variable (the name of a feature, an alias, or any expression) and
+                the edges of the bins. Bins include their lower edge; what is below the first or not below the last is
+                left out.
             staterror: whether to give the samples of these channels the statistical error of the simulation, the root
                 of the sum of squared weights, as a ``staterror`` named ``staterror_<channel>``, where they have none.
 
@@ -251,12 +260,12 @@ class Workspace:
             InvalidDocument: if a learned channel has no binning, or a name or its edges are wrong.
             InvalidEvents: if a source cannot be read or its weights do not sum to a positive yield.
         """
-        chosen = {
-            name: dataclasses.replace(
-                self._learned(name)[0], kind=Rebinned.with_edges(variable, edges, f"binned: edges of {name!r}")
-            )
-            for name, (variable, edges) in (binnings or {}).items()
-        }
+        chosen = {}
+        for name, (variable, edges) in (binnings or {}).items():
+            channel, kind = self._learned(name)
+            text = dict(zip(kind.names, kind.expressions, strict=True)).get(variable, variable)
+            bins = Rebinned.with_edges(text, edges, f"binned: edges of {name!r}")
+            chosen[name] = dataclasses.replace(channel, kind=bins)
         for name in self.learned:
             if name not in chosen:
                 raise InvalidDocument(f"binned: channel {name!r} is learned; give its variable and edges too")
@@ -315,6 +324,8 @@ class Workspace:
         return self._events[key]
 
     def _simulated(self, channel: Channel, sample: Sample, source: EventSource, variation: str | None = None) -> Events:
+        if isinstance(channel.kind, Filled) and not isinstance(channel.kind, Rebinned):
+            return self._read(channel, source, allow_empty=True)  # as in pyhf, bins may be empty or negative
         events = self._read(channel, source)
         total = events.weights.sum()
         if not total > 0:

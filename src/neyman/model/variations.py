@@ -27,26 +27,33 @@ class Variation:
         parameter: name of the nuisance parameter.
         hi: column of its ``hi`` source among the sample's classes, ``None`` where that is the nominal one.
         lo: the same for ``lo``.
+        mirrored: whether the side without a source has the inverse effect of the other.
     """
 
     sample: int
     parameter: str
     hi: int | None
     lo: int | None
+    mirrored: bool = False
 
     @property
     def one_sided(self) -> bool:
         """Whether one side is the nominal sample."""
-        return self.hi is None or self.lo is None
+        return (self.hi is None or self.lo is None) and not self.mirrored
 
 
 def slopes_and_curvatures(
     sides: NDArray[np.float64], variations: Sequence[Variation]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return slopes and curvatures ``(N, M)`` from the log-ratios ``(N, V)`` of all varied sources."""
-    zero = np.zeros(len(sides))
-    hi = [zero if v.hi is None else sides[:, v.hi] for v in variations]
-    lo = [zero if v.lo is None else sides[:, v.lo] for v in variations]
+
+    def side(v: Variation, own: int | None, other: int | None) -> NDArray[np.float64]:
+        if own is not None:
+            return sides[:, own]
+        return -sides[:, other] if v.mirrored and other is not None else np.zeros(len(sides))
+
+    hi = [side(v, v.hi, v.lo) for v in variations]
+    lo = [side(v, v.lo, v.hi) for v in variations]
     up = np.stack(hi, axis=1) if hi else np.empty((len(sides), 0))
     down = np.stack(lo, axis=1) if lo else np.empty((len(sides), 0))
     return (up - down) / 2, (up + down) / 2

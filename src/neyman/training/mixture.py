@@ -198,7 +198,8 @@ def _variations(simulation: ChannelSimulation) -> tuple[list[Variation], dict[in
                 columns.append(column)
                 column += 1
             if any(index is not None for index in columns):
-                variations.append(Variation(c, parameter, hi=columns[0], lo=columns[1]))
+                mirrored = (sample, parameter) in simulation.mirrored
+                variations.append(Variation(c, parameter, columns[0], columns[1], mirrored))
     return variations, sources
 
 
