@@ -22,11 +22,13 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
 
     class Recorded:
         def __init__(self, tree: Tree) -> None:
-            self.tree, self.entries, self.branches = tree, tree.entries, tree.branches
+            self.tree, self.entries, self.branches, self.columns = tree, tree.entries, tree.branches, tree.columns
 
-        def steps(self, names: Collection[str], size: str) -> Iterator[dict[str, ak.Array]]:
+        def steps(
+            self, names: Collection[str], size: int, start: int = 0, stop: int | None = None
+        ) -> Iterator[dict[str, ak.Array]]:
             asked.append(set(names))
-            return self.tree.steps(names, size)
+            return self.tree.steps(names, size, start, stop)
 
     class RecordedFile:
         def __init__(self, file: Reader) -> None:
@@ -36,7 +38,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
             return Recorded(self.file.tree(name))
 
     @contextmanager
-    def opened(path: Path) -> Iterator[RecordedFile]:
+    def opened(path: str) -> Iterator[RecordedFile]:
         with open_root(path) as file:
             yield RecordedFile(file)
 
@@ -51,19 +53,22 @@ class Columns:
         self.path = path
         with path.open() as file:
             self.name, *self.branches = file.readline().split()
-        self.columns = np.loadtxt(path, skiprows=1, ndmin=2)
-        self.entries, self.trees = len(self.columns), [self.name]
+        self.columns = self.branches
+        self.values = np.loadtxt(path, skiprows=1, ndmin=2)
+        self.entries, self.trees = len(self.values), [self.name]
 
     def tree(self, name: str) -> Columns:
         if name != self.name:
             raise InvalidEvents(f"{self.path}: no tree {name!r}")
         return self
 
-    def steps(self, names: Collection[str], size: str) -> Iterator[dict[str, ak.Array]]:
-        for part in np.array_split(self.columns, 2):
+    def steps(
+        self, names: Collection[str], size: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[dict[str, ak.Array]]:
+        for part in np.array_split(self.values[start:stop], 2):
             yield {name: ak.Array(part[:, self.branches.index(name)]) for name in names}
 
 
 @contextmanager
-def open_columns(path: Path) -> Iterator[Columns]:
-    yield Columns(path)
+def open_columns(path: str) -> Iterator[Columns]:
+    yield Columns(Path(path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,21 +16,22 @@ from tqdm import tqdm
 from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidEvents
 from neyman.inputs.expressions import parsed
-from neyman.inputs.reader import Open, Tree, readable
+from neyman.inputs.parquet import open_parquet
+from neyman.inputs.places import found, identity, is_url, size_of, suffix
+from neyman.inputs.reader import Open, Reader, Tree
 from neyman.inputs.root import open_root
-from neyman.support.messages import did_you_mean, near
 
-__all__ = ["READERS", "check", "files_of", "only_tree", "provenance", "read", "tree_of"]
+__all__ = ["READERS", "check", "files_of", "only_tree", "opened", "provenance", "read", "tree_of"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-READERS: dict[str, Open] = {".root": open_root}
+READERS: dict[str, Open] = {".root": open_root, ".parquet": open_parquet, ".parq": open_parquet, ".pq": open_parquet}
 """What opens files of each suffix; a file of any other suffix is taken for a ROOT file."""
 
-STEP = "16 MB"  # of the branches read at once; the temporaries of the expressions take a few times as much
+STEP = 16_000_000  # bytes of the branches read at once; the temporaries of the expressions take a few times as much
 
 
 def read(
@@ -40,7 +40,7 @@ def read(
     *,
     progress: bool = False,
     allow_empty: bool = False,
-    step: str = STEP,
+    step: int = STEP,
 ) -> Events:
     """Read the selected events of a source, a step at a time, so that files may be larger than memory.
 
@@ -51,7 +51,7 @@ def read(
         expressions: the ``d`` features.
         progress: whether to draw a bar on standard error.
         allow_empty: whether no event at all is a legal answer, as it is for data.
-        step: how much of the branches is read at once.
+        step: how much of the branches is read at once, in bytes.
 
     Returns:
         The ``N`` selected events in the order of the files, features of shape ``(N, d)``.
@@ -74,16 +74,19 @@ def read(
     blocks = [np.empty((0, len(expressions)), dtype=np.float32)]
     weights = [np.empty(0)]
     total = 0
-    size = sum(path.stat().st_size for path in files)
-    with tqdm(total=size, unit="B", unit_scale=True, desc=source.tree, file=sys.stderr, disable=not progress) as bar:
+    sizes = {path: size_of(path) if progress else 0 for path in files}
+    with tqdm(
+        total=sum(sizes.values()), unit="B", unit_scale=True, desc=source.tree, file=sys.stderr, disable=not progress
+    ) as bar:
         for path in files:
             with _opened(path, source.tree) as tree:
                 for x, w, n in _selected(source, expressions, path, tree, step):
                     blocks.append(x)
                     weights.append(w)
-                    bar.update(path.stat().st_size * n // tree.entries)
+                    bar.update(sizes[path] * n // tree.entries)
                 total += tree.entries
-    where = f"{files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}: tree {source.tree!r}"
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    where = _where(f"{files[0]}{more}", source.tree)
     if total == 0 and not allow_empty:
         raise InvalidEvents(f"{where} has no events; name another tree or file")
     if not sum(map(len, weights)) and not allow_empty:
@@ -109,96 +112,104 @@ def check(source: EventSource, expressions: Sequence[str]) -> int:
         with _opened(path, source.tree) as tree:
             for text in (source.selection, source.weight, *expressions):
                 if text is not None:
-                    parsed(text, tree.branches, f"{path}: tree {source.tree!r}")
+                    parsed(text, tree.branches, _where(path, source.tree))
             total += tree.entries
     return total
 
 
-def files_of(source: EventSource) -> list[Path]:
+def files_of(source: EventSource) -> list[str]:
     """Return the files of a source, globs expanded in alphabetical order, each file once.
 
     Raises:
         InvalidEvents: if a file does not exist or a glob matches none.
     """
-    files: dict[Path, Path] = {}
+    files: dict[str, str] = {}
     for pattern in source.files:
-        if "://" in pattern:
-            raise InvalidEvents(f"{pattern}: only local files can be read; copy it here first")
-        path = Path(pattern)
-        if path.is_dir():
-            raise InvalidEvents(f"{path}: is a folder; write {path / '*.root'} for the files in it")
-        found = [path] if path.exists() else [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
-        if not found and glob.has_magic(pattern):
-            raise InvalidEvents(f"{pattern}: no file matches this glob; check the path")
-        if not found:
-            close = near(path.name, (other.name for other in path.parent.glob("*")))
-            raise InvalidEvents(
-                f"{path}: no such file; {did_you_mean(path.name, close) if close else 'check the path'}"
-            )
-        for one in found:
-            files.setdefault(one.resolve(), one)
+        for file in found(pattern, tuple(READERS)):
+            files.setdefault(_resolved(file), file)
     if not files:
         raise InvalidEvents(f"the events of tree {source.tree!r} have no files; name at least one")
     return list(files.values())
 
 
-def tree_of(path: Path) -> tuple[Path, str | None]:
+def tree_of(text: str | Path) -> tuple[str, str | None]:
     """Return file and tree of ``FILE.root:TREE``; no tree where the text names none.
 
     Example:
-        >>> tree_of(Path("data/events.root:nominal"))[1]
-        'nominal'
+        >>> tree_of("data/events.root:nominal"), tree_of("https://host/a.root:t")
+        (('data/events.root', 'nominal'), ('https://host/a.root', 't'))
     """
-    if not path.exists():
+    text = str(text)
+    if not Path(text).exists():
         for suffix in READERS:
-            file, _, tree = str(path).rpartition(f"{suffix}:")
+            file, _, tree = text.rpartition(f"{suffix}:")
             if file and tree:
-                return Path(f"{file}{suffix}"), tree
-    return path, None
+                return f"{file}{suffix}", tree
+    return text, None
 
 
-def only_tree(path: Path) -> str:
+def only_tree(file: str | Path) -> str:
     """Return the name of a file's tree.
 
     Raises:
         InvalidEvents: if the file cannot be read, or has no tree or several.
     """
-    files_of(EventSource((str(path),), ""))
-    with READERS.get(path.suffix, open_root)(path) as file:
-        trees = list(file.trees)
+    file = str(file)
+    with opened(file) as reader:
+        trees = list(reader.trees)
     if not trees:
-        raise InvalidEvents(f"{path}: the file has no trees at all; name another")
+        raise InvalidEvents(f"{file}: the file has no trees at all; name another")
     if len(trees) > 1:
         shown = f"{', '.join(trees[:12])}{', ...' if len(trees) > 12 else ''}"
-        raise InvalidEvents(f"{path}: it has the trees {shown}: choose one, as in {path}:{trees[0]}")
+        raise InvalidEvents(f"{file}: it has the trees {shown}: choose one, as in {file}:{trees[0]}")
     return trees[0]
 
 
 def provenance(sources: Iterable[EventSource]) -> list[dict[str, str | int]]:
-    """Return ``{"file", "size", "sha256"}`` of every file that the sources name, each file once."""
-    files = {path.resolve(): path for source in sources for path in files_of(source)}
-    return [{"file": str(path), "size": path.stat().st_size, "sha256": _sha256(path)} for path in files.values()]
+    """Return what tells every file that the sources name from another or changed one, each file once.
+
+    It is ``{"file", "size", "sha256"}`` of files on this machine; for URLs see :func:`neyman.inputs.places.identity`.
+    """
+    return [
+        identity(file) for file in {_resolved(file): file for source in sources for file in files_of(source)}.values()
+    ]
 
 
-def _sha256(path: Path) -> str:
-    with readable(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _resolved(file: str) -> str:
+    return file if is_url(file) else str(Path(file).resolve())
 
 
 # --- Reading: one file after another, one step after another
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[Tree]:
-    with READERS.get(path.suffix, open_root)(path) as file:
-        yield file.tree(name)
+def opened(file: str) -> Iterator[Reader]:
+    """Open a file with the reader of its format.
+
+    Raises:
+        InvalidEvents: if there is no such file, or it cannot be read.
+    """
+    [file] = files_of(EventSource((glob.escape(file) if not is_url(file) else file,), ""))
+    with READERS.get(suffix(file), open_root)(file) as reader:
+        yield reader
+
+
+@contextmanager
+def _opened(file: str, name: str) -> Iterator[Tree]:
+    with READERS.get(suffix(file), open_root)(file) as reader:
+        yield reader.tree(name)
+
+
+def _where(file: str, tree: str) -> str:
+    """Return what messages begin with: the file, and the tree where there can be several."""
+    return f"{file}: tree {tree!r}" if READERS.get(suffix(file), open_root) is not open_parquet else file
 
 
 def _selected(
-    source: EventSource, expressions: Sequence[str], path: Path, tree: Tree, size: str
+    source: EventSource, expressions: Sequence[str], path: str, tree: Tree, size: int
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64], int]]:
     """Yield the selected features and weights of each step, and how many events it had before the selection."""
-    where = f"{path}: tree {source.tree!r}"
+    where = _where(path, source.tree)
     known = tree.branches
     wanted = [parsed(text, known, where) for text in (*expressions, source.weight or "1")]
     used = frozenset().union(*(expression.branches for expression in wanted))
@@ -231,7 +242,7 @@ def _selected(
             )
 
 
-def _steps(tree: Tree, names: Collection[str], size: str, where: str) -> Iterator[tuple[dict[str, ak.Array], int]]:
+def _steps(tree: Tree, names: Collection[str], size: int, where: str) -> Iterator[tuple[dict[str, ak.Array], int]]:
     """Yield the branches of a step and the number of its events; without a branch, that of all events."""
     if tree.entries and not names:
         yield {}, tree.entries

@@ -18,6 +18,7 @@ from neyman.inputs.channels import Channel, Contents, Filled, Histogram, Learned
 from neyman.inputs.document import resolve
 from neyman.inputs.document_file import line_of, read_file
 from neyman.inputs.histfactory import histfactory, ones
+from neyman.inputs.places import is_url
 from neyman.inputs.schema import normalise
 from neyman.inputs.settings import measurement_of
 from neyman.support.messages import did_you_mean
@@ -155,7 +156,7 @@ class Workspace:
         Tree, selection and aliases of each channel's observation stay; a blind channel takes those of its own events.
 
         Args:
-            path: a ROOT file or a glob, relative to the working directory.
+            path: a file of events or a glob, relative to the working directory, or a URL.
 
         Raises:
             InvalidDocument: if a channel is a list of bin contents, which no file can give.
@@ -168,7 +169,7 @@ class Workspace:
                     f"{path}: channel {name!r} is not observed in events; write a document with its observation instead"
                 )
             entry = observations.setdefault(name, {"name": name, "events": {}})
-            entry["events"]["files"] = [str(Path(path).absolute())]
+            entry["events"]["files"] = [str(path) if is_url(str(path)) else str(Path(path).absolute())]
             entry["events"].pop("entries", None)  # which were those of other files
         document["observations"] = list(observations.values())
         return Workspace(document, self.folder, self.measurement, progress=self.progress)

@@ -229,7 +229,7 @@ class Model(pyhf.Model):
         """Return other observations: the data vector, or a saved summary.
 
         Args:
-            path: a document whose observations are taken; a ROOT file that takes the place of the files in this
+            path: a document whose observations are taken; a file of events, or its URL, in the place of those in this
                 model's own observations or, of a model learned from a simulator, has branches named like the features,
                 as ``FILE.root:TREE`` if it has several trees; or a summary, ``FILE.npz``.
 
@@ -238,7 +238,7 @@ class Model(pyhf.Model):
             InvalidEvents: if the file cannot be read or has not what is needed.
             InvalidEnsemble: if the summary was made by another model.
         """
-        return read_data(self, Path(path))
+        return read_data(self, str(path))
 
     # -- likelihood
 
