@@ -8,7 +8,7 @@ import pyhf
 import pytest
 
 import neyman
-from neyman.exceptions import FailedFit, InvalidParameter
+from neyman.exceptions import InvalidParameter
 from neyman.inference.crossing import crossing
 
 SCALE = {"hi_data": [66.0, 50.0, 35.0], "lo_data": [53.0, 51.0, 44.0]}
@@ -191,11 +191,17 @@ def test_units_do_not_matter():
     assert one.uncertainty[index] * 1e-3 == pytest.approx(two.uncertainty[index] * 10.0, rel=1e-2)
 
 
-def test_no_minimum_is_an_error():
+def test_the_maximum_may_be_where_the_likelihood_ends():
     model = _counting(5.0, 3.0, bounds=(-10.0, 10.0))
-    data = model.data(neyman.Ensemble(counts={"SR": [0]}))  # highest where the likelihood ends
-    with pytest.raises(FailedFit, match=r"did not converge .* steepest in mu"):
-        neyman.fit(data, model)
+    data = model.data(neyman.Ensemble(counts={"SR": [0]}))  # -2 log L = 2 (5 mu + 3 * 1.1^size) + size^2, above zero
+    result = neyman.fit(data, model, minos="mu")
+    assert dict(result) == pytest.approx({"mu": -0.6, "size": 0.0}, abs=1e-5)
+    assert result.valid
+    assert "edge of the likelihood's domain, where nothing is expected in bin 1 of channel SR" in result.message
+    sizes = np.linspace(-2.0, 2.0, 401)
+    for side in result.minos["mu"]:
+        values = [-2.0 * model.logpdf([result["mu"] + side, size], data)[0] for size in sizes]
+        assert min(values) - result.twice_nll == pytest.approx(1.0, abs=0.01)  # the grid's spacing
 
 
 @pytest.mark.parametrize(

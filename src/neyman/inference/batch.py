@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from neyman.exceptions import FailedFit
+from neyman.inference.newton import newton
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters
 from neyman.inference.profile import Profile
 from neyman.model.toys import Toys
@@ -26,11 +27,9 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
-_TOLERANCE = 1e-5  # in -2 log L: what another step is expected to gain
 ITERATIONS = 40
 _LARGEST = 2048  # toys evaluated at once,
 _ENTRIES = 4_000_000  # numbers in the Jacobian of their rates
-_SWEEPS = 10  # over all parameters, to find those that a step takes to their bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +96,7 @@ def fit_batch(
     lows, highs = np.array(given.bounds, dtype=np.float64).T
     toys, start, copies = _distinct(toys, given.start)
     nll = BatchNLL(model, toys)
-    pars, values, converged = _minimise(nll, start, lows, highs, given.fixed)
+    pars, values, converged = newton(nll, start, lows, highs, given.fixed, ITERATIONS)
     failed = np.flatnonzero(~converged)
     valid = np.ones(len(toys), dtype=bool)
     for toy in failed:
@@ -171,111 +170,6 @@ class BatchNLL:
             hessian += by_local.transpose(0, 2, 1) @ information @ by_local
         value[undefined] = -np.inf
         return value, gradient, hessian
-
-
-def _minimise(
-    nll: BatchNLL, start: Array, lows: Array, highs: Array, held: NDArray[np.bool_]
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return the minima, the values there, and whether they are ones."""
-    rows = np.arange(len(start))
-    best, values = start.copy(), np.empty(len(start))
-    converged = np.zeros(len(start), dtype=bool)
-    pars = start
-    value, gradient, hessian = nll(pars, rows)
-    values[:] = value
-    damping = np.zeros(len(start))
-    for _ in range(ITERATIONS):
-        step, gain = _step(pars, gradient, hessian, damping, lows, highs, held)
-        done = (gain < _TOLERANCE) & (damping <= 0.1) & np.isfinite(value)
-        keep = np.isfinite(value) & ~done
-        converged[rows[done]] = True
-        best[rows], values[rows] = pars, value
-        if not keep.any():
-            break
-        if not keep.all():
-            rows, pars, value, gradient, hessian, damping, step, gain = (
-                array[keep] for array in (rows, pars, value, gradient, hessian, damping, step, gain)
-            )
-        trial = pars + step
-        free = ~held
-        trial[:, free] = np.clip(trial, lows, highs)[:, free]
-        new_value, new_gradient, new_hessian = nll(trial, rows)
-        ratio = np.divide(value - new_value, gain, out=np.full(len(gain), -1.0), where=np.isfinite(new_value))
-        better = ratio > 1e-4
-        new_hessian = _secant(new_hessian, trial - pars, new_gradient - gradient)
-        pars = np.where(better[:, None], trial, pars)
-        value = np.where(better, new_value, value)
-        gradient = np.where(better[:, None], new_gradient, gradient)
-        hessian = np.where(better[:, None, None], new_hessian, hessian)
-        damping = np.where(better, np.where(damping > 1e-3, 0.2 * damping, 0.0), np.maximum(8.0 * damping, 0.1))
-    return best, values, converged
-
-
-def _step(
-    pars: Array,
-    gradient: Array,
-    hessian: Array,
-    damping: Array,
-    lows: Array,
-    highs: Array,
-    held: NDArray[np.bool_],
-) -> tuple[Array, Array]:
-    """Minimise the quadratic model within the bounds; return the steps and the gain that each is expected to bring."""
-    index = np.arange(pars.shape[1])
-    below, above = np.where(held, 0.0, lows - pars), np.where(held, 0.0, highs - pars)
-    span = np.where(np.isfinite(highs - lows), highs - lows, 1.0)
-    scale = np.sqrt(hessian[:, index, index] + 1e-9 / span**2)
-    scaled = hessian / (scale[:, :, None] * scale[:, None, :])
-    scaled[:, index, index] += damping[:, None] + 1e-10
-    slope, below, above = gradient / scale, below * scale, above * scale
-    free = ~held & ~((below >= 0.0) & (gradient > 0.0)) & ~((above <= 0.0) & (gradient < 0.0))
-    step = _solve(scaled, slope, np.zeros_like(pars), free)
-    outside = ((step < below) | (step > above)).any(axis=1)
-    if outside.any():
-        some = (scaled[outside], slope[outside], below[outside], above[outside])
-        step[outside] = _within(*some)
-    step /= scale
-    gain = -((gradient * step).sum(axis=1) + 0.5 * (step[:, None, :] @ hessian @ step[:, :, None])[:, 0, 0])
-    return step, gain
-
-
-def _within(hessian: Array, slope: Array, below: Array, above: Array) -> Array:
-    """Minimise quadratic functions within bounds: parameter by parameter, then what came out free together."""
-    step = np.zeros_like(slope)
-    residual = slope.copy()
-    for _ in range(_SWEEPS):
-        for i in range(slope.shape[1]):
-            moved = np.minimum(np.maximum(step[:, i] - residual[:, i] / hessian[:, i, i], below[:, i]), above[:, i])
-            residual += hessian[:, i] * (moved - step[:, i])[:, None]
-            step[:, i] = moved
-    free: NDArray[np.bool_] = (step > below) & (step < above)
-    together = _solve(hessian, slope, np.where(free, 0.0, step), free)
-    inside = np.all((together >= below) & (together <= above), axis=1, keepdims=True)
-    return np.where(inside, together, step)
-
-
-def _solve(hessian: Array, slope: Array, step: Array, free: NDArray[np.bool_]) -> Array:
-    """Minimise quadratic functions by the free parameters, the others taking the steps given."""
-    index = np.arange(slope.shape[1])
-    right = np.where(free, -slope - (hessian @ step[:, :, None])[:, :, 0], step)
-    matrix = np.where(free[:, :, None] & free[:, None, :], hessian, 0.0)
-    matrix[:, index, index] = np.where(free, hessian[:, index, index], 1.0)
-    solution: Array = np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
-    return solution
-
-
-def _secant(hessian: Array, step: Array, change: Array) -> Array:
-    """Correct Hessians so that they reproduce the last change of the gradient (the formula of BFGS)."""
-    predicted = (hessian @ step[:, :, None])[:, :, 0]
-    expected = (step * predicted).sum(axis=1)
-    found = (step * change).sum(axis=1)
-    good = (found > 0.05 * expected) & (found < 20.0 * expected) & (expected > 1e-9)
-    rows = np.flatnonzero(good)
-    hessian[rows] += (
-        change[rows, :, None] * change[rows, None, :] / found[rows, None, None]
-        - predicted[rows, :, None] * predicted[rows, None, :] / expected[rows, None, None]
-    )
-    return hessian
 
 
 def _distinct(toys: Toys, start: Array) -> tuple[Toys, Array, NDArray[np.intp]]:

@@ -16,6 +16,7 @@ def __dir__() -> list[str]:
 
 _STEPS = 60  # doublings in search of a crossing
 _FAR = 10.0  # of the target, what a guess has that is of no use
+_HALVINGS = 25  # in search of where a function becomes infinite
 _PRECISION = 1e-5  # of a crossing, relative to its distance
 
 
@@ -27,12 +28,12 @@ def crossing(
     Args:
         function: the function; the fewer calls, the straighter it is.
         target: the target.
-        start: a point at which the function is below it.
+        start: a point at which the function is below it; beyond some other it may be infinite.
         guess: about where the crossing should be, on either side of the start.
         bound: where the search ends, on the guess's side; default is nowhere.
 
     Returns:
-        The crossing; infinity if there is neither one nor a bound.
+        The crossing, or where the function becomes infinite; infinity if there is neither one nor a bound.
 
     Example:
         >>> from neyman.inference.crossing import crossing
@@ -51,6 +52,10 @@ def crossing(
         below, above = above, start + 2.0 * (above - start)
     else:
         return direction * math.inf
+    if math.isinf(function(above)):
+        below, above = _edge(function, target, start, below, above)
+        if math.isinf(function(above)):
+            return below
     for _ in range(_STEPS):
         if function(above) <= _FAR * target:
             break
@@ -63,6 +68,22 @@ def crossing(
     reach = abs(above - start)
     root = scipy.optimize.brentq(lambda x: function(x) - target, below, above, xtol=_PRECISION * reach)
     return float(root)
+
+
+def _edge(
+    function: Callable[[float], float], target: float, start: float, below: float, above: float
+) -> tuple[float, float]:
+    """Return a point below the target and one at which it is reached or, closely beyond the first, infinite."""
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (below + above)
+        value = function(middle)
+        if value < target:
+            below = middle
+        else:
+            above = middle
+        if target <= value < math.inf or abs(above - below) <= _PRECISION * abs(below - start):
+            break
+    return below, above
 
 
 def straight(first: tuple[float, float], second: tuple[float, float]) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from neyman.exceptions import InvalidParameter
 from neyman.inference.parameters import Bounds, Fixed, Start, parameter_index
 from neyman.inference.profile import Profile
+from neyman.inference.support import bin_name
 from neyman.model.constraints import constraints
 from neyman.model.model import Model
 from neyman.model.plain import as_model
@@ -52,11 +53,14 @@ def fit(
 
     Returns:
         The fit. The covariance is the inverse of half the Hessian of -2 log L at the minimum, also where a parameter
-        is at its bound.
+        is at its bound, which the message says. Where the Hessian says nothing about a parameter because -2 log L
+        rises from a bound in a straight line, as it does without events, MINOS is run, and the longer of its sides is
+        the uncertainty; one that the data do not determine at all has the uncertainty nan. The fit is valid if it is
+        a minimum: stationary along the bounds that it lies on, with a positive definite Hessian there.
 
     Raises:
         InvalidParameter: for a parameter or value that the model does not have or allow, or data that are not finite.
-        FailedFit: if the minimisation does not converge.
+        FailedFit: if the minimisation does not converge, or the likelihood is zero wherever the parameters may be.
 
     Example:
         >>> import neyman, pyhf
@@ -72,29 +76,70 @@ def fit(
     profile = Profile(data, model, init, bounds, fixed)
     names = [minos] if isinstance(minos, str) else list(minos)
     uncertainties = {name: profile.minos(name) for name in names}
-    pars, value = profile.best
-    covariance = profile.covariance
-    message = "converged."
-    if profile.fixed.all():
-        message = "all parameters are fixed."
-    elif not profile.curved:
-        message = "converged, but the data do not determine every parameter: the Hessian is not positive definite."
+    uncertainty = np.sqrt(np.maximum(np.diag(profile.covariance), 0.0))
+    for index in _undetermined(profile):
+        name, uncertainty[index] = profile.names[index], np.nan
+        if profile.at_bound[index] or profile.edges.size:  # where -2 log L rises from there, in a straight line
+            sides = uncertainties.setdefault(name, profile.minos(name))
+            uncertainty[index] = _longer(profile, index, sides)
+    pars, value = profile.best  # of all that MINOS may have found
     terms = constraints(model)
     return FitResult(
         names=tuple(profile.names),
         bestfit=pars,
-        uncertainty=np.sqrt(np.maximum(np.diag(covariance), 0.0)),
-        covariance=covariance,
+        uncertainty=uncertainty,
+        covariance=profile.covariance,
         twice_nll=value,
         minos=uncertainties,
-        valid=True,
-        message=message,
+        valid=bool(profile.fixed.all()) or profile.optimum.good,
+        message=_message(profile, [profile.names[index] for index in np.flatnonzero(np.isnan(uncertainty))]),
         labels=tuple(
             "fixed" if fix else "constrained" if name in terms else "free"
             for name, fix in zip(profile.names, profile.fixed, strict=True)
         ),
         constraints=terms,
+        at_bound={profile.names[index]: _end(profile, index) for index in np.flatnonzero(profile.at_bound).tolist()},
     )
+
+
+def _undetermined(profile: Profile) -> list[int]:
+    """Return the free parameters that the Hessian says nothing about."""
+    if profile.fixed.all():
+        return []
+    free: NDArray[np.intp] = np.flatnonzero(~profile.fixed)
+    return [int(index) for index in free[profile.optimum.undetermined]]
+
+
+def _longer(profile: Profile, index: int, sides: tuple[float, float]) -> float:
+    """Return the longer side of MINOS, nan if it ends at a bound or nowhere: then the data do not determine it."""
+    ends = profile.best[0][index] + np.array(sides)
+    found = [abs(side) for side, end in zip(sides, ends, strict=True) if end not in profile.bounds[index]]
+    return max((side for side in found if np.isfinite(side) and side > 0.0), default=np.nan)
+
+
+def _end(profile: Profile, index: int) -> str:
+    return "lower" if profile.best[0][index] <= profile.bounds[index][0] else "upper"
+
+
+def _message(profile: Profile, undetermined: Sequence[str]) -> str:
+    """Return what there is to say of a fit in a line."""
+    if profile.fixed.all():
+        return "all parameters are fixed."
+    optimum = profile.optimum
+    if optimum.curved and not optimum.good:
+        return f"not converged: -2 log L is expected to be lower by {optimum.distance:.2g} nearby."
+    said = ["converged"]
+    for index in np.flatnonzero(profile.at_bound).tolist():
+        said.append(f"{profile.names[index]} is at its {_end(profile, index)} bound {profile.best[0][index]:.5g}")
+    if profile.edges.size:
+        bins = " and ".join(bin_name(profile.model, int(index)) for index in profile.edges)
+        said.append(f"at the edge of the likelihood's domain, where nothing is expected in {bins}")
+    message = ", ".join(said)
+    if undetermined:
+        message += f", but the data do not determine {', '.join(undetermined)}: the Hessian is not positive definite"
+    elif not optimum.curved:
+        message += ", but the Hessian is not positive definite"
+    return message + "."
 
 
 def scan(
@@ -116,14 +161,14 @@ def scan(
         model: the model, or a plain :class:`pyhf.Model`.
         name: the parameter, or a pair of them.
         values: the values to scan, shape ``(n,)``, or a pair of such axes; default is three standard deviations either
-            side of the best fit, within the bounds.
+            side of the best fit, within the bounds; where the Hessian gives none, the bounds, or as far as MINOS says.
         points: how many there are by default: 31, or 21 a side for two parameters.
         init: starting values of the global fit, as for :func:`fit`.
         bounds: bounds, as for :func:`fit`.
         fixed: parameters held at a value, as for :func:`fit`.
 
     Returns:
-        The scan: -2 log of the profile likelihood ratio, zero at the best fit.
+        The scan: -2 log of the profile likelihood ratio, zero at the best fit, infinite where the likelihood is zero.
 
     Raises:
         InvalidParameter: for a parameter or value that the model does not have or allow, or data that are not finite.
@@ -159,33 +204,41 @@ def scan(
         profiled[cell] = profile.at(held)[1]
     best, minimum = profile.best
     delta = np.maximum(profiled - minimum, 0.0)
-    widths = np.sqrt(np.maximum(np.diag(profile.covariance), 0.0))
+    widths = [_width(profile, index) for index in indices]
     if len(names) == 1:
-        return ScanResult(names[0], axes[0], delta, float(best[indices[0]]), float(widths[indices[0]]))
+        return ScanResult(names[0], axes[0], delta, float(best[indices[0]]), widths[0])
     first, second = indices
     return ScanResult(
         (names[0], names[1]),
         (axes[0], axes[1]),
         delta,
         (float(best[first]), float(best[second])),
-        (float(widths[first]), float(widths[second])),
+        (widths[0], widths[1]),
     )
+
+
+def _width(profile: Profile, index: int) -> float:
+    """Return the uncertainty that a fit gives of a parameter."""
+    if index not in _undetermined(profile):
+        return float(np.sqrt(max(profile.covariance[index, index], 0.0)))
+    return _longer(profile, index, profile.minos(profile.names[index]))
 
 
 def _axis(profile: Profile, index: int, values: ArrayLike | None, points: int, name: str) -> Array:
     if values is not None:
         return checked_values(values, f"the values to scan {name} at")
     points = checked_number(points, "the number of points")
-    best = profile.best[0][index]
-    reach = _SCAN_WIDTH * float(np.sqrt(max(profile.covariance[index, index], 0.0)))
-    low, high = profile.bounds[index]
+    best, (low, high) = profile.best[0][index], profile.bounds[index]
+    width = _width(profile, index)
+    if np.isnan(width):  # which the data do not determine
+        width = (high - low) if np.isfinite(high - low) else profile.scale(index)
+    reach = _SCAN_WIDTH * width
     return np.linspace(max(low, best - reach), min(high, best + reach), points)
 
 
 def _from_the_inside(profile: Profile, indices: list[int], axes: list[Array]) -> list[tuple[int, ...]]:
     """Return the cells of the grid, those close to the best fit first: each later one has a neighbour to start from."""
-    covariance = profile.covariance
-    scales = [float(np.sqrt(covariance[index, index])) or 1.0 for index in indices]
+    scales = [profile.scale(index) for index in indices]
     distance = np.zeros([axis.size for axis in axes])
     for dimension, (index, axis, scale) in enumerate(zip(indices, axes, scales, strict=True)):
         shape = [-1 if i == dimension else 1 for i in range(len(axes))]

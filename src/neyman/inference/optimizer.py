@@ -11,7 +11,8 @@ import pyhf
 import scipy.optimize
 from numpy.typing import ArrayLike, NDArray
 
-from neyman.inference.minimise import TwiceNLL, minuit
+from neyman.inference.minimise import minuit
+from neyman.inference.twice_nll import TwiceNLL
 from neyman.model.model import Model
 
 __all__ = ["optimizer"]

@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.inference.crossing import crossing
-from neyman.inference.minimise import TwiceNLL, inverse, minimise
+from neyman.inference.curvature import inverse
+from neyman.inference.minimise import minimise
+from neyman.inference.optimum import Optimum, examined
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters, parameter_index
+from neyman.inference.support import NoSupport, supported
+from neyman.inference.twice_nll import TwiceNLL
 from neyman.model.model import Model
 from neyman.model.summary import Data, Summary
 
@@ -25,6 +29,9 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
+_ESCAPES = 3  # from places that are a maximum along some directions only
+_SAME = 1e-6  # in -2 log L,
+_NEAR = 1e-3  # and so near to the maximum, the Hessian is the same
 _IMPROVED = 1e-3  # in -2 log L: a point deeper below the minimum than this has found a better one
 
 
@@ -62,8 +69,8 @@ class Profile:
         given = checked_parameters(model, init, bounds, fixed)
         self.names, self.bounds, self.fixed, self.held = given.names, given.bounds, given.fixed, given.held
         self.start, self.model, self.data = given.start, model, _checked_data(data)
-        self._hessian: Array | None = None
         self._best: tuple[Array, float] | None = None
+        self._optimum: Optimum | None = None
         self._covariance: Array | None = None
         self._known: dict[tuple[int, ...], dict[tuple[float, ...], tuple[Array, float]]] = {}
 
@@ -72,40 +79,56 @@ class Profile:
         """All parameters at the maximum, shape ``(P,)``, and -2 log L there; fitted when first asked for."""
         if self._best is None:
             self._best = self._fit(self.start, ~self.fixed)
+            if not self.fixed.all():
+                self._settle()
         return self._best
 
     @property
-    def hessian(self) -> Array:
-        """The Hessian of -2 log L by the free parameters at the maximum, shape ``(F, F)``."""
-        if self._hessian is None:
-            pars, free = self.best[0], ~self.fixed
+    def optimum(self) -> Optimum:
+        """What the maximum is like, in terms of the free parameters; there must be one."""
+        pars, free = self.best[0], ~self.fixed
+        if self._optimum is None:
             bounds = [self.bounds[i] for i in np.flatnonzero(free)]
-            self._hessian = TwiceNLL(self.model, self.data, pars, free).hessian(pars[free], bounds)
-        return self._hessian
+            self._optimum = examined(TwiceNLL(self.model, self.data, pars, free), pars[free], bounds)
+        return self._optimum
+
+    @property
+    def at_bound(self) -> NDArray[np.bool_]:
+        """Which free parameters are at a bound, shape ``(P,)``."""
+        at_bound = np.zeros(self.fixed.size, dtype=bool)
+        if not self.fixed.all():
+            at_bound[~self.fixed] = self.optimum.at_bound
+        return at_bound
+
+    @property
+    def edges(self) -> NDArray[np.intp]:
+        """Positions of the bins that end the likelihood's domain where the maximum is."""
+        return np.empty(0, dtype=np.intp) if self.fixed.all() else self.optimum.edges
 
     @property
     def covariance(self) -> Array:
-        """The inverse of half the Hessian, with zeros where a parameter is fixed, shape ``(P, P)``."""
+        """The inverse of half the Hessian, shape ``(P, P)``; zeros where it says nothing or a parameter is fixed."""
         if self._covariance is None:
-            self._covariance = np.zeros((self.fixed.size, self.fixed.size))
+            covariance = np.zeros((self.fixed.size, self.fixed.size))
             if not self.fixed.all():
                 free = np.flatnonzero(~self.fixed)
-                self._covariance[np.ix_(free, free)] = 2.0 * inverse(self.hessian)[0]
+                covariance[np.ix_(free, free)] = self.optimum.covariance
+            self._covariance = covariance
         return self._covariance
 
     def scale(self, index: int) -> float:
-        """Return the uncertainty of a parameter, or a guess at how far it may move if the data do not determine it."""
-        low, high = self.bounds[index]
-        span = high - low if math.isfinite(high - low) else 10.0 * max(1.0, abs(float(self.best[0][index])))
-        return math.sqrt(max(float(self.covariance[index, index]), 0.0)) or 0.1 * span
-
-    @property
-    def curved(self) -> bool:
-        """Whether the Hessian at the maximum is positive definite, so that the covariance means something."""
-        return bool(self.fixed.all()) or inverse(self.hessian)[1]
+        """Return the uncertainty of a parameter, or a guess at how far it may move if the Hessian says nothing."""
+        sigma = math.sqrt(max(float(self.covariance[index, index]), 0.0))
+        if sigma > 0.0:
+            return sigma
+        one = np.arange(self.fixed.size) == index
+        pars = self.best[0]
+        return float(TwiceNLL(self.model, self.data, pars, one).widths(pars[one], [self.bounds[index]])[0])
 
     def at(self, values: Mapping[int, float]) -> tuple[Array, float]:
         """Return all parameters, shape ``(P,)``, and -2 log L, at the maximum with those parameters held there.
+
+        Where the likelihood is zero whatever the others are, that is infinite, and these are anywhere.
 
         Args:
             values: the values, by the parameters' positions.
@@ -123,7 +146,8 @@ class Profile:
     def minos(self, name: str) -> tuple[float, float]:
         """Return how far down, as a negative number, and up -2 log of the profile likelihood ratio stays below one.
 
-        What MINOS reports. A side on which the parameter's bound comes first reaches to the bound.
+        What MINOS reports. A side on which the parameter's bound, or the end of the likelihood's domain, comes first
+        reaches there.
 
         Raises:
             InvalidParameter: for a parameter that the model does not have or that is fixed.
@@ -159,7 +183,7 @@ class Profile:
         if value < self.best[1] - _IMPROVED:
             candidate = self._fit(pars, ~self.fixed)
             if candidate[1] < self.best[1]:
-                self._best, self._hessian, self._covariance = candidate, None, None
+                self._set(candidate)
         return max(value - self.best[1], 0.0)
 
     def _at(
@@ -168,8 +192,9 @@ class Profile:
         free = ~self.fixed
         free[held] = False
         # start from the nearest point known, moved along the ridge of the likelihood as seen from the maximum
-        points = [self.best[0], *(pars for pars, _ in known.values())]
-        distance = np.abs(np.array([self.best[0][held], *known]) - target).sum(axis=1)
+        points = [self.best[0], *(pars for pars, value in known.values() if math.isfinite(value))]
+        unit = np.array([self.scale(index) for index in held])
+        distance = np.abs((np.array(points)[:, held] - target) / unit).sum(axis=1)
         centre = points[int(np.argmin(distance))]
         start = centre.copy()
         covariance = self.covariance
@@ -182,19 +207,56 @@ class Profile:
         start[held] = target
         position = np.cumsum(~self.fixed) - 1
         inside = position[np.flatnonzero(free)]
-        hessian = self.hessian[np.ix_(inside, inside)] if inside.size else None
-        return self._fit(start, free, hessian)
+        hessian = self.optimum.hessian[np.ix_(inside, inside)] if inside.size else None
+        try:
+            return self._fit(start, free, hessian)
+        except NoSupport:
+            return start, math.inf
+
+    def _settle(self) -> None:
+        """Take the last step to the maximum, and leave a place that is a maximum along some directions only."""
+        pars, value = self.best
+        free = ~self.fixed
+        low, high = np.array([self.bounds[i] for i in np.flatnonzero(free)]).T
+        for _ in range(_ESCAPES):
+            downhill = self.optimum.downhill
+            if downhill is None:
+                break
+            sides = []
+            for way in (downhill, -downhill):
+                start = pars.copy()
+                start[free] = np.clip(pars[free] + way, low, high)
+                with contextlib.suppress(FailedFit):
+                    sides.append(self._fit(start, free))
+            lower = min(sides, key=lambda side: side[1], default=(pars, value))
+            if not lower[1] < value - _SAME:
+                break
+            pars, value = lower
+            self._set(lower)
+        step = self.optimum.step
+        if self.optimum.curved and np.abs(step).any():
+            nll = TwiceNLL(self.model, self.data, pars, free)
+            moved = pars[free] + step
+            if np.all((moved >= low) & (moved <= high)) and nll(moved) < value:
+                known = self.optimum if self.optimum.distance < _NEAR else None  # its Hessian is as good there
+                self._set((nll.full(moved), nll(moved)))
+                self._optimum = known
+
+    def _set(self, best: tuple[Array, float]) -> None:
+        self._best, self._optimum, self._covariance = best, None, None
 
     def _fit(self, pars: Array, free: NDArray[np.bool_], hessian: Array | None = None) -> tuple[Array, float]:
-        """Return all parameters, shape ``(P,)``, and -2 log L, at the maximum by the free ones."""
+        """Return all parameters, shape ``(P,)``, and -2 log L, at the maximum by the free ones.
+
+        Raises:
+            NoSupport: if the likelihood is zero wherever they may be.
+            FailedFit: if the minimisation does not converge.
+        """
         nll = TwiceNLL(self.model, self.data, pars, free)
-        if not free.any():
-            value = nll(pars[free])
-            if not math.isfinite(value):
-                raise FailedFit("the likelihood is not defined at the values that all parameters are fixed at")
-            return pars.copy(), value
         places = np.flatnonzero(free)
         bounds, names = [self.bounds[i] for i in places], [self.names[i] for i in places]
+        if not places.size:
+            return nll.full(supported(nll, pars[free], bounds)), nll(pars[free])
         values, value = minimise(nll, pars[free], bounds, names, hessian)
         return nll.full(values), value
 

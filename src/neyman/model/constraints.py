@@ -23,7 +23,7 @@ class Constraints:
 
     Example:
         >>> import pyhf
-        >>> pass
+        >>> from neyman.model.constraints import Constraints
         >>> model = pyhf.simplemodels.correlated_background([5.0], [50.0], [55.0], [45.0])
         >>> logpdf, gradient = Constraints(model)([0.5, 1.0], [0.0])  # a unit Gaussian at 0.5, and mu is free
         >>> gradient.tolist()
@@ -60,6 +60,8 @@ class Constraints:
         pars = np.asarray(pars, dtype=np.float64)
         auxdata = np.asarray(auxdata, dtype=np.float64)
         constrained = pars[self._index]
+        if self._poisson.size and not constrained[self._poisson].min() > 0.0:
+            return -np.inf, gradient
         slope = np.empty(self._index.size)
         slope[self._normal] = (auxdata[self._normal] - constrained[self._normal]) * self._inverse_variance
         slope[self._poisson] = auxdata[self._poisson] / constrained[self._poisson] - self._factor

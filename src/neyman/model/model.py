@@ -265,7 +265,7 @@ class Model(pyhf.Model):
         return self.evaluate_encoded(pars, main, aux, self._summaries(data))
 
     def evaluate_encoded(
-        self, pars: ArrayLike, main: ArrayLike, auxdata: ArrayLike, summaries: Summaries
+        self, pars: ArrayLike, main: ArrayLike, auxdata: ArrayLike, summaries: Summaries, *, continued: bool = False
     ) -> tuple[float, NDArray[np.float64]]:
         """Return what :meth:`evaluate` does, of an ensemble whose events are encoded already.
 
@@ -274,9 +274,10 @@ class Model(pyhf.Model):
             main: counts and, for learned channels, sums of weights, shape ``(B,)``.
             auxdata: the auxiliary data, shape ``(A,)``.
             summaries: the summary of every learned channel.
+            continued: whether the term of a bin without events, which is minus its rate, goes on to negative rates.
         """
         pars, auxdata = self._checked(pars, auxdata)
-        value, gradient = self._evaluate_main(pars, np.asarray(main, dtype=np.float64), summaries)
+        value, gradient = self._evaluate_main(pars, np.asarray(main, dtype=np.float64), summaries, continued)
         constraint, slope = self._constraints(pars, auxdata)
         return value + constraint, gradient + slope
 
@@ -317,13 +318,13 @@ class Model(pyhf.Model):
         return summaries
 
     def _evaluate_main(
-        self, pars: NDArray[np.float64], main: NDArray[np.float64], summaries: Summaries
+        self, pars: NDArray[np.float64], main: NDArray[np.float64], summaries: Summaries, continued: bool = False
     ) -> tuple[float, NDArray[np.float64]]:
         rates, jacobian = self._rates(pars)
         expected, main, counted = rates.sum(axis=0)[self._counted], main[self._counted], self._counted
         if np.all(expected > 0):
             pulls = main / expected - 1.0
-        elif np.any(expected < 0) or np.any((expected == 0) & (main != 0)):
+        elif np.any((expected <= 0) & (main != 0)) or not (continued or np.all(expected >= 0)):
             return -np.inf, np.zeros(len(pars))
         else:
             pulls = np.divide(main, expected, out=np.zeros_like(main), where=expected > 0) - 1.0

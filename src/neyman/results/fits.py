@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -27,14 +28,16 @@ class FitResult(NamedResult):
     Args:
         names: the parameters, in the model's order, shape ``(P,)``.
         bestfit: their best-fit values, shape ``(P,)``.
-        uncertainty: symmetric uncertainties from the Hessian, zero where held fixed, shape ``(P,)``.
-        covariance: shape ``(P, P)``, zero rows where held fixed.
+        uncertainty: symmetric uncertainties from the Hessian, zero where held fixed, shape ``(P,)``; at a bound or edge
+            where the Hessian says nothing, the longer side of MINOS; nan where the data do not determine a parameter.
+        covariance: shape ``(P, P)``, zero rows where held fixed or where the Hessian says nothing.
         twice_nll: -2 log L at the minimum.
         minos: MINOS uncertainties ``{name: (down, up)}``, down negative.
-        valid: whether the minimum is to be trusted.
-        message: what the minimiser said.
+        valid: whether it is a minimum, also one at bounds, and its Hessian is positive definite along them.
+        message: what there is to say of it: parameters at their bounds, or that the data do not determine.
         labels: for each parameter ``"free"``, ``"constrained"`` or ``"fixed"``.
         constraints: the centre and width of the constraint terms ``{name: (centre, width)}``.
+        at_bound: the parameters that are at their ``"lower"`` or ``"upper"`` bound.
     """
 
     kind: ClassVar[str] = "fit"
@@ -48,6 +51,7 @@ class FitResult(NamedResult):
     message: str
     labels: tuple[str, ...] = ()
     constraints: dict[str, tuple[float, float]] = field(default_factory=dict)
+    at_bound: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> float:
         """Return the best-fit value of the parameter ``name``."""
@@ -79,7 +83,9 @@ class FitResult(NamedResult):
                 rows.append((name, f"{self.bestfit[i]:.5g}", "fixed", ""))
                 continue
             value, uncertainty = rounded(float(self.bestfit[i]), float(self.uncertainty[i]))
-            form = "+.3g" if "e" in value else f"+.{len(value.partition('.')[2])}f"
+            if math.isnan(self.uncertainty[i]):
+                uncertainty = "not determined"
+            form = "+.3g" if "e" in value + uncertainty else f"+.{len(value.partition('.')[2])}f"
             minos = " ".join(format(side, form) for side in self.minos.get(name, ()))
             rows.append((name, value, uncertainty, minos))
         return rows
@@ -88,14 +94,20 @@ class FitResult(NamedResult):
         lines, rows = [self._caption()], self.rows()
         name_width, value_width = (max((len(row[k]) for row in rows), default=0) for k in (0, 1))
         for name, value, uncertainty, minos in rows:
-            error = "(fixed)" if uncertainty == "fixed" else f"+/- {uncertainty}"
+            error = f"+/- {uncertainty}" if uncertainty[0].isdigit() or uncertainty == "inf" else f"({uncertainty})"
             line = f"  {name:<{name_width}} = {value:>{value_width}} {error}"
-            lines.append(line + (f"  (MINOS {minos})" if minos else ""))
+            line += f"  (MINOS {minos})" if minos else ""
+            lines.append(line + (f"  at its {self.at_bound[name]} bound" if name in self.at_bound else ""))
         return "\n".join(lines)
 
     def table(self) -> Table:
-        """Return what is printed: name, best fit, uncertainty and MINOS uncertainties of each parameter."""
-        return self._caption(), ("parameter", "best fit", "uncertainty", "MINOS"), self.rows()
+        """Return what is printed: name, best fit, uncertainty, MINOS uncertainties and bound of each parameter."""
+        header, rows = ("parameter", "best fit", "uncertainty", "MINOS"), self.rows()
+        if not self.at_bound:
+            return self._caption(), header, rows
+        ends = (self.at_bound.get(row[0]) for row in rows)
+        noted = [(*row, f"at its {end} bound" if end else "") for row, end in zip(rows, ends, strict=True)]
+        return self._caption(), (*header, ""), noted
 
     def _caption(self) -> str:
         return f"fit: {self.message} -2 log L = {self.twice_nll:.4f}"

@@ -1,0 +1,129 @@
+"""Where a likelihood is not zero: a point with support, and which bin, channel or sample has none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+
+from neyman.exceptions import FailedFit
+from neyman.inference.twice_nll import TwiceNLL
+from neyman.model.model import Model
+
+__all__ = ["NoSupport", "bin_name", "supported"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+Array = NDArray[np.float64]
+
+_ENOUGH = 0.1  # of the events of a bin, or of what its samples can give: a rate to begin with
+_SHIFTS = (1.0, 10.0, 100.0)  # from a start without support, in units of the parameters' widths
+
+
+class NoSupport(FailedFit):
+    """The likelihood is zero wherever a fit may go."""
+
+
+def supported(nll: TwiceNLL, pars: Array, bounds: Sequence[tuple[float, float]]) -> Array:
+    """Return a point within the bounds at which the likelihood is not zero, shape ``(F,)``.
+
+    Args:
+        nll: -2 log L.
+        pars: where to look first, shape ``(F,)``.
+        bounds: the bounds.
+
+    Raises:
+        NoSupport: if there is none to be found; the message names a bin, or a channel and its samples.
+    """
+    low, high = np.array(bounds, dtype=np.float64).reshape(-1, 2).T
+    start = np.clip(pars, low, high)
+    if math.isfinite(nll(start)):
+        return start
+    points = []
+    if nll.has_rates and start.size:
+        points.append(_with_rates(nll, start, low, high))
+    if start.size:
+        centre = np.where(np.isfinite(low + high), 0.5 * (low + high), start)
+        widths, random = nll.widths(start, bounds), np.random.default_rng(0)
+        points += [centre, *(start + scale * widths * random.normal(size=start.size) for scale in _SHIFTS * 3)]
+    for point in points:
+        point = np.clip(point, low, high)
+        if math.isfinite(nll(point)):
+            return np.asarray(point)
+    raise NoSupport(_reason(nll, np.clip(points[0], low, high) if points else start))
+
+
+def bin_name(model: Model, index: int) -> str:
+    """Return a bin as messages call it: a channel learned from events has only one.
+
+    Example:
+        >>> import pyhf
+        >>> from neyman.inference.support import bin_name
+        >>> from neyman.model.plain import as_model
+        >>> bin_name(as_model(pyhf.simplemodels.uncorrelated_background([5.0], [50.0], [7.0])), 0)
+        'bin 1 of channel singlechannel'
+    """
+    for name in model.config.channels:
+        part = model.config.channel_slices[name]
+        if part.start <= index < part.stop:
+            return f"channel {name}" if name in model.learned else f"bin {index - part.start + 1} of channel {name}"
+    raise IndexError(index)
+
+
+def _with_rates(nll: TwiceNLL, start: Array, low: Array, high: Array) -> Array:
+    """Return where bins with events, and the samples of channels with events, have rates, as far as the bounds allow.
+
+    The least squares of what the rates fall short, with the exact derivatives.
+    """
+    model = nll.model
+    main = nll.main[model.counted]
+
+    def shortages(pars: Array) -> tuple[Array, Array]:
+        rates, jacobian = model.rates(nll.full(pars))
+        jacobian = jacobian[:, :, nll.free]
+        total, slopes = rates.sum(axis=0)[model.counted], jacobian.sum(axis=0)[model.counted]
+        reach = np.abs(rates).sum(axis=0)[model.counted]
+        wanted = [np.maximum(_ENOUGH * np.where(main > 0.0, np.minimum(main, reach), 1e-2 * reach), 1e-12)]
+        found, by_pars = [total], [slopes]
+        for term in model.terms:  # a density is positive at least where no sample's rate is negative
+            own = rates[term.samples, term.bin]
+            found.append(own)
+            by_pars.append(jacobian[term.samples, term.bin])
+            wanted.append(np.full(own.size, 1e-3 * max(float(np.abs(own).sum()), 1e-9)))
+        need = np.concatenate(wanted)
+        short = np.maximum(0.0, 1.0 - np.concatenate(found) / need)
+        return short, -np.concatenate(by_pars) / need[:, None] * (short > 0.0)[:, None]
+
+    inside = np.clip(start, np.nextafter(low, high), np.nextafter(high, low))
+    result = scipy.optimize.least_squares(
+        lambda pars: shortages(pars)[0], inside, lambda pars: shortages(pars)[1], (low, high), x_scale="jac"
+    )
+    return np.asarray(result.x)
+
+
+def _reason(nll: TwiceNLL, pars: Array) -> str:
+    """Return why the likelihood is zero at a point."""
+    model, rest = nll.model, "within the bounds: check the bounds, the fixed values, and what is expected there"
+    if not nll.has_rates:
+        return f"the likelihood is zero {rest}"
+    rates = model.rates(nll.full(pars))[0]
+    total, counted = rates.sum(axis=0), model.counted
+    for index in counted[(total[counted] < 0.0) | ((total[counted] == 0.0) & (nll.main[counted] != 0.0))]:
+        events = f"{nll.main[index]:g} observed events but " if nll.main[index] else ""
+        name = bin_name(model, int(index))
+        return f"the likelihood is zero: {name} has {events}an expected rate of {total[index]:.4g} {rest}"
+    for term in model.terms:
+        own = rates[term.samples, term.bin]
+        if own.size and own.min() < 0.0:
+            sample = model.config.samples[term.samples[int(np.argmin(own))]]
+            return (
+                f"the likelihood is zero: the density of channel {term.channel.name} is negative at some events, for "
+                f"sample {sample} has a rate of {own.min():.4g} {rest}"
+            )
+    return f"the likelihood is zero {rest}"
