@@ -29,14 +29,19 @@ def __dir__() -> list[str]:
 @click.command()
 @click.argument("document", type=FILE)
 @measurement_option
-def validate(document: Path, measurement: str | None) -> None:
+@click.option("--data", metavar="FILE", type=FILE,
+              help="Observations instead of the document's own: another document, or a ROOT file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def validate(document: Path, measurement: str | None, data: Path | None, as_json: bool) -> None:
     """Check a document and its files, or a simulator.
 
-    Files, trees and branches must exist, and a simulator gives one dataset.
+    Every expression is evaluated, and samples have the events and yields that they need. The table has the events of
+    each sample, variation and observation, those that each condition of the selection leaves, and the sum of their
+    weights. A simulator gives one dataset.
 
     \b
     $ neyman validate analysis.yaml
-    analysis.yaml is valid
+    $ neyman validate analysis.yaml --data other.root
     $ neyman validate model.py:simulator
     model.py:simulator is valid: 104 events of x at mu=1, nu=1
     """
@@ -44,15 +49,26 @@ def validate(document: Path, measurement: str | None) -> None:
     from neyman.inputs.workspace import Workspace
 
     if is_simulator(document):
-        if measurement is not None:
-            raise click.UsageError("a simulator has no --measurement")
+        if measurement is not None or data is not None:
+            raise click.UsageError("a simulator has no --measurement and no --data")
         simulator = load_simulator(document)
         events = simulator.draw(simulator.inits, seed=0)
         point = ", ".join(f"{name}={value:g}" for name, value in zip(simulator.names, simulator.inits, strict=True))
+        if as_json:
+            found = {"valid": True, "events": len(events), "features": list(simulator.features)}
+            emit(json.dumps({**found, "parameters": dict(zip(simulator.names, simulator.inits, strict=True))}, indent=2))
+            return
         emit(f"{document} is valid: {len(events)} events of {', '.join(simulator.features)} at {point}")
         return
-    Workspace.load(document, measurement).validate()
-    emit(f"{document} is valid")
+    workspace = Workspace.load(document, measurement, progress=interactive())
+    observed = None
+    if data is not None and is_document(data):
+        observed = Workspace.load(data, progress=interactive())
+    elif data is not None:
+        workspace = workspace.with_data(data)
+    workspace.validate()
+    cutflow = workspace.cutflow(observed)
+    emit(json.dumps({"valid": True, **cutflow.to_dict()}, indent=2) if as_json else f"{cutflow}\n\n{document} is valid")
 
 
 @click.command()

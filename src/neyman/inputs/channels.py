@@ -355,8 +355,16 @@ class Channel:
     observation: Contents | None
 
     @property
-    def sources(self) -> list[EventSource]:
-        """Every event source, each once."""
-        sides = [side for sample in self.samples for sides in sample.variations.values() for side in sides]
-        found = [*(sample.contents for sample in self.samples), self.observation, *sides]
-        return list(dict.fromkeys(source for source in found if isinstance(source, EventSource)))
+    def sources(self) -> dict[EventSource, str]:
+        """Every event source, each once, with its first place in the document."""
+        found: dict[EventSource, str] = {}
+        for sample in self.samples:
+            if isinstance(sample.contents, EventSource):
+                found.setdefault(sample.contents, f"{sample.where} ({sample.name!r})")
+            for name, sides in sample.variations.items():
+                for key, side in (("hi", sides.hi), ("lo", sides.lo)):
+                    if side is not None:
+                        found.setdefault(side, f"{sample.where} ({sample.name!r}, {name!r} {key})")
+        if isinstance(self.observation, EventSource):
+            found.setdefault(self.observation, f"observations ({self.name!r})")
+        return found

@@ -19,8 +19,8 @@ def __dir__() -> list[str]:
     return __all__
 
 
-Fill: TypeAlias = Callable[[Channel, Sample, EventSource, "str | None"], Histogram]
-"""Reads an event source of a channel's sample, that of a variation if one is named, and fills it into the bins."""
+Fill: TypeAlias = Callable[[Channel, EventSource], Histogram]
+"""Reads an event source of a channel and fills it into the bins."""
 
 
 def ones(channel: Channel, *_: object) -> Histogram:
@@ -39,7 +39,7 @@ def histfactory(channel: Channel, fill: Fill, *, staterror: bool = False) -> dic
     samples = []
     for sample in channel.samples:
         if isinstance(sample.contents, EventSource):
-            nominal = fill(channel, sample, sample.contents, None)
+            nominal = fill(channel, sample.contents)
         else:
             nominal = Histogram(list(sample.contents), [], float(np.sum(sample.contents)))
         modifiers: list[dict[str, Any]] = []
@@ -58,7 +58,7 @@ def _filled(
     name, kind, data = modifier["name"], modifier["type"], copy.deepcopy(modifier["data"])
     if kind == "histosys" and name in sample.variations:
         sides = sample.variations[name]
-        hi, lo = (None if source is None else fill(channel, sample, source, name) for source in sides)
+        hi, lo = (None if source is None else fill(channel, source) for source in sides)
         one = hi or lo
         other = nominal.mirrored(one) if sides.mirrored and one else nominal
         kind, data = channel.kind.varied(nominal, hi or other, lo or other)

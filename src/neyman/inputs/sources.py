@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidEvents
-from neyman.inputs.expressions import parsed
+from neyman.inputs.expressions import Branches, Expression, parsed
 from neyman.inputs.parquet import open_parquet
 from neyman.inputs.places import found, identity, is_url, size_of, suffix
 from neyman.inputs.reader import Open, Reader, Tree
 from neyman.inputs.root import open_root
 
-__all__ = ["READERS", "check", "files_of", "only_tree", "opened", "provenance", "read", "tree_of"]
+__all__ = ["READERS", "check", "files_of", "only_tree", "opened", "passing", "provenance", "read", "tree_of"]
 
 
 def __dir__() -> list[str]:
@@ -84,9 +84,11 @@ def read(
                     blocks.append(x)
                     weights.append(w)
                     bar.update(sizes[path] * n // tree.entries)
-                total += tree.entries
+                    total += n
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     where = _where(f"{files[0]}{more}", source.tree)
+    if total == 0 and source.entries and not allow_empty:
+        raise InvalidEvents(f"{where} has no entries {_range(source.entries)}; change the range")
     if total == 0 and not allow_empty:
         raise InvalidEvents(f"{where} has no events; name another tree or file")
     if not sum(map(len, weights)) and not allow_empty:
@@ -115,6 +117,32 @@ def check(source: EventSource, expressions: Sequence[str]) -> int:
                     parsed(text, tree.branches, _where(path, source.tree))
             total += tree.entries
     return total
+
+
+def passing(source: EventSource, conditions: Sequence[str], *, step: int = STEP) -> list[int]:
+    """Return how many events a source has, and how many are left after each of some conditions, one after another.
+
+    Args:
+        source: files and tree.
+        conditions: those whose combination is its selection.
+        step: how much of the branches is read at once, in bytes.
+
+    Returns:
+        The number of events, then one number after each condition.
+
+    Raises:
+        InvalidEvents: if a file, tree or branch cannot be read, or a condition cannot be evaluated.
+    """
+    left = np.zeros(len(conditions) + 1, dtype=np.int64)
+    for path in files_of(source):
+        with _opened(path, source.tree) as tree:
+            where = _where(path, source.tree)
+            cuts = [parsed(text, tree.branches, where) for text in conditions]
+            used = frozenset().union(*(cut.branches for cut in cuts))
+            for branches, n in _steps(tree, used, step, where, source.entries):
+                masks = [_mask(cut, branches, n, f"{where}: condition {cut.text!r}") for cut in cuts]
+                left += np.array([n, *np.logical_and.accumulate(masks).sum(axis=1)] if masks else [n])
+    return [int(n) for n in left]
 
 
 def files_of(source: EventSource) -> list[str]:
@@ -216,14 +244,12 @@ def _selected(
     selection = parsed(source.selection or "True", known, where)
     infinite = [0] * len(wanted)
     kept = 0
-    for branches, n in _steps(tree, used | selection.branches, size, where):
+    for branches, n in _steps(tree, used | selection.branches, size, where, source.entries):
         n_kept = n
         if source.selection is not None:
             label = f"{where}: selection {source.selection!r}"
-            mask = selection.numbers(branches, n, label)
-            if mask.dtype.kind == "f":
-                raise InvalidEvents(f"{label} is no condition; compare it with a number")
-            branches = {name: branches[name][mask != 0] for name in used}
+            mask = _mask(selection, branches, n, label)
+            branches = {name: branches[name][mask] for name in used}
             n_kept = int(np.count_nonzero(mask))
         x = np.empty((n_kept, len(expressions)), dtype=np.float32)
         w = np.empty(n_kept)
@@ -242,14 +268,30 @@ def _selected(
             )
 
 
-def _steps(tree: Tree, names: Collection[str], size: int, where: str) -> Iterator[tuple[dict[str, ak.Array], int]]:
+def _mask(selection: Expression, branches: Branches, n: int, where: str) -> NDArray[np.bool_]:
+    """Return which events a condition is true for, shape ``(n,)``."""
+    mask = selection.numbers(branches, n, where)
+    if mask.dtype.kind == "f":
+        raise InvalidEvents(f"{where} is no condition; compare it with a number")
+    return np.asarray(mask != 0)
+
+
+def _steps(
+    tree: Tree, names: Collection[str], size: int, where: str, entries: tuple[int, int | None] | None
+) -> Iterator[tuple[dict[str, ak.Array], int]]:
     """Yield the branches of a step and the number of its events; without a branch, that of all events."""
-    if tree.entries and not names:
-        yield {}, tree.entries
-    elif tree.entries:
-        for step in tree.steps(names, size):
+    start, stop = entries or (0, None)
+    stop = tree.entries if stop is None else min(stop, tree.entries)
+    if start < stop and not names:
+        yield {}, stop - start
+    elif start < stop:
+        for step in tree.steps(names, size, start, stop):
             branches = {name: _widened(array, f"{where}: branch {name!r}") for name, array in step.items()}
             yield branches, len(next(iter(branches.values())))
+
+
+def _range(entries: tuple[int, int | None]) -> str:
+    return f"from {entries[0]}" if entries[1] is None else f"{entries[0]} to {entries[1]}"
 
 
 def _widened(array: ak.Array, where: str) -> ak.Array:

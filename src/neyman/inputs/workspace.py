@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from numpy.typing import ArrayLike
 from neyman.events import ChannelSimulation, Ensemble, Events, EventSource
 from neyman.exceptions import InvalidDocument, InvalidEvents
 from neyman.inputs import sources
-from neyman.inputs.channels import Channel, Contents, Filled, Histogram, Learned, Rebinned, Sample
+from neyman.inputs.channels import Channel, Contents, Filled, Histogram, Learned, Rebinned
+from neyman.inputs.cutflow import Cutflow, CutflowRow, conditions_of
 from neyman.inputs.document import resolve
 from neyman.inputs.document_file import line_of, read_file
 from neyman.inputs.histfactory import histfactory, ones
@@ -189,11 +191,11 @@ class Workspace:
         variations: dict[str, dict[str, tuple[Events | None, Events | None]]] = {}
         for sample in chosen.samples:
             assert isinstance(sample.contents, EventSource)  # the document is checked
-            samples[sample.name] = self._simulated(chosen, sample, sample.contents)
+            samples[sample.name] = self._simulated(chosen, sample.contents)
             variations[sample.name] = {
                 name: (
-                    None if sides.hi is None else self._simulated(chosen, sample, sides.hi, name),
-                    None if sides.lo is None else self._simulated(chosen, sample, sides.lo, name),
+                    None if sides.hi is None else self._simulated(chosen, sides.hi),
+                    None if sides.lo is None else self._simulated(chosen, sides.lo),
                 )
                 for name, sides in sample.variations.items()
             }
@@ -287,15 +289,16 @@ class Workspace:
         return pyhf.Workspace(spec, validate=bool(observations))
 
     def validate(self) -> None:
-        """Check without reading an event that every file, tree and branch exists and that pyhf takes the modifiers.
+        """Check everything that can be wrong with the input: modifiers, files, trees, expressions, and yields.
+
+        Every expression is evaluated on the first events of every source before all of them are read; what is read is
+        kept, so that nothing is read twice where a training follows.
 
         Raises:
-            InvalidEvents: for the first source that cannot be read; the message names file, tree and branch.
+            InvalidEvents: for the first source that cannot be read, or has no events or yield where it needs some; the
+                message names file, tree and branch.
             InvalidDocument: if the modifiers contradict each other.
         """
-        for channel in self._channels.values():
-            for source in channel.sources:
-                sources.check(source, channel.kind.expressions)
         channels = [histfactory(channel, ones) for channel in self._channels.values()]
         try:
             pyhf.Model({"channels": channels, "parameters": self.parameters}, poi_name=self.poi_name)
@@ -303,6 +306,37 @@ class Workspace:
             raise InvalidDocument(f"measurements: {' '.join(str(error).split())}") from None
         except (pyhf.exceptions.InvalidModel, pyhf.exceptions.InvalidNameReuse) as error:
             raise InvalidDocument(f"modifiers: {' '.join(str(error).split())}") from None
+        for channel in self._channels.values():
+            for source in channel.sources:
+                with _placed(channel, source):
+                    sources.check(source, channel.kind.expressions)
+        self.spec()
+        for channel in self._channels.values():
+            if isinstance(channel.observation, EventSource):
+                self._read(channel, channel.observation, allow_empty=True)
+
+    def cutflow(self, observed: Workspace | None = None) -> Cutflow:
+        """Return what the selection leaves of every event source, condition after condition, and the yields.
+
+        Args:
+            observed: another workspace with the same channels, whose observations stand in the place of one's own.
+
+        Raises:
+            InvalidEvents: if a source cannot be read.
+            InvalidDocument: if the other workspace has other channels, or one that is blind.
+        """
+        rows: list[CutflowRow] = []
+        for name, channel in self._channels.items():
+            for sample in channel.samples:
+                rows.append(self._row(channel, sample.contents, sample.name))
+                for parameter, sides in sample.variations.items():
+                    named = (("hi", sides.hi), ("lo", sides.lo))
+                    rows += [self._row(channel, one, sample.name, f"{parameter} {side}") for side, one in named if one]
+            if observed is not None:
+                rows.append(observed._observed_row(name, channel))
+            elif channel.observation is not None:
+                rows.append(self._row(channel, channel.observation, None))
+        return Cutflow(tuple(rows))
 
     def provenance(self) -> list[dict[str, Any]]:
         """Return name, size and hash of every input file, each once."""
@@ -320,30 +354,65 @@ class Workspace:
 
     def _read(self, channel: Channel, source: EventSource, *, allow_empty: bool = False) -> Events:
         key = (source, channel.kind.expressions)
-        if key not in self._events:
-            self._events[key] = sources.read(*key, progress=self.progress, allow_empty=allow_empty)
-        return self._events[key]
+        events = self._events.get(key)
+        if events is None or not (len(events) or allow_empty):
+            with _placed(channel, source):
+                events = sources.read(*key, progress=self.progress, allow_empty=allow_empty)
+            self._events[key] = events
+        return events
 
-    def _simulated(self, channel: Channel, sample: Sample, source: EventSource, variation: str | None = None) -> Events:
+    def _simulated(self, channel: Channel, source: EventSource) -> Events:
         if isinstance(channel.kind, Filled) and not isinstance(channel.kind, Rebinned):
             return self._read(channel, source, allow_empty=True)  # as in pyhf, bins may be empty or negative
         events = self._read(channel, source)
         total = events.weights.sum()
         if not total > 0:
-            which = f"{sample.where} ({sample.name!r}{f', {variation!r}' if variation else ''})"
-            raise InvalidEvents(
-                f"{which}: the weights {source.weight or 1} of tree {source.tree!r} in {', '.join(source.files)} "
-                f"sum to {total:g}, but a yield is positive; correct the weight or the selection"
-            )
+            with _placed(channel, source):
+                raise InvalidEvents(
+                    f"the weights {source.weight or 1} of tree {source.tree!r} in {', '.join(source.files)} "
+                    f"sum to {total:g}, but a yield is positive; correct the weight or the selection"
+                )
         return events
 
-    def _filled(self, channel: Channel, sample: Sample, source: EventSource, variation: str | None) -> Histogram:
-        return channel.kind.fill(self._simulated(channel, sample, source, variation))
+    def _filled(self, channel: Channel, source: EventSource) -> Histogram:
+        return channel.kind.fill(self._simulated(channel, source))
+
+    def _row(
+        self, channel: Channel, contents: Contents, sample: str | None, variation: str | None = None
+    ) -> CutflowRow:
+        """Return the row of a sample, a variation or an observation in the cutflow."""
+        if not isinstance(contents, EventSource):
+            return CutflowRow(channel.name, sample, variation, None, (), (), float(sum(contents)))
+        conditions = conditions_of(contents.selection)
+        with _placed(channel, contents):
+            events, *passing = sources.passing(contents, conditions)
+        total = float(self._read(channel, contents, allow_empty=True).weights.sum())
+        return CutflowRow(channel.name, sample, variation, events, tuple(conditions), tuple(passing), total)
+
+    def _observed_row(self, name: str, like: Channel) -> CutflowRow:
+        """Return the row of the observation of a channel, which is like one of another workspace."""
+        if name not in self._channels:
+            raise InvalidDocument(f"other observations: no channel {name!r}; {did_you_mean(name, self._channels)}")
+        channel = self._channels[name]
+        if type(channel.kind) is not type(like.kind) or str(channel.kind) != str(like.kind):
+            raise InvalidDocument(f"other observations: channel {name!r} has {channel.kind}, not {like.kind}")
+        if channel.observation is None:
+            raise InvalidDocument(f"other observations: channel {name!r} is blind; add an observation of that name")
+        return self._row(channel, channel.observation, None)
 
     def _counts(self, channel: Channel, observation: Contents) -> list[float]:
         if isinstance(observation, EventSource):
             return channel.kind.fill(self._read(channel, observation, allow_empty=True)).contents
         return list(observation)
+
+
+@contextmanager
+def _placed(channel: Channel, source: EventSource) -> Iterator[None]:
+    """Begin the errors about an event source with its place in the document."""
+    try:
+        yield
+    except InvalidEvents as error:
+        raise InvalidEvents(f"{channel.sources[source]}: {error}") from error
 
 
 def _observed(observation: Contents | None) -> str:
