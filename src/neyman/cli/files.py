@@ -29,8 +29,12 @@ def __dir__() -> list[str]:
 @click.command()
 @click.argument("document", type=FILE)
 @measurement_option
-@click.option("--data", metavar="FILE", type=FILE,
-              help="Observations instead of the document's own: another document, or a ROOT file.")
+@click.option(
+    "--data",
+    metavar="FILE",
+    type=FILE,
+    help="Observations instead of the document's own: another document, or a ROOT file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def validate(document: Path, measurement: str | None, data: Path | None, as_json: bool) -> None:
     """Check a document and its files, or a simulator.
@@ -56,7 +60,9 @@ def validate(document: Path, measurement: str | None, data: Path | None, as_json
         point = ", ".join(f"{name}={value:g}" for name, value in zip(simulator.names, simulator.inits, strict=True))
         if as_json:
             found = {"valid": True, "events": len(events), "features": list(simulator.features)}
-            emit(json.dumps({**found, "parameters": dict(zip(simulator.names, simulator.inits, strict=True))}, indent=2))
+            emit(
+                json.dumps({**found, "parameters": dict(zip(simulator.names, simulator.inits, strict=True))}, indent=2)
+            )
             return
         emit(f"{document} is valid: {len(events)} events of {', '.join(simulator.features)} at {point}")
         return
