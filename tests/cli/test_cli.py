@@ -130,9 +130,39 @@ def test_help_does_not_import_what_takes_seconds() -> None:
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_validate_says_that_a_document_is_valid(document: Path) -> None:
+TABLE = """\
+channel SR
+  sample      variation  events  selected  yield
+  signal                   2000      2000     20
+  signal      scale hi     2000      2000     21
+  signal      scale lo     2000      2000     19
+  background               2000      2000    100
+  observed                  118       118    118
+channel CR
+  sample        events  selected  yield
+  background                         90
+  observed                           91
+
+"""
+
+
+def test_validate_prints_events_and_yields_and_that_a_document_is_valid(document: Path) -> None:
     result = run("validate", document)
-    assert (result.exit_code, result.stdout) == (0, f"{document} is valid\n")
+    assert (result.exit_code, result.stdout) == (0, f"{TABLE}{document} is valid\n")
+
+
+def test_validate_takes_other_observations_and_prints_json(document: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    events, ours = f"{document.parent}/events.root", f"{document.parent}/data.root"
+    text = DOCUMENT.replace("events.root", events).replace("data: [52, 39]", "data: [5, 3]")
+    other.write_text(text.replace("data.root, tree: data", f"{ours}, tree: data, entries: [0, 100]"))
+    result = run("validate", document, "--data", other, "--json")
+    found = json.loads(result.stdout)
+    observed = {row["channel"]: row for row in found["rows"] if row["sample"] is None}
+    assert found["valid"]
+    assert (observed["SR"]["events"], observed["SR"]["total"], observed["CR"]["total"]) == (100, 100.0, 8.0)
+    assert "channel 'CR' is not observed in events" in fails("validate", document, "--data", ours)
+    assert "no such file" in fails("validate", document, "--data", tmp_path / "no.yaml")
 
 
 def test_validate_names_a_missing_branch(document: Path) -> None:
