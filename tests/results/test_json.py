@@ -38,7 +38,15 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     if hint is Any:  # what reports of trainings are made of
         leaves = st.one_of(st.booleans(), st.integers(), st.floats(), st.sampled_from(["samples", ""]))
         return st.recursive(leaves, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
-    return {str: st.text(max_size=8), bool: st.booleans(), int: st.integers(), float: st.floats()}[hint]
+    if dataclasses.is_dataclass(hint):
+        return st.builds(hint, **{name: values(of) for name, of in get_type_hints(hint).items()})
+    return {
+        types.NoneType: st.none(),
+        str: st.text(max_size=8),
+        bool: st.booleans(),
+        int: st.integers(),
+        float: st.floats(),
+    }[hint]
 
 
 def same(a: Any, b: Any) -> bool:

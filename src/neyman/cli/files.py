@@ -8,16 +8,28 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from neyman.cli.console import emit, interactive, write
-from neyman.cli.options import FILE, is_document, load, measurement_option, output_option, seed_option
+from neyman.cli.options import (
+    FILE,
+    data_of,
+    data_options,
+    is_document,
+    load,
+    measurement_option,
+    output_option,
+    seed_option,
+)
+from neyman.cli.values import BINS
 from neyman.exceptions import NeymanError, Unsupported
 
 if TYPE_CHECKING:  # what follows costs seconds to import
     from matplotlib.figure import Figure
+
+    from neyman.results import PredictionResult, Result
 
 __all__ = ["COMMANDS"]
 
@@ -104,34 +116,74 @@ def inspect(path: Path, as_json: bool) -> None:
     emit(json.dumps(found, indent=2) if as_json else inspection.text(found))
 
 
+_FEATURES = (
+    click.option("--features", "show", is_flag=True,
+                 help="Of a model: draw the data over the prediction, for every feature, the learned ratio and bins."),
+    click.option("--fit", metavar="FILE", type=FILE, help="With --features: the prediction after this fit, a JSON."),
+    click.option("--post-fit", is_flag=True, help="With --features: fit first, and draw the prediction after it."),
+    click.option("--channel", "channels", metavar="NAME", multiple=True, help="With --features: this one; repeatable."),
+    click.option("--feature", "features", metavar="NAME", multiple=True,
+                 help="With --features: this one instead of all; repeatable."),
+    click.option("--ratio", "ratios", metavar="NAME", multiple=True,
+                 help="With --features: the learned ratio of this sample to the others, or of the parameter of "
+                 "interest; repeatable."),
+    click.option("--bins", type=BINS, multiple=True,
+                 help="With --features: how many bins, or NAME=LOW:HIGH:EDGES or a list of edges; repeatable."),
+    click.option("--equal", is_flag=True, help="With --features: bins of equal prediction."),
+    click.option("--region", metavar="TEXT",
+                 help="With --features: only events there, as 'top 20%', 'signal: top 20%' or 'signal > 1.5' in the "
+                 "logarithm of a learned ratio."),
+    click.option("--blind", is_flag=True, help="With --features: leave out the data."),
+    data_options,
+)  # fmt: skip
+
+
+def _with_features(command: Any) -> Any:
+    for option in reversed(_FEATURES):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("result", type=click.Path(path_type=Path), default="-")
-@output_option("The figure; its suffix says the format: pdf, png, svg, ...")
+@output_option("The figure; its suffix says the format: pdf, png, svg, ... Default: a pdf named like RESULT.", False)
 @click.option("--correlations", is_flag=True, help="Draw the correlation matrix of a fit instead of its pulls.")
-def plot(result: Path, output_file: Path, correlations: bool) -> None:
-    """Draw a result, or the training of a model file.
+@_with_features
+def plot(result: Path, output_file: Path | None, correlations: bool, show: bool, **options: Any) -> None:
+    """Draw a result, the training of a model file, or the data over its prediction.
 
     RESULT is the JSON that another command wrote, standard input by default, or a model file. Where a
-    model has several learned channels, a PDF has a page for each, and other formats a file for each.
+    model has several channels, a PDF has a page for each, and other formats a file for each.
 
     \b
     $ neyman plot limit.json -o limit.pdf
     $ neyman plot fit.json -o correlations.png --correlations
     $ neyman plot analysis.neyman -o training.pdf
+    $ neyman plot analysis.neyman --features -o prefit.pdf
+    $ neyman plot analysis.neyman --features --fit fit.json --region "top 20%" -o postfit.pdf
+    $ neyman plot analysis.neyman --features --post-fit -o numbers.json
     """
-    from neyman.results import FitResult, figures, from_json
+    from neyman.results import FitResult, figures
 
+    if output_file is None:
+        if str(result) == "-":
+            raise click.UsageError("give the figure's name: -o FILE.pdf")
+        output_file = Path(f"{result.stem}_features.pdf" if show else f"{result.stem}.pdf")
+    if show:
+        prediction = _prediction(result, options)
+        click.echo(repr(prediction), err=True)
+        if output_file.suffix == ".json":
+            emit(prediction.to_json(), output_file)
+            return
+        _save([(one, figures.features(prediction, one)) for one in prediction.channels], output_file)
+        return
+    if unused := [name for name, value in options.items() if value not in (None, (), False)]:
+        raise click.UsageError(f"--{unused[0].replace('_', '-').removesuffix('s')} is for --features only")
     if str(result) != "-" and _is_model(result):
         _save([(report.channel, report.plot()) for report in load(result).report], output_file)
         return
+    read = _result(result)
     name = "standard input" if str(result) == "-" else result
-    try:
-        with click.open_file(str(result), encoding="utf-8") as stream:
-            read = from_json(stream.read())
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise NeymanError(f"{name}: not a result: no JSON text") from error
-    except NeymanError as error:
-        raise NeymanError(f"{name}: {error}") from error
     if correlations and not isinstance(read, FitResult):
         raise Unsupported(f"{name}: only a fit has correlations, not a {read.kind}; leave out --correlations")
     try:
@@ -139,6 +191,45 @@ def plot(result: Path, output_file: Path, correlations: bool) -> None:
     except (IndexError, ValueError) as error:
         raise NeymanError(f"{name}: the fields of this {read.kind} do not fit together ({error})") from error
     _save([("", figure)], output_file)
+
+
+def _result(path: Path) -> Result:
+    """Read the JSON of a result, from standard input for ``-``."""
+    from neyman.results import from_json
+
+    name = "standard input" if str(path) == "-" else path
+    try:
+        with click.open_file(str(path), encoding="utf-8") as stream:
+            return from_json(stream.read())
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise NeymanError(f"{name}: not a result: no JSON text") from error
+    except NeymanError as error:
+        raise NeymanError(f"{name}: {error}") from error
+
+
+def _prediction(path: Path, options: dict[str, Any]) -> PredictionResult:
+    """Return what the options ask for."""
+    import neyman
+    from neyman.results import FitResult
+
+    fit_file, post_fit, bins = options.pop("fit"), options.pop("post_fit"), options.pop("bins")
+    data_file, asimov = options.pop("data"), options.pop("asimov")
+    if fit_file is not None and post_fit:
+        raise click.UsageError("--fit and --post-fit exclude each other")
+    model = load(path)
+    needed = data_file is not None or asimov is not None or post_fit or model.observed_ensemble is not None
+    data: Any = data_of(model, data_file, asimov) if needed else None
+    fit = None if fit_file is None else _result(fit_file)
+    if fit is not None and not isinstance(fit, FitResult):
+        raise Unsupported(f"{fit_file}: --fit takes the JSON of neyman fit, not of a {fit.kind}")
+    if post_fit:
+        fit = neyman.fit(data, model)
+    for key in ("channels", "features", "ratios"):
+        options[key] = options[key] or None
+    if bins:
+        named = {name: given for name, given in bins if name}
+        options["bins"] = named or bins[-1][1]
+    return model.prediction(data, fit, **options)
 
 
 @click.command()

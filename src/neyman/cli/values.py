@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:  # generic since click 8.4 and 8.2
     ParamType, Choice = click.ParamType, click.Choice
 
-__all__ = ["FIXED", "LEVEL", "POINT", "RANGE", "SETTING", "VALUES", "Word"]
+__all__ = ["BINS", "FIXED", "LEVEL", "POINT", "RANGE", "SETTING", "VALUES", "Word"]
 
 
 def __dir__() -> list[str]:
@@ -74,6 +74,11 @@ def _setting(text: str) -> tuple[str, Any]:
     return key.strip(), json.loads(f"[{value}]" if "," in value else value)
 
 
+def _bins(text: str) -> tuple[str, int | list[float]]:
+    name, _, given = text.rpartition("=")
+    return name.strip(), int(given) if given.strip().isdigit() else _values(given)
+
+
 def _values(text: str) -> list[float]:
     if ":" not in text:
         return [float(number) for number in text.split(",")]
@@ -93,6 +98,7 @@ def _level(text: str) -> float:
     return checked_level(text)
 
 
+BINS = _Read("[NAME=]BINS", _bins, "neither a number of bins nor NAME=LOW:HIGH:POINTS or NAME=EDGE,EDGE,...")
 FIXED = _Read("NAME[=VALUE]", _fixed, "neither NAME=VALUE, as in mu=1.0, nor NAME")
 POINT = _Read("NAME=VALUE,...", _point, "not NAME=VALUE,NAME=VALUE, as in mu=1,norm=0.9")
 SETTING = _Read("KEY=VALUE", _setting, "not KEY=VALUE, as in datasets=300000 or hidden=64,64")

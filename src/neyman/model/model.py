@@ -24,9 +24,10 @@ from neyman.model.constraints import Constraints
 from neyman.model.data import DataVector
 from neyman.model.observations import read_data
 from neyman.model.pdf import EnsemblePdf
+from neyman.model.prediction import Binning, prediction
 from neyman.model.rates import Rates
 from neyman.model.summary import Summary
-from neyman.results import SetReport, TrainingReport
+from neyman.results import FitResult, PredictionResult, SetReport, TrainingReport
 from neyman.support.text import html_table
 
 __all__ = ["LearnedTerm", "Model"]
@@ -400,6 +401,67 @@ class Model(pyhf.Model):
         if not self.config.nauxdata:
             return np.empty(0)
         return np.asarray(self.constraint_model.make_pdf(pars).expected_data(), dtype=np.float64)
+
+    def prediction(
+        self,
+        data: ArrayLike | Summary | None = None,
+        fit: FitResult | None = None,
+        *,
+        channels: Sequence[str] | None = None,
+        features: Sequence[str] | None = None,
+        ratios: Sequence[str] | None = None,
+        bins: Binning = 25,
+        equal: bool = False,
+        region: str | None = None,
+        blind: bool = False,
+    ) -> PredictionResult:
+        r"""Return the expected events of every feature, learned ratio and bin beside the data; ``.plot()`` draws them.
+
+        They are made from the simulation: the events of each sample, with the sample's rate, bent by the learned shape
+        effects. The uncertainty is that of the parameters, each moved up and down by its own with their correlations,
+        and that of the finite simulation in quadrature. Before a fit the parameters have the widths of their
+        constraints, and free ones none. Of a sample with weights of either sign the events have positive ones that
+        describe the same density.
+
+        The :math:`\chi^2` of each distribution is that of the difference of data and prediction, with the covariance of
+        the data plus that of the prediction or, after a fit of these data, which has moved one towards the other,
+        *minus* that of the parameters.
+
+        Args:
+            data: the data vector; the document's observations where it is left out.
+            fit: a fit of this model to the data; without one, the prediction is that before a fit.
+            channels: those to show; all by default.
+            features: those to show; all by default.
+            ratios: samples and parameters whose learned ratio is shown: of a sample to the others, of the parameter of
+                interest at its best fit to that at zero. By default that of the parameter of interest, unless features
+                are named.
+            bins: how many there are, about, or by name their number or edges.
+            equal: whether the bins have the same prediction instead of the same width.
+            region: only events in a part of a learned ratio: ``"top 20%"`` of the prediction in that of the parameter
+                of interest, ``"signal: top 20%"`` in a sample's, or a cut on its logarithm, ``"signal > 1.5"``.
+            blind: whether to leave out the data.
+
+        Raises:
+            InvalidParameter: for a name, bins or a region without meaning.
+            InvalidResult: if the fit is one of another model.
+            Unsupported: if a channel was learned from a simulator, whose model has no simulated events, or if the data
+                are a summary, which has no features.
+
+        Example:
+            >>> import neyman
+            >>> channel = {"name": "CR", "samples": [{"name": "background", "data": [50.0, 60.0], "modifiers": [
+            ...     {"name": "mu", "type": "normfactor", "data": None},
+            ...     {"name": "xsec", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}}]}]}
+            >>> model = neyman.Model({"channels": [channel]}, {}, poi_name="mu")
+            >>> print(model.prediction(model.data(neyman.Ensemble(counts={"CR": [52, 61]}))))
+            pre-fit prediction
+              channel  quantity  bins    expected  observed  chi2 / dof  p-value
+              CR       bin          2  110 +/- 11       113     0.1 / 2     0.95
+        """
+        return prediction(
+            self, data, fit, channels=channels, features=features, ratios=ratios, bins=bins, equal=equal,
+            region=region, blind=blind,
+        )  # fmt: skip
 
     # -- what needs a binned likelihood
 

@@ -10,6 +10,7 @@
 ``CoverageResult``       how often an interval covers the truth
 ``ToysResult``           toys, and what was fitted to them
 ``StatisticResult``      the distribution of a test statistic in toys
+``PredictionResult``     what a model expects of every feature and bin, beside the data
 ``TrainingReport``       how the classifiers of a learned channel were trained
 ``SetReport``            how a dataset-wide network was trained, and what fresh datasets say of it
 =======================  =====================================================================
@@ -28,6 +29,7 @@ from neyman.results.base import FORMAT, Result
 from neyman.results.fits import FitResult, ScanResult
 from neyman.results.intervals import CoverageResult, IntervalResult
 from neyman.results.limits import ClsResult, LimitResult, SignificanceResult
+from neyman.results.prediction import Distribution, PredictionResult
 from neyman.results.toys import StatisticResult, ToysResult
 from neyman.results.training import SetReport, TrainingReport
 from neyman.support.text import rounded
@@ -35,9 +37,11 @@ from neyman.support.text import rounded
 __all__ = [
     "ClsResult",
     "CoverageResult",
+    "Distribution",
     "FitResult",
     "IntervalResult",
     "LimitResult",
+    "PredictionResult",
     "Result",
     "ScanResult",
     "SetReport",
@@ -67,6 +71,7 @@ _KINDS: dict[str, type[Result]] = {
         CoverageResult,
         StatisticResult,
         ToysResult,
+        PredictionResult,
         TrainingReport,
         SetReport,
     )

@@ -7,9 +7,10 @@ would lose the others, it is ``{"shape": [0, 3]}``.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import types
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ def encoded(value: Any) -> Any:
     """Return a value as JSON types.
 
     Args:
-        value: of texts, numbers, arrays, and tuples, lists and dictionaries of these.
+        value: of texts, numbers, arrays, and tuples, lists, dictionaries and dataclasses of these.
 
     Example:
         >>> import numpy as np
@@ -46,6 +47,8 @@ def encoded(value: Any) -> Any:
         return [encoded(item) for item in value]
     if isinstance(value, dict):
         return {key: encoded(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value):
+        return {field.name: encoded(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
@@ -57,7 +60,7 @@ def decoded(value: Any, hint: Any) -> Any:
     Args:
         value: as :func:`encoded` gives it.
         hint: the annotation: text, truth value, whole number, number, array of a type, tuple, list or dictionary of
-            such, a union, of which the first that fits is taken, or ``Any``: then null is nan.
+            such, a dataclass, a union, of which the first that fits is taken, or ``Any``: then null is nan.
 
     Raises:
         ValueError: if the value cannot be one; the message says what was expected, and what was found.
@@ -78,6 +81,8 @@ def decoded(value: Any, hint: Any) -> Any:
         return _sequence(value, origin, args)
     if origin is dict:
         return {key: decoded(item, args[1]) for key, item in _checked(value, dict, "names with values").items()}
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(value, hint)
     if hint is Any:
         return _untyped(value)
     if hint is float:
@@ -122,6 +127,14 @@ def _sequence(value: Any, kind: type, hints: tuple[Any, ...]) -> Any:
     if len(items) != len(hints):
         raise ValueError(_unexpected(value, f"a list of {len(hints)}"))
     return tuple(decoded(item, hint) for item, hint in zip(items, hints, strict=True))
+
+
+def _dataclass(value: Any, kind: Any) -> Any:
+    names = {field.name for field in dataclasses.fields(kind)}
+    if set(_checked(value, dict, "names with values")) != names:
+        raise ValueError(_unexpected(value, f"the fields {', '.join(sorted(names))}"))
+    hints = get_type_hints(kind)
+    return kind(**{name: decoded(item, hints[name]) for name, item in value.items()})
 
 
 def _float(value: Any) -> float:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neyman.results.base import NamedResult, Table
 from neyman.support.text import rounded
+
+if TYPE_CHECKING:  # matplotlib is imported where a figure is drawn
+    from matplotlib.figure import Figure
+
+    from neyman.results.prediction import Predicts
 
 __all__ = ["FitResult", "ScanResult"]
 
@@ -74,6 +79,16 @@ class FitResult(NamedResult):
         sigma = np.sqrt(np.diag(self.covariance))
         scale = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
         return np.asarray(self.covariance * np.outer(scale, scale))
+
+    def plot_features(self, model: Predicts, data: Any = None, **options: Any) -> Figure:
+        """Return the figure of the data over the prediction after this fit, of every feature, learned ratio and bin.
+
+        Args:
+            model: the model that was fitted.
+            data: the data vector; the document's observations where it is left out.
+            options: those of :meth:`neyman.Model.prediction`, whose result this draws.
+        """
+        return model.prediction(data, self, **options).plot()
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Return name, value, uncertainty and MINOS uncertainties of each parameter, rounded to be read."""

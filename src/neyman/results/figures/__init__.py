@@ -2,6 +2,7 @@
 
 =================  ==================================================================
 ``draw``           whichever of these a result asks for, as ``result.plot()`` does
+``features``       data over the stacked prediction, of every feature, learned ratio and bin
 ``pulls``          the parameters of a fit against their constraints
 ``correlations``   the correlation matrix of a fit
 ``scan``           a profile likelihood scan over one parameter or two
@@ -31,6 +32,7 @@ from neyman.results import (
     FitResult,
     IntervalResult,
     LimitResult,
+    PredictionResult,
     Result,
     ScanResult,
     SetReport,
@@ -44,6 +46,7 @@ from neyman.results.figures.distributions import teststatistic, toys
 from neyman.results.figures.fits import correlations, pulls
 from neyman.results.figures.likelihoods import scan, scans
 from neyman.results.figures.limits import cls, limit, significance
+from neyman.results.figures.predictions import features
 from neyman.results.figures.trainings import training
 
 __all__ = [
@@ -52,6 +55,7 @@ __all__ = [
     "correlations",
     "coverage",
     "draw",
+    "features",
     "limit",
     "pulls",
     "scan",
@@ -105,6 +109,8 @@ def draw(result: Result) -> Figure:
             return teststatistic(result)
         case ToysResult():
             return toys(result)
+        case PredictionResult():
+            return features(result)
         case TrainingReport() | SetReport():
             return training(result)
     raise Unsupported(f"there is no figure for {type(result).__name__}: draw one of the results of neyman.results")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "MARKERS",
     "ORANGE",
     "SKY",
+    "STACK",
     "VERMILLION",
     "NotebookFigure",
     "add_legend",
@@ -28,6 +30,7 @@ __all__ = [
     "escaped",
     "single",
     "symbol",
+    "wrapped",
 ]
 
 
@@ -39,7 +42,13 @@ def __dir__() -> list[str]:
 BLUE, SKY, ORANGE, VERMILLION, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#7F7F7F"
 COLOURS = (BLUE, VERMILLION, "#009E73", "#CC79A7", ORANGE, SKY, "#000000")
 MARKERS = "osD^vP*"
+# Petroff's ten for stacked samples (arXiv:2107.02270), which all readers can tell apart
+STACK = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
 BAND_68, BAND_95 = "#607641", "#F5BB54"
+
+_CHARACTER = 0.085  # inches, of a medium letter on average
 
 _SYMBOLS = {
     "tmu": r"$t_\mu$",
@@ -67,6 +76,31 @@ def array(values: ArrayLike) -> NDArray[np.float64]:
 def escaped(name: object) -> str:
     """Keep matplotlib from reading a name as mathematics."""
     return str(name).replace("$", r"\$")
+
+
+def wrapped(name: object, width: float, lines: int = 3) -> str:
+    r"""Break a name, which may be a long expression, into lines that fit, and keep it from being read as mathematics.
+
+    Args:
+        name: the name.
+        width: in inches, at medium size.
+        lines: how many there may be; what is longer ends with dots.
+
+    Example:
+        >>> wrapped("sqrt(2*pt[:,0]*pt[:,1]*(cosh(eta[:,0]-eta[:,1])))", 2.5, lines=2).split("\n")
+        ['sqrt(2*pt[:,0]*pt[:,1]*(cosh(', 'eta[:,0]-eta[:,1])))']
+    """
+    most = max(int(width / _CHARACTER), 4)
+    rows = [""]
+    parts = re.split(r"(?<=[-\s,*/+(&|=<>_])(?![\s\d=&|])", str(name))
+    for word in (part[k : k + most] for part in parts for k in range(0, len(part), most)):
+        if rows[-1] and len(rows[-1]) + len(word.rstrip()) > most:
+            rows.append("")
+        rows[-1] += word
+    rows = [row.strip() for row in rows]
+    if len(rows) > lines:
+        rows = [*rows[: lines - 1], rows[lines - 1][: most - 1] + "…"]
+    return escaped("\n".join(rows))
 
 
 def symbol(test_stat: str) -> str:
