@@ -24,9 +24,9 @@ from neyman.model.calibration import LogitCalibration
 from neyman.model.mixture import MixtureChannel
 from neyman.model.pool import MixtureSummary, Pool
 from neyman.model.variations import Variation
-from neyman.networks.layers import FeatureScaler
 from neyman.networks.mixture import CrossFitClassifier
 from neyman.networks.options import TrainingOptions
+from neyman.networks.scaling import FeatureScaler
 
 __all__: list[str] = []
 

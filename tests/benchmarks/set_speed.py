@@ -18,7 +18,7 @@ from neyman.inputs.simulation import Datasets, simulate
 from neyman.networks.deepset import DeepSet
 from neyman.networks.heads import LinearHead, ParameterFeatures
 from neyman.networks.kinds import kind_of, set_options
-from neyman.networks.layers import robust_scaler
+from neyman.networks.scaling import robust_scaler
 from neyman.training.contrastive import train_set
 from neyman.training.proposals import GROUP, propose
 

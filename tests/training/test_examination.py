@@ -21,7 +21,7 @@ from neyman.cli.main import main
 from neyman.model.setwise import SetChannel
 from neyman.model.sources import SimulatorSource
 from neyman.networks.deepset import DeepSet
-from neyman.networks.layers import FeatureScaler
+from neyman.networks.scaling import FeatureScaler
 from neyman.results import SetReport, from_json
 from neyman.training.examination import examine
 

@@ -21,8 +21,9 @@ from neyman.model.mixture_ratio import MixtureRatio
 from neyman.model.pool import MixtureSummary, PaddedSummary, Pool
 from neyman.model.sources import LabelledEvents, choice
 from neyman.model.variations import Variation, slopes_and_curvatures
-from neyman.networks.layers import FeatureScaler, initialised
+from neyman.networks.layers import initialised
 from neyman.networks.mixture import CrossFitClassifier, logits
+from neyman.networks.scaling import FeatureScaler
 
 __all__ = ["MixtureChannel"]
 
@@ -267,7 +268,7 @@ class MixtureChannel(MixtureRatio):
         networks = {}
         for key, shape in entry["networks"].items():
             state = {k.removeprefix(f"{key}/"): v for k, v in packed.weights.items() if k.startswith(f"{key}/")}
-            scaler = FeatureScaler(state["scaler.centre"], state["scaler.scale"])
+            scaler = FeatureScaler.of_state(state)
             with initialised(0):
                 network = CrossFitClassifier(scaler, shape["classes"], shape["hidden"], shape["folds"])
             network.load_state_dict(state)

@@ -289,7 +289,7 @@ class SetChannel(SetRatio):
             entry["name"], entry["kind"], entry["features"], low, high, encoder, head, (fewest, most), source,
             entry["parameters"],
         )  # fmt: skip
-        if len(channel.names) != len(low) or any(len(channel.features) != len(one.scaler.centre) for one in encoders):
+        if len(channel.names) != len(low) or any(len(channel.features) != one.scaler.features for one in encoders):
             raise ValueError(f"channel {channel.name} has other parameters or features than its network")
         return channel
 

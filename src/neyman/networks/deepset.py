@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from neyman.networks.encoder import Encoder
-from neyman.networks.layers import FeatureScaler, mlp
+from neyman.networks.layers import mlp
+from neyman.networks.scaling import FeatureScaler
 
 __all__ = ["DeepSet"]
 
@@ -40,7 +41,7 @@ class DeepSet(Encoder):
     def __init__(self, scaler: FeatureScaler, hidden: Sequence[int], width: int) -> None:
         super().__init__(scaler, width)
         self.hidden = tuple(hidden)
-        self.phi = mlp([len(scaler.centre), *hidden, width])
+        self.phi = mlp([scaler.size, *hidden, width])
 
     @property
     def shape(self) -> dict[str, Any]:

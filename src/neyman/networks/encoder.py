@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neyman.networks.layers import FeatureScaler
+from neyman.networks.scaling import FeatureScaler
 
 __all__ = ["Encoder"]
 
@@ -19,8 +19,8 @@ def __dir__() -> list[str]:
 class Encoder(nn.Module):
     r"""Encodes a dataset as :math:`S = [\sum_i w_i z_i, \sum_i w_i \phi_i, \sum_i w_i]`.
 
-    :math:`z_i` are the scaled features of an event, so that the mean of the events is never lost, and :math:`\phi_i`
-    the numbers that a kind of network makes of it: its :meth:`numbers`.
+    :math:`z_i` is what the scaling makes of an event's features, so that the mean of the events and the number of those
+    in a spike are never lost, and :math:`\phi_i` the numbers that a kind of network makes of it: its :meth:`numbers`.
 
     Args:
         scaler: the feature scaling.
@@ -38,7 +38,7 @@ class Encoder(nn.Module):
     @property
     def size(self) -> int:
         """Length of a summary."""
-        return len(self.scaler.centre) + self.width + 1
+        return self.scaler.size + self.width + 1
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
 
         Args:
             x: the events of all datasets, shape ``(E, d)``.
-            z: their scaled features, shape ``(E, d)``.
+            z: what the scaling makes of their features, shape ``(E, d + S)``.
             weights: shape ``(E,)``.
             dataset: the dataset each event belongs to, shape ``(E,)``.
             n: number of datasets.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # torch takes seconds, and a document is checked without it
     from torch import Tensor
 
     from neyman.networks.encoder import Encoder
-    from neyman.networks.layers import FeatureScaler
+    from neyman.networks.scaling import FeatureScaler
 
 __all__ = [
     "MIXTURE",
@@ -257,9 +257,10 @@ def load_encoder(kind: str, shape: Mapping[str, Any], state: Mapping[str, Tensor
         InvalidParameter: if the network is the user's own and missing, or not the one that was trained.
         LookupError, TypeError, RuntimeError: if the entries contradict each other.
     """
-    from neyman.networks.layers import FeatureScaler, initialised
+    from neyman.networks.layers import initialised
+    from neyman.networks.scaling import FeatureScaler
 
-    scaler = FeatureScaler(state["scaler.centre"], state["scaler.scale"])
+    scaler = FeatureScaler.of_state(state)
     if "class" not in shape:
         with initialised(0):
             encoder = _KINDS[kind].build(scaler, **shape)

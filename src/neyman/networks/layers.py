@@ -1,4 +1,4 @@
-"""Building blocks: feature scaling, multilayer perceptrons, and stacks of them so that all folds train at once."""
+"""Building blocks: multilayer perceptrons, and stacks of them so that all folds train at once."""
 
 from __future__ import annotations
 
@@ -11,61 +11,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FeatureScaler", "StackedLinear", "initialised", "mlp", "robust_scaler", "stacked_mlp"]
+__all__ = ["StackedLinear", "initialised", "mlp", "stacked_mlp"]
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class FeatureScaler(nn.Module):
-    """Centres and scales each feature; beyond ``edge`` scales from the centre it grows only logarithmically.
-
-    The map is monotonic with a continuous derivative, so that heavy tails lose no information but do not
-    dominate a network.
-
-    Args:
-        centre: shape ``(d,)``, usually the median.
-        scale: shape ``(d,)``, positive, usually a robust standard deviation.
-        edge: where the logarithm takes over, in scales.
-
-    Example:
-        >>> import torch
-        >>> scaler = FeatureScaler(torch.tensor([10.0]), torch.tensor([2.0]), edge=4.0)
-        >>> scaler(torch.tensor([[12.0], [10.0], [2000.0]])).squeeze(-1).round(decimals=2)
-        tensor([ 1.0000,  0.0000, 10.9000])
-    """
-
-    centre: Tensor
-    scale: Tensor
-
-    def __init__(self, centre: Tensor, scale: Tensor, edge: float = 4.0) -> None:
-        super().__init__()
-        self.edge = edge
-        self.register_buffer("centre", centre.to(torch.float32))
-        self.register_buffer("scale", scale.to(torch.float32))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled features, of the shape of ``x``: ``(..., d)``."""
-        z = (x - self.centre) / self.scale
-        excess = (z.abs() - self.edge).clamp(min=0.0)
-        return z.clamp(-self.edge, self.edge) + z.sign() * torch.log1p(excess)
-
-
-def robust_scaler(features: Tensor) -> FeatureScaler:
-    """Return a scaling to events like these.
-
-    Args:
-        features: of the events, shape ``(N, d)``.
-
-    Returns:
-        The scaling: centred on the median, scaled by the central 68 % or, if that is zero, the standard deviation.
-    """
-    sample = features[:: max(len(features) // 100_000, 1)].double()
-    low, centre, high = torch.quantile(sample, torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), dim=0)
-    scale = (high - low) / 2
-    scale = torch.where(scale > 0, scale, sample.std(0))
-    return FeatureScaler(centre, torch.where(scale > 0, scale, torch.ones_like(scale)))
 
 
 _RANDOM = threading.Lock()

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neyman.networks.layers import FeatureScaler, StackedLinear, stacked_mlp
+from neyman.networks.layers import StackedLinear, stacked_mlp
+from neyman.networks.scaling import FeatureScaler
 
 __all__ = ["CrossFitClassifier", "fold_of", "logits"]
 
@@ -42,7 +43,7 @@ class CrossFitClassifier(nn.Module):
         self.folds = folds
         self.classes = classes
         self.hidden = tuple(hidden)
-        self.stack = stacked_mlp(folds, [len(scaler.centre), *hidden, classes])
+        self.stack = stacked_mlp(folds, [scaler.size, *hidden, classes])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return every network's logits ``(K, N, C)``, for features ``(N, d)`` or a batch per fold ``(K, N, d)``."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neyman.exceptions import InvalidParameter
 from neyman.networks.encoder import Encoder
-from neyman.networks.layers import FeatureScaler
+from neyman.networks.scaling import FeatureScaler
 
 __all__ = ["OwnEncoder", "load_own"]
 
@@ -47,7 +47,7 @@ class OwnEncoder(Encoder):
 
     def __init__(self, name: str, scaler: FeatureScaler, network: Any, options: Mapping[str, Any]) -> None:
         self._name, self._options = name, dict(options)
-        phi = _module(name, network, len(scaler.centre), options)
+        phi = _module(name, network, scaler.features, options)
         # at the centre, for the width; what it makes of events is seen once there are some
         width = _numbers(name, phi, scaler.centre.expand(2, -1)).shape[1]
         super().__init__(scaler, width)

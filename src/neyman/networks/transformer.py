@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neyman.networks.encoder import Encoder
-from neyman.networks.layers import FeatureScaler, mlp
+from neyman.networks.layers import mlp
+from neyman.networks.scaling import FeatureScaler
 
 __all__ = ["SetTransformer"]
 
@@ -50,7 +51,7 @@ class SetTransformer(Encoder):
     ) -> None:
         super().__init__(scaler, width)
         self.points, self.attention_heads = points, attention_heads
-        self.embed = mlp([len(scaler.centre), width, width])
+        self.embed = mlp([scaler.size, width, width])
         self.blocks = nn.ModuleList([_InducedBlock(width, points, attention_heads) for _ in range(blocks)])
         self.out = nn.Linear(width, width, dtype=torch.float32)
 

@@ -29,8 +29,9 @@ from neyman.networks.heads import (
     SummaryFeatures,
 )
 from neyman.networks.kinds import Kind
-from neyman.networks.layers import initialised, robust_scaler
+from neyman.networks.layers import initialised
 from neyman.networks.options import SetOptions
+from neyman.networks.scaling import robust_scaler
 from neyman.support.tasks import one_torch_thread
 from neyman.training.bank import Bank, digest_of
 from neyman.training.checkpoints import read_checkpoint, save_checkpoint

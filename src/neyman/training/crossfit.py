@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from neyman.events import Events
 from neyman.exceptions import Unsupported
-from neyman.networks.layers import initialised, robust_scaler
+from neyman.networks.layers import initialised
 from neyman.networks.mixture import CrossFitClassifier, fold_of
 from neyman.networks.options import TrainingOptions
+from neyman.networks.scaling import robust_scaler
 from neyman.training.loop import Stage, run
 
 __all__ = ["TrainedClassifier", "choose_device", "train_classifier"]
