@@ -33,11 +33,24 @@ def __dir__() -> list[str]:
 
 
 Branches: TypeAlias = Mapping[str, ak.Array]
-Function: TypeAlias = Callable[[Branches], Any]
+Function: TypeAlias = "Callable[[Values], Any]"
 
 MODULES = ("ak", "awkward", "math", "np", "numpy")  # which may stand before a function's name
 OPTIONS = ("axis", "ascending")  # of functions
 CONDITIONS = "conditions are combined with &, |, ~, each in parentheses: (a > 1) & (b < 2)"
+
+
+@dataclass(frozen=True)
+class Values:
+    """What an expression is evaluated on.
+
+    Args:
+        branches: of each, the entries of some events.
+        found: what aliases were evaluated to.
+    """
+
+    branches: Branches
+    found: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ class Expression:
         """
         try:
             with np.errstate(all="ignore"):
-                value = self.function(branches)
+                value = self.function(Values(branches, {}))
             if isinstance(value, ak.Array) and value.ndim == 1 and len(value) == n:
                 missing = False if "bool" in str(value.type) else np.nan
                 value = np.asarray(ak.to_numpy(ak.fill_none(value, missing)))
@@ -93,16 +106,27 @@ class Expression:
         return cast(NDArray[Any], value)
 
 
-def parsed(text: str, known: Collection[str], where: str) -> Expression:
+def parsed(
+    text: str,
+    known: Collection[str],
+    where: str,
+    *,
+    aliases: Mapping[str, str] | None = None,
+    branches: Mapping[str, str] | None = None,
+) -> Expression:
     """Return the expression that a text is.
 
     Args:
         text: the text.
         known: the names of the branches that there are.
         where: what messages begin with.
+        aliases: expressions by name; they may use each other.
+        branches: expressions that stand in the place of a branch or an alias, wherever it is used; within them every
+            name has its own meaning.
 
     Raises:
-        InvalidEvents: if it is no expression, or uses a branch or a function that does not exist.
+        InvalidEvents: if it is no expression, or uses a branch or a function that does not exist, an alias that has the
+            name of a branch, or aliases that lead in a circle.
 
     Example:
         >>> import awkward as ak
@@ -113,19 +137,11 @@ def parsed(text: str, known: Collection[str], where: str) -> Expression:
         >>> expression.numbers({"jet_pt": ak.Array([[25.0, 50.0], [30.0]])}, 2, "signal.root")
         array([5., 3.])
     """
-    parser = _Parser(known)
+    parser = _Parser(known, aliases or {}, branches or {})
     try:
-        if text.strip() in parser.known:  # whatever its name would mean in Python
-            function = parser.branch(text.strip())
-        else:
-            function = parser.compiled(ast.parse(" ".join(text.split()), mode="eval").body)
+        function = parser.text(text)
     except InvalidEvents as error:
-        raise InvalidEvents(f"{where}: {text!r}: {error}") from None
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InvalidEvents(
-            f"{where}: {text!r} is no expression; write Python, with &, |, ~ for and, or, not and "
-            "where(condition, a, b) for a choice"
-        ) from error
+        raise InvalidEvents(f"{where}: {text!r}: {error}") from error.__cause__
     return Expression(text, frozenset(parser.used), function)
 
 
@@ -134,11 +150,31 @@ class _Parser:
 
     Args:
         known: the names of the branches that there are.
+        aliases: expressions by name.
+        branches: what stands in the place of a branch or an alias.
     """
 
-    def __init__(self, known: Collection[str]) -> None:
-        self.known = frozenset(known)
+    def __init__(self, known: Collection[str], aliases: Mapping[str, str], branches: Mapping[str, str]) -> None:
+        self.known, self.aliases, self.branches = frozenset(known), aliases, branches
         self.used: set[str] = set()
+        self.functions: dict[str, Function] = {}
+        self.path: list[str] = []
+        self.nominal = False  # whether it is inside what replaces a branch
+
+    def text(self, text: str) -> Function:
+        """Compile a text: the name of a branch, whatever it would mean in Python, or an expression."""
+        if self.exists(text.strip()):
+            return self.branch(text.strip())
+        try:
+            node = ast.parse(" ".join(text.split()), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise InvalidEvents(
+                "is no expression; write Python, with &, |, ~ for and, or, not and where(condition, a, b) for a choice"
+            ) from error
+        try:
+            return self.compiled(node)
+        except RecursionError as error:
+            raise InvalidEvents("is no expression that can be read, it is too deep") from error
 
     def compiled(self, node: ast.expr) -> Function:
         """Return a node as a function of the branches."""
@@ -161,24 +197,62 @@ class _Parser:
                 return self.subscript(node)
         raise InvalidEvents(f"{ast.unparse(node)!r} is not possible; use branches, numbers, operators and functions")
 
+    def exists(self, name: str) -> bool:
+        """Return whether there is a branch, an alias or a replacement of that name."""
+        return name in self.known or name in self.aliases or (name in self.branches and not self.nominal)
+
     def name(self, name: str) -> Function:
         """Compile the name of a branch or of a constant."""
         constant = _without_module(name)
-        if constant in CONSTANTS and name not in self.known:
+        if constant in CONSTANTS and not self.exists(name):
             return _constant(CONSTANTS[constant])
         return self.branch(name)
 
     def branch(self, name: str) -> Function:
-        """Compile the name of a branch."""
+        """Compile the name of a branch: of what replaces it, of an alias, or of a branch of the file."""
+        if name in self.branches and not self.nominal:
+            return self.named("branches", name, self.branches[name], nominal=True)
+        if name in self.aliases:
+            if name in self.known:
+                raise InvalidEvents(f"alias {name!r} would hide the branch of that name; give the alias another name")
+            return self.named("alias", name, self.aliases[name], nominal=self.nominal)
         if name not in self.known:
-            raise InvalidEvents(f"no branch {name!r}; {did_you_mean(name, sorted(self.known))}")
+            names = sorted({*self.known, *self.aliases})
+            raise InvalidEvents(f"no branch {name!r}; {did_you_mean(name, names)}")
         self.used.add(name)
-        return operator.itemgetter(name)
+        return lambda values: values.branches[name]
+
+    def named(self, kind: str, name: str, text: str, *, nominal: bool) -> Function:
+        """Compile the expression behind a name, which is evaluated once for all that use it."""
+        key, before = f"{kind} {name!r}{' (nominal)' if nominal else ''}", self.nominal
+        if key not in self.functions:
+            if key in self.path:
+                circle = " -> ".join([*self.path[self.path.index(key) :], key])
+                raise InvalidEvents(f"the aliases go in a circle: {circle}; take one out")
+            self.path.append(key)
+            self.nominal = nominal
+            try:
+                self.functions[key] = self.text(text)
+            except InvalidEvents as error:
+                raise InvalidEvents(f"{kind} {name!r}: {text!r}: {error}") from error.__cause__
+            self.nominal = before
+            self.path.pop()
+        function = self.functions[key]
+
+        def evaluated(values: Values) -> Any:
+            if key not in values.found:
+                try:
+                    values.found[key] = function(values)
+                except InvalidEvents as error:
+                    raise InvalidEvents(f"{kind} {name!r}: {text!r}: {error}") from None
+            return values.found[key]
+
+        return evaluated
 
     def applied(self, function: Callable[..., Any], *nodes: ast.expr, **options: int) -> Function:
         """Compile a function of other nodes."""
         arguments = [self.compiled(node) for node in nodes]
-        return lambda branches: function(*(argument(branches) for argument in arguments), **options)
+        return lambda values: function(*(argument(values) for argument in arguments), **options)
 
     def comparison(self, node: ast.Compare) -> Function:
         """Compile one comparison; where a side is ``a & b`` it has parentheses.
@@ -219,8 +293,8 @@ class _Parser:
             case _:
                 index = self.compiled(node.slice)
 
-        def subscript(branches: Branches) -> Any:
-            x, i = value(branches), index(branches)
+        def subscript(values: Values) -> Any:
+            x, i = value(values), index(values)
             if getattr(x, "ndim", 0) < 2:
                 raise InvalidEvents(f"{text} is one number per event and takes no index")
             if not isinstance(i, tuple) and getattr(i, "ndim", 0) < 2:
@@ -231,7 +305,7 @@ class _Parser:
 
 
 def _constant(value: Any) -> Function:
-    return lambda branches: value
+    return lambda values: value
 
 
 def _combines_conditions(node: ast.expr) -> bool:

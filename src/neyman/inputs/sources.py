@@ -114,7 +114,7 @@ def check(source: EventSource, expressions: Sequence[str]) -> int:
         with _opened(path, source.tree) as tree:
             for text in (source.selection, source.weight, *expressions):
                 if text is not None:
-                    parsed(text, tree.branches, _where(path, source.tree))
+                    _parsed(text, source, tree, _where(path, source.tree))
             total += tree.entries
     return total
 
@@ -137,7 +137,7 @@ def passing(source: EventSource, conditions: Sequence[str], *, step: int = STEP)
     for path in files_of(source):
         with _opened(path, source.tree) as tree:
             where = _where(path, source.tree)
-            cuts = [parsed(text, tree.branches, where) for text in conditions]
+            cuts = [_parsed(text, source, tree, where) for text in conditions]
             used = frozenset().union(*(cut.branches for cut in cuts))
             for branches, n in _steps(tree, used, step, where, source.entries):
                 masks = [_mask(cut, branches, n, f"{where}: condition {cut.text!r}") for cut in cuts]
@@ -233,15 +233,18 @@ def _where(file: str, tree: str) -> str:
     return f"{file}: tree {tree!r}" if READERS.get(suffix(file), open_root) is not open_parquet else file
 
 
+def _parsed(text: str, source: EventSource, tree: Tree, where: str) -> Expression:
+    return parsed(text, tree.branches, where, aliases=dict(source.aliases), branches=dict(source.branches))
+
+
 def _selected(
     source: EventSource, expressions: Sequence[str], path: str, tree: Tree, size: int
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64], int]]:
     """Yield the selected features and weights of each step, and how many events it had before the selection."""
     where = _where(path, source.tree)
-    known = tree.branches
-    wanted = [parsed(text, known, where) for text in (*expressions, source.weight or "1")]
+    wanted = [_parsed(text, source, tree, where) for text in (*expressions, source.weight or "1")]
     used = frozenset().union(*(expression.branches for expression in wanted))
-    selection = parsed(source.selection or "True", known, where)
+    selection = _parsed(source.selection or "True", source, tree, where)
     infinite = [0] * len(wanted)
     kept = 0
     for branches, n in _steps(tree, used | selection.branches, size, where, source.entries):
