@@ -38,7 +38,7 @@ def aliases_of(entry: Node, inherited: Mapping[str, str]) -> dict[str, str]:
             raise own[name].error(f"null takes an inherited alias away, but there is no {name!r}; write its expression")
     aliases = {**inherited, **own.value}
     aliases = {name: str(text) for name, text in aliases.items() if text is not None}
-    for name in aliases.keys() & own.value.keys():
+    for name in (name for name in own.value if name in aliases):
         if circle := _circle(name, aliases):
             raise own[name].error(f"the alias leads back to itself: {' -> '.join(circle)}; take one of these out")
     return aliases

@@ -132,7 +132,7 @@ class Resolver:
             if name not in used:
                 raise entry["branches"][name].error(
                     f"nothing in the channel uses {name!r}, so that replacing it has no effect; "
-                    f"{did_you_mean(name, sorted(used - set(texts)))}"
+                    f"{did_you_mean(name, sorted(n for n in used if n.replace('.', '').isidentifier()))}"
                 )
             if text.strip() == name:
                 raise entry["branches"][name].error("stands for itself; write another branch or an expression")
