@@ -1,11 +1,11 @@
 """Expressions of branches: text to a function, by a walk over Python's own syntax tree; nothing else is ever run.
 
-Expressions are Python's, of branches and of the functions of :mod:`neyman.inputs.functions`: ``log(pt4l)``,
-``jet_pt[:, 0] / 100``, ``ak.num(jet_pt)``, ``max(jet_pt[abs(jet_eta) < 2.5])``. They are evaluated here and not by
-uproot, because uproot evaluates expressions before it applies a cut, knows no cut on an RNTuple and no function that
-reduces a vector, and compiles what it is given, while a document that somebody sent must not run code. As in ROOT's
-``TTree::Draw`` all arithmetic is in double precision or 64-bit integers, whatever the branch's type, so that
-``nvtx - 10`` of an unsigned branch can be negative.
+Expressions are Python's, of branches, of aliases and of the functions of :mod:`neyman.inputs.functions`:
+``log(pt4l)``, ``jet_pt[:, 0] / 100``, ``max(jet_pt[abs(jet_eta) < 2.5])``, ``(njet >= 2) & (jet_pt[:, 1] > 30)``. They
+are evaluated here and not by uproot, because uproot evaluates expressions before it applies a cut, knows no cut on an
+RNTuple and no function that reduces a vector, and compiles what it is given, while a document that somebody sent must
+not run code. As in ROOT's ``TTree::Draw`` all arithmetic is in double precision or 64-bit integers, whatever the
+branch's type, so that ``nvtx - 10`` of an unsigned branch can be negative.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import ast
 import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidEvents
-from neyman.inputs.functions import BINARY, COMPARISONS, CONSTANTS, FUNCTIONS, UNARY
+from neyman.inputs.functions import CONSTANTS, FUNCTIONS, POSITIONS
+from neyman.inputs.operators import BINARY, COMPARISONS, UNARY, condition, element, kind_of, taken
 from neyman.inputs.reader import one_line
-from neyman.support.messages import did_you_mean
+from neyman.inputs.spellings import in_python
+from neyman.support.messages import did_you_mean, near
 
-__all__ = ["Branches", "Expression", "parsed"]
+__all__ = ["ENTRY", "Branches", "Expression", "parsed"]
 
 
 def __dir__() -> list[str]:
@@ -35,8 +37,12 @@ def __dir__() -> list[str]:
 Branches: TypeAlias = Mapping[str, ak.Array]
 Function: TypeAlias = "Callable[[Values], Any]"
 
+ENTRY = "entry"
+"""The number of an event in its tree, by the name that ``TTree::Draw`` has for it without a ``$``."""
+
 MODULES = ("ak", "awkward", "math", "np", "numpy")  # which may stand before a function's name
 OPTIONS = ("axis", "ascending")  # of functions
+NO_EXPRESSION = "is no expression; write Python, with &, |, ~ for and, or, not and where(condition, a, b) for a choice"
 CONDITIONS = "conditions are combined with &, |, ~, each in parentheses: (a > 1) & (b < 2)"
 
 
@@ -59,7 +65,7 @@ class Expression:
 
     Args:
         text: as written.
-        branches: the names of those it uses.
+        branches: the names of those it uses; :data:`ENTRY` is one where the file has no branch of that name.
         function: takes the branches of any number of events.
     """
 
@@ -67,8 +73,8 @@ class Expression:
     branches: frozenset[str]
     function: Function
 
-    def numbers(self, branches: Branches, n: int, where: str) -> NDArray[Any]:
-        """Evaluate it to one number per event; what is missing is nan, or false.
+    def numbers(self, branches: Branches, n: int, where: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Evaluate it to one number per event.
 
         Args:
             branches: of each, the entries of ``n`` events.
@@ -76,34 +82,57 @@ class Expression:
             where: what messages begin with.
 
         Returns:
-            Truth values, integers or double precision, shape ``(n,)``.
+            Truth values, integers or double precision, shape ``(n,)``, and for which events they are missing.
 
         Raises:
             InvalidEvents: if it cannot be evaluated, or not to a number per event.
         """
-        try:
-            with np.errstate(all="ignore"):
-                value = self.function(Values(branches, {}))
-            if isinstance(value, ak.Array) and value.ndim == 1 and len(value) == n:
-                missing = False if "bool" in str(value.type) else np.nan
-                value = np.asarray(ak.to_numpy(ak.fill_none(value, missing)))
-            elif getattr(value, "ndim", 0) == 0:
-                value = np.full(n, value)
-        except IndexError as error:
-            raise InvalidEvents(
-                f"{where} asks for an entry that some event has not; select events that have it, as in 'num(x) >= 1'"
-            ) from error
-        except InvalidEvents as error:
-            raise InvalidEvents(f"{where}: {error}") from None
-        except (ArithmeticError, LookupError, NotImplementedError, RecursionError, TypeError, ValueError) as error:
-            raise InvalidEvents(f"{where} cannot be evaluated ({one_line(error)}); correct the expression") from error
+        value = self._evaluated(branches, where)
+        if isinstance(value, ak.Array) and value.ndim == 1 and kind_of(value) != "s":
+            missing = np.asarray(ak.to_numpy(ak.is_none(value)))
+            return np.asarray(ak.to_numpy(ak.fill_none(value, 0))), missing
         if isinstance(value, ak.Array):
+            if kind_of(value) == "s":
+                raise InvalidEvents(f'{where} is text; compare it, as in {self.text} == "..."')
             raise InvalidEvents(
                 f"{where} is not one number per event but {value.type}; reduce it, as in x[:, 0] or max(x)"
             )
-        if value.dtype.kind not in "biuf":
-            raise InvalidEvents(f"{where} is {value.dtype}, not one number per event; correct the expression")
-        return cast(NDArray[Any], value)
+        if kind_of(value) not in "biuf":
+            raise InvalidEvents(f"{where} is not one number per event; correct the expression")
+        return np.full(n, value), np.zeros(n, dtype=bool)
+
+    def condition(self, branches: Branches, n: int, where: str) -> NDArray[np.bool_]:
+        """Evaluate it to one truth value per event, which is false where what it needs is missing.
+
+        Args:
+            branches: of each, the entries of ``n`` events.
+            n: the number of events.
+            where: what messages begin with.
+
+        Returns:
+            Truth values, shape ``(n,)``.
+
+        Raises:
+            InvalidEvents: if it cannot be evaluated, or not to a condition.
+        """
+        value, missing = self.numbers(branches, n, where)
+        if value.dtype.kind == "f":
+            raise InvalidEvents(f"{where} is no condition; compare it with a number")
+        return np.asarray((value != 0) & ~missing)
+
+    def _evaluated(self, branches: Branches, where: str) -> Any:
+        try:
+            with np.errstate(all="ignore"):
+                return self.function(Values(branches, {}))
+        except InvalidEvents as error:
+            raise InvalidEvents(f"{where}: {error}") from None
+        except (ArithmeticError, LookupError, NotImplementedError, RecursionError, TypeError, ValueError) as error:
+            if "broadcast" in str(error):
+                raise InvalidEvents(
+                    f"{where} combines vectors that have not as many elements in every event; "
+                    "select the same elements of both, or reduce them"
+                ) from error
+            raise InvalidEvents(f"{where} cannot be evaluated ({one_line(error)}); correct the expression") from error
 
 
 def parsed(
@@ -120,28 +149,27 @@ def parsed(
         text: the text.
         known: the names of the branches that there are.
         where: what messages begin with.
-        aliases: expressions by name; they may use each other.
-        branches: expressions that stand in the place of a branch or an alias, wherever it is used; within them every
-            name has its own meaning.
+        aliases: expressions by the names that stand for them.
+        branches: expressions by the names of branches or aliases in whose place they stand. Names inside these
+            expressions have their own meaning.
 
     Raises:
-        InvalidEvents: if it is no expression, or uses a branch or a function that does not exist, an alias that has the
-            name of a branch, or aliases that lead in a circle.
+        InvalidEvents: if it is no expression, or uses a branch or a function that does not exist.
 
     Example:
         >>> import awkward as ak
         >>> from neyman.inputs.expressions import parsed
-        >>> expression = parsed("max(jet_pt) / 10", ["jet_pt", "m4l"], "signal.root")
+        >>> expression = parsed("lead / 10", ["jet_pt", "m4l"], "signal.root", aliases={"lead": "max(jet_pt)"})
         >>> sorted(expression.branches)
         ['jet_pt']
-        >>> expression.numbers({"jet_pt": ak.Array([[25.0, 50.0], [30.0]])}, 2, "signal.root")
+        >>> expression.numbers({"jet_pt": ak.Array([[25.0, 50.0], [30.0]])}, 2, "signal.root")[0]
         array([5., 3.])
     """
     parser = _Parser(known, aliases or {}, branches or {})
     try:
         function = parser.text(text)
     except InvalidEvents as error:
-        raise InvalidEvents(f"{where}: {text!r}: {error}") from error.__cause__
+        raise InvalidEvents(f"{where}: {text!r}: {error}") from None
     return Expression(text, frozenset(parser.used), function)
 
 
@@ -162,19 +190,24 @@ class _Parser:
         self.nominal = False  # whether it is inside what replaces a branch
 
     def text(self, text: str) -> Function:
-        """Compile a text: the name of a branch, whatever it would mean in Python, or an expression."""
-        if self.exists(text.strip()):
+        """Compile a text."""
+        if text.strip() in self.known or text.strip() in self.aliases:  # whatever its name would mean in Python
             return self.branch(text.strip())
         try:
-            node = ast.parse(" ".join(text.split()), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise InvalidEvents(
-                "is no expression; write Python, with &, |, ~ for and, or, not and where(condition, a, b) for a choice"
-            ) from error
+            return self.compiled(_node(text))
+        except (SyntaxError, ValueError, RecursionError, MemoryError, InvalidEvents) as error:
+            what = str(error) if isinstance(error, InvalidEvents) else NO_EXPRESSION
+            hint = in_python(text)
+            if hint is not None and self._is_right(hint):
+                what = f"{what.partition('; did you mean')[0]}; did you mean {hint!r}?"
+            raise InvalidEvents(what) from error
+
+    def _is_right(self, text: str) -> bool:
         try:
-            return self.compiled(node)
-        except RecursionError as error:
-            raise InvalidEvents("is no expression that can be read, it is too deep") from error
+            _Parser(self.known, self.aliases, self.branches).compiled(_node(text))
+        except (SyntaxError, ValueError, RecursionError, MemoryError, InvalidEvents):
+            return False
+        return True
 
     def compiled(self, node: ast.expr) -> Function:
         """Return a node as a function of the branches."""
@@ -185,6 +218,8 @@ class _Parser:
                 return self.name(name)
             case ast.UnaryOp() if type(node.op) in UNARY:
                 return self.applied(UNARY[type(node.op)], node.operand)
+            case ast.BinOp(op=ast.BitAnd() | ast.BitOr() | ast.LShift() | ast.RShift()) if bits := _bits(node):
+                raise InvalidEvents(f"{ast.unparse(node)!r} looks at bits; write {bits}")
             case ast.BinOp() if type(node.op) in BINARY:
                 return self.applied(BINARY[type(node.op)], node.left, node.right)
             case ast.Compare():
@@ -195,16 +230,14 @@ class _Parser:
                 return self.call(node)
             case ast.Subscript():
                 return self.subscript(node)
+            case ast.Constant(value=str() as text):
+                raise InvalidEvents(f"text is only compared, as in Type == {text!r}")
         raise InvalidEvents(f"{ast.unparse(node)!r} is not possible; use branches, numbers, operators and functions")
 
-    def exists(self, name: str) -> bool:
-        """Return whether there is a branch, an alias or a replacement of that name."""
-        return name in self.known or name in self.aliases or (name in self.branches and not self.nominal)
-
     def name(self, name: str) -> Function:
-        """Compile the name of a branch or of a constant."""
+        """Compile the name of a branch, an alias or a constant."""
         constant = _without_module(name)
-        if constant in CONSTANTS and not self.exists(name):
+        if constant in CONSTANTS and name not in self.known and name not in self.aliases:
             return _constant(CONSTANTS[constant])
         return self.branch(name)
 
@@ -216,9 +249,8 @@ class _Parser:
             if name in self.known:
                 raise InvalidEvents(f"alias {name!r} would hide the branch of that name; give the alias another name")
             return self.named("alias", name, self.aliases[name], nominal=self.nominal)
-        if name not in self.known:
-            names = sorted({*self.known, *self.aliases})
-            raise InvalidEvents(f"no branch {name!r}; {did_you_mean(name, names)}")
+        if name not in self.known and name != ENTRY:
+            raise InvalidEvents(f"no branch {name!r}; {did_you_mean(name, [*self.aliases, *sorted(self.known)])}")
         self.used.add(name)
         return lambda values: values.branches[name]
 
@@ -264,7 +296,16 @@ class _Parser:
         right_bare = _combines_conditions(right) and right.end_col_offset == node.end_col_offset
         if len(node.ops) > 1 or type(node.ops[0]) not in COMPARISONS or left_bare or right_bare:
             raise InvalidEvents(CONDITIONS)
-        return self.applied(COMPARISONS[type(node.ops[0])], left, right)
+        a, b = (self.side(side) for side in (left, right))
+        compare = COMPARISONS[type(node.ops[0])]
+        return lambda values: compare(a(values), b(values))
+
+    def side(self, node: ast.expr) -> Function:
+        """Compile one side of a comparison, which may be text."""
+        match node:
+            case ast.Constant(value=str() as text):
+                return _constant(text)
+        return self.compiled(node)
 
     def call(self, node: ast.Call) -> Function:
         """Compile ``function(x, axis=1)``, and ``get("name")``, which is a branch of whatever name."""
@@ -272,8 +313,12 @@ class _Parser:
         match node:
             case ast.Call(func=ast.Name(id="get"), args=[ast.Constant(value=str() as branch)], keywords=[]):
                 return self.branch(branch)
+        if name == "DeltaR":
+            raise InvalidEvents("ROOT's DeltaR(eta1, eta2, phi1, phi2) is deltaR(eta1, phi1, eta2, phi2) here")
         if name not in FUNCTIONS:
-            raise InvalidEvents(f"no function {name!r}; {did_you_mean(name, sorted(FUNCTIONS), show=100)}")
+            close = near(name.rpartition(".")[2], FUNCTIONS)
+            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "see the table of functions"
+            raise InvalidEvents(f"no function {name!r}; {hint}")
         options = {}
         for keyword in node.keywords:
             if keyword.arg not in OPTIONS:
@@ -287,21 +332,97 @@ class _Parser:
         wrong = f"the first index runs over the events; write {text}[:, 0], or {text}[condition] with one per entry"
         match node.slice:
             case ast.Tuple(elts=[ast.Slice(lower=None, upper=None, step=None), *rest]):
-                index = _constant((slice(None), *map(_index, rest)))
+                steps = [self.step(part) for part in rest]
             case ast.Slice() | ast.Tuple() | ast.Constant():
                 raise InvalidEvents(wrong)
-            case _:
-                index = self.compiled(node.slice)
+            case index:
+                step = self.mask(index, text, wrong)
+                steps = [self.positions(index) if self.is_positions(index) else step]
 
         def subscript(values: Values) -> Any:
-            x, i = value(values), index(values)
-            if getattr(x, "ndim", 0) < 2:
-                raise InvalidEvents(f"{text} is one number per event and takes no index")
-            if not isinstance(i, tuple) and getattr(i, "ndim", 0) < 2:
-                raise InvalidEvents(wrong)
-            return x[i]
+            x, axis = value(values), 1
+            for step in steps:
+                if getattr(x, "ndim", 0) < 2:
+                    raise InvalidEvents(f"{text} is one number per event and takes no index")
+                if axis >= x.ndim:
+                    raise InvalidEvents(f"{text} has not as many indices")
+                x, axis = step(x, axis, values)
+            return x
 
         return subscript
+
+    def step(self, node: ast.expr) -> _Step:
+        """Compile one index after the first of ``x[:, i, j]``: a slice, a whole number, or a position in each event."""
+        if isinstance(node, ast.Slice):
+            part = slice(*(None if end is None else _whole_number(end) for end in (node.lower, node.upper, node.step)))
+            return lambda x, axis, values: (x[(*[slice(None)] * axis, part)], axis + 1)
+        try:
+            number = operator.index(ast.literal_eval(node))
+        except (TypeError, ValueError):
+            return self.positions(node)
+        return lambda x, axis, values: (element(x, number, axis), axis)
+
+    def positions(self, node: ast.expr) -> _Step:
+        """Compile an index that is a position, or several, in each event."""
+        index = self.compiled(node)
+
+        def step(x: Any, axis: int, values: Values) -> tuple[Any, int]:
+            if axis > 1:
+                raise InvalidEvents(f"the position {ast.unparse(node)} can only be the index after the first")
+            i = index(values)
+            return taken(x, i), axis + (getattr(i, "ndim", 0) > 1)
+
+        return step
+
+    def mask(self, node: ast.expr, text: str, wrong: str) -> _Step:
+        """Compile the condition in ``x[y > 0]``."""
+        index, name = self.compiled(node), ast.unparse(node)
+
+        def step(x: Any, axis: int, values: Values) -> tuple[Any, int]:
+            mask = index(values)
+            if kind_of(mask) in "iu":
+                raise InvalidEvents(
+                    f"{name} is whole numbers; write {text}[{name} != 0] to select elements, or "
+                    f"take({text}, {name}) for those at positions"
+                )
+            if getattr(mask, "ndim", 0) < 2:
+                raise InvalidEvents(wrong)
+            return x[condition(mask)], axis
+
+        return step
+
+    def is_positions(self, node: ast.expr) -> bool:
+        """Tell whether the values of a node are positions of elements, whatever aliases it goes through."""
+        match node:
+            case ast.Subscript():
+                return self.is_positions(node.value)
+            case ast.Call():
+                return _without_module(_dotted(node.func) or "") in POSITIONS
+            case ast.Name(id=name) if name in self.aliases:  # which is compiled already, so that this ends
+                return self.is_positions(_node(self.aliases[name]))
+        return False
+
+
+_Step: TypeAlias = Callable[[Any, int, Values], tuple[Any, int]]
+"""Takes an array, the axis of an index and the branches; returns what the index leaves, and the axis of the next."""
+
+
+def _node(text: str) -> ast.expr:
+    return ast.parse(" ".join(text.split()), mode="eval").body
+
+
+def _bits(node: ast.BinOp) -> str | None:
+    """Return how bits are looked at, if whole numbers in an expression say that they are."""
+    if isinstance(node.op, ast.LShift | ast.RShift):
+        return "bit(flags, 3) for bit number 3"
+    for flags, other in ((node.left, node.right), (node.right, node.left)):
+        match other:
+            case ast.Constant(value=int() as number) if not isinstance(number, bool):
+                if number > 0 and number & (number - 1) == 0:
+                    name = ast.unparse(flags)
+                    return f"bit({name}, {number.bit_length() - 1}), or {name} != 0 if it is a flag"
+                return "bit(flags, 3) for bit number 3, or flag != 0 for a flag"
+    return None
 
 
 def _constant(value: Any) -> Function:
@@ -310,12 +431,6 @@ def _constant(value: Any) -> Function:
 
 def _combines_conditions(node: ast.expr) -> bool:
     return isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd | ast.BitOr)
-
-
-def _index(node: ast.expr) -> int | slice:
-    if isinstance(node, ast.Slice):
-        return slice(*(None if part is None else _index(part) for part in (node.lower, node.upper, node.step)))
-    return _whole_number(node)
 
 
 def _whole_number(node: ast.expr) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -15,7 +16,8 @@ from tqdm import tqdm
 
 from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidEvents
-from neyman.inputs.expressions import Branches, Expression, parsed
+from neyman.inputs.expressions import ENTRY, Expression, parsed
+from neyman.inputs.operators import kind_of
 from neyman.inputs.parquet import open_parquet
 from neyman.inputs.places import found, identity, is_url, size_of, suffix
 from neyman.inputs.reader import Open, Reader, Tree
@@ -31,6 +33,7 @@ def __dir__() -> list[str]:
 READERS: dict[str, Open] = {".root": open_root, ".parquet": open_parquet, ".parq": open_parquet, ".pq": open_parquet}
 """What opens files of each suffix; a file of any other suffix is taken for a ROOT file."""
 
+FIRST = 2000  # events of a file that every expression is tried on
 STEP = 16_000_000  # bytes of the branches read at once; the temporaries of the expressions take a few times as much
 
 
@@ -97,7 +100,7 @@ def read(
 
 
 def check(source: EventSource, expressions: Sequence[str]) -> int:
-    """Check that files, tree and branches exist and the expressions can be parsed, without reading an event.
+    """Check that files, tree and branches exist, and evaluate all expressions on the first events of each file.
 
     Args:
         source: files, tree, weight and selection.
@@ -107,14 +110,15 @@ def check(source: EventSource, expressions: Sequence[str]) -> int:
         The number of events before the selection.
 
     Raises:
-        InvalidEvents: if something is missing or wrong.
+        InvalidEvents: if something is missing or wrong. A selection that keeps none of the first events is not.
     """
     total = 0
     for path in files_of(source):
         with _opened(path, source.tree) as tree:
-            for text in (source.selection, source.weight, *expressions):
-                if text is not None:
-                    _parsed(text, source, tree, _where(path, source.tree))
+            start, stop = source.entries or (0, None)
+            first = (start, min(start + FIRST, tree.entries if stop is None else stop))
+            for _ in _selected(dataclasses.replace(source, entries=first), expressions, path, tree, STEP):
+                pass
             total += tree.entries
     return total
 
@@ -140,7 +144,7 @@ def passing(source: EventSource, conditions: Sequence[str], *, step: int = STEP)
             cuts = [_parsed(text, source, tree, where) for text in conditions]
             used = frozenset().union(*(cut.branches for cut in cuts))
             for branches, n in _steps(tree, used, step, where, source.entries):
-                masks = [_mask(cut, branches, n, f"{where}: condition {cut.text!r}") for cut in cuts]
+                masks = [cut.condition(branches, n, f"{where}: condition {cut.text!r}") for cut in cuts]
                 left += np.array([n, *np.logical_and.accumulate(masks).sum(axis=1)] if masks else [n])
     return [int(n) for n in left]
 
@@ -245,38 +249,36 @@ def _selected(
     wanted = [_parsed(text, source, tree, where) for text in (*expressions, source.weight or "1")]
     used = frozenset().union(*(expression.branches for expression in wanted))
     selection = _parsed(source.selection or "True", source, tree, where)
-    infinite = [0] * len(wanted)
+    missing, infinite = [0] * len(wanted), [0] * len(wanted)
     kept = 0
     for branches, n in _steps(tree, used | selection.branches, size, where, source.entries):
         n_kept = n
         if source.selection is not None:
-            label = f"{where}: selection {source.selection!r}"
-            mask = _mask(selection, branches, n, label)
+            mask = selection.condition(branches, n, f"{where}: selection {source.selection!r}")
             branches = {name: branches[name][mask] for name in used}
             n_kept = int(np.count_nonzero(mask))
         x = np.empty((n_kept, len(expressions)), dtype=np.float32)
         w = np.empty(n_kept)
         for i, (expression, column) in enumerate(zip(wanted, [*x.T, w], strict=True)):
+            values, absent = expression.numbers(branches, n_kept, f"{where}: {expression.text!r}")
             with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted
-                column[:] = expression.numbers(branches, n_kept, f"{where}: {expression.text!r}")
+                column[:] = values
+            missing[i] += int(np.count_nonzero(absent))
             infinite[i] += n_kept - int(np.count_nonzero(np.isfinite(column)))
         kept += n_kept
         yield x, w, n
     for i, expression in enumerate(wanted):
-        if infinite[i]:
-            kind = "feature" if i < len(expressions) else "weight"
+        label = f"{where}: {'feature' if i < len(expressions) else 'weight'} {expression.text!r}"
+        if missing[i]:
             raise InvalidEvents(
-                f"{where}: {kind} {expression.text!r} is not finite for {infinite[i]} of {kept} selected events; "
-                "select them away or change the expression"
+                f"{label} needs an element that {missing[i]} of {kept} selected events have not; select events that "
+                "have it, as in num(x) >= 2, or write where(num(x) >= 2, x[:, 1], 0)"
             )
-
-
-def _mask(selection: Expression, branches: Branches, n: int, where: str) -> NDArray[np.bool_]:
-    """Return which events a condition is true for, shape ``(n,)``."""
-    mask = selection.numbers(branches, n, where)
-    if mask.dtype.kind == "f":
-        raise InvalidEvents(f"{where} is no condition; compare it with a number")
-    return np.asarray(mask != 0)
+        if infinite[i]:
+            raise InvalidEvents(
+                f"{label} is not finite for {infinite[i]} of {kept} selected events; select them away or change the "
+                "expression (max and min of no element are infinite)"
+            )
 
 
 def _steps(
@@ -285,12 +287,18 @@ def _steps(
     """Yield the branches of a step and the number of its events; without a branch, that of all events."""
     start, stop = entries or (0, None)
     stop = tree.entries if stop is None else min(stop, tree.entries)
-    if start < stop and not names:
-        yield {}, stop - start
+    numbered = ENTRY in names and ENTRY not in tree.branches
+    stored = [name for name in names if name != ENTRY or not numbered]
+    if start < stop and not stored:
+        yield {ENTRY: ak.Array(np.arange(start, stop))} if numbered else {}, stop - start
     elif start < stop:
-        for step in tree.steps(names, size, start, stop):
+        for step in tree.steps(stored, size, start, stop):
             branches = {name: _widened(array, f"{where}: branch {name!r}") for name, array in step.items()}
-            yield branches, len(next(iter(branches.values())))
+            n = len(next(iter(branches.values())))
+            if numbered:
+                branches[ENTRY] = ak.Array(np.arange(start, start + n))
+            start += n
+            yield branches, n
 
 
 def _range(entries: tuple[int, int | None]) -> str:
@@ -298,12 +306,18 @@ def _range(entries: tuple[int, int | None]) -> str:
 
 
 def _widened(array: ak.Array, where: str) -> ak.Array:
-    """Return a branch in double precision or 64-bit integers or as truth values, its fixed-size arrays as vectors."""
+    """Return a branch in double precision, 64-bit integers, truth values or text, its fixed-size arrays as vectors.
+
+    Unsigned numbers stay unsigned where they have no room in 64-bit integers with a sign.
+    """
+    if kind_of(array) == "s":
+        return array
     layout = array.layout
     while (layout.is_list or layout.is_option or layout.is_indexed) and layout.parameter("__array__") is None:
         layout = layout.content
     if not (layout.is_numpy and layout.dtype.kind in "biuf" and layout.parameter("__array__") is None):
         raise InvalidEvents(f"{where} holds {array.type.content}, not numbers; use another branch")
-    if layout.dtype.kind != "b":
+    large = layout.dtype == np.uint64 and len(layout.data) > 0 and layout.data.max() > np.iinfo(np.int64).max
+    if layout.dtype.kind != "b" and not large:
         array = ak.values_astype(array, np.float64 if layout.dtype.kind == "f" else np.int64)
     return ak.from_regular(array, axis=None)
