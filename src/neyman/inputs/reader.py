@@ -81,11 +81,13 @@ class Column:
         key: an array, by the name that the library which reads the file has for it.
         members: which member of its entries, the outermost structure first.
         inside: where it is a structure, the names of what is inside.
+        fault: why it cannot be read, where that is known before.
     """
 
     key: str
     members: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+    fault: str = ""
 
 
 def members(form: ak.forms.Form) -> Iterator[tuple[str, ...]]:

@@ -35,8 +35,8 @@ class RootTree:
     ``I16``, where no other has it. A member of a structure is named as ``lv.pt``.
     """
 
-    def __init__(self, file: str, tree: Any) -> None:
-        self._where, self._tree = f"{file}: tree {tree.name!r}", tree
+    def __init__(self, file: str, name: str, tree: Any) -> None:
+        self._where, self._tree = f"{file}: tree {name!r}", tree
         self._file = file
 
     @property
@@ -64,8 +64,8 @@ class RootTree:
         """Yield some branches of one step of events after another."""
         chosen = {name: column(self._columns, name, self._where) for name in names}
         keys = sorted({found.key for found in chosen.values()})
-        for key in keys:
-            self._check(key)
+        for found in chosen.values():
+            self._check(found)
         chooser = {"filter_field": self._is_field(keys)} if self._is_ntuple else {"expressions": keys}
         try:
             for step in self._tree.iterate(
@@ -88,11 +88,16 @@ class RootTree:
         return spelled(found)
 
     def _fields(self) -> Iterator[tuple[Column, tuple[str, ...]]]:
-        """Yield the fields of an RNTuple."""
+        """Yield the fields of an RNTuple; the members of a pair or tuple are read together, as they have no names."""
         keys = self._tree.keys()
         for key in keys:
             inside = tuple(other for other in keys if other.startswith(f"{key}."))
-            yield Column(key, (), inside), (key, key, key.rpartition(".")[2])
+            parts = key.split(".")
+            first = next((i for i, part in enumerate(parts) if i and part.isdigit()), len(parts))
+            of_pair = self._tree[".".join(parts[:-1])].typename.startswith("std::pair<") if parts[1:] else False
+            own = {"0": "first", "1": "second"}[parts[-1]] if of_pair else parts[-1]
+            column = Column(".".join(parts[:first]), tuple(parts[first:]), inside)
+            yield column, (key, ".".join((*parts[:-1], own)), own)
 
     def _branches(self) -> Iterator[tuple[Column, tuple[str, ...]]]:
         """Yield the branches of a TTree and their members, each after what it is in."""
@@ -104,31 +109,34 @@ class RootTree:
                 inside = tuple(names[other] for other in branches if other.startswith(f"{key}/"))
                 yield Column(key, (), inside), (key, name)
                 continue
-            ways = list(self._members(branch))
+            ways, fault = self._members(branch)
             inside = tuple(".".join((name, *way)) for way in ways)
             own = re.sub(r"\[.*\]$", "", branch.name).strip(".")
-            yield Column(key, (), inside), (key, name, own, own.rpartition(".")[2])
+            yield Column(key, (), inside, fault), (key, name, own, own.rpartition(".")[2])
             for way in ways:
                 deeper = tuple(".".join((name, *other)) for other in ways if other[: len(way)] == way and other != way)
                 dotted = ".".join(way)
                 yield Column(key, way, deeper), (f"{key}.{dotted}", f"{name}.{dotted}", f"{own}.{dotted}", way[-1])
 
-    def _members(self, branch: Any) -> Iterator[tuple[str, ...]]:
+    def _members(self, branch: Any) -> tuple[list[tuple[str, ...]], str]:
+        """Return the ways to the members of a branch, and why it cannot be read at all."""
+        if isinstance(branch.interpretation, uproot.interpretation.identify.UnknownInterpretation):
+            return [], "its type is not known"
         try:
-            form = branch.interpretation.awkward_form(self._tree.file)
+            return list(members(branch.interpretation.awkward_form(self._tree.file))), ""
         except MemoryError:
             raise
-        except Exception:  # noqa: BLE001  what cannot be an array says so when it is read
-            return
-        yield from members(form)
+        except Exception as error:  # noqa: BLE001  of as many kinds as there are structures
+            return [], one_line(error)
 
-    def _check(self, key: str) -> None:
-        """Raise what uproot would not, or not in one line."""
+    def _check(self, found: Column) -> None:
+        """Raise what uproot would not, or not in one line, or not before it has read gigabytes."""
+        key = found.key
+        if found.fault:
+            raise InvalidEvents(self._cannot(key, found.fault))
         if self._is_ntuple:
             return
         branch = self._tree[key]
-        if isinstance(branch.interpretation, uproot.interpretation.identify.UnknownInterpretation):
-            raise InvalidEvents(self._cannot(key, "its type is not known"))
         if branch.num_entries != self.entries:
             raise InvalidEvents(
                 f"{self._where}: branch {key!r} has {branch.num_entries} entries where the tree has {self.entries}; "
@@ -189,7 +197,7 @@ class RootFile:
         if cycle and f"{key};{cycle}" not in cycles:
             raise InvalidEvents(f"{self._path}: no cycle {cycle} of tree {key!r}; there is {', '.join(cycles)}")
         with readable(self._path):
-            return RootTree(self._path, self._file[name.strip("/")])
+            return RootTree(self._path, name, self._file[name.strip("/")])
 
 
 @contextmanager
