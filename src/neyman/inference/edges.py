@@ -103,7 +103,7 @@ class _Continued(TwiceNLL):
 
     def forget(self) -> None:
         """Forget the last point: the multipliers have moved."""
-        self._point = None
+        self._centre = self._last = None, 0.0, np.empty(0)
 
     def rates(self, pars: Array) -> Array:
         """Return the rates of the bins that are counted, shape ``(B,)``."""

@@ -124,27 +124,29 @@ def minimise(
     """
     random = np.random.default_rng(0)  # only to shake a start that has failed
     low, high = np.array(bounds, dtype=np.float64).T
-    start = supported(nll, start, bounds)
+    start = np.clip(start, low, high)
     widths = nll.widths(start, bounds)
+    unit = 2.0 ** np.round(np.log2(widths))  # without rounding of what is divided by it
     values = start
     for attempt in range(_ATTEMPTS):
         given = hessian if attempt == 0 else None
         # Minuit's transformations lose the digits of a value far inside its bounds
         near = _near(values, bounds, widths) if attempt == 0 else list(bounds)
-        minimiser = minuit(nll, values, near, names, given, use_hessian=attempt != 2, unit=widths)
+        minimiser = minuit(nll, values, near, names, given, use_hessian=attempt != 2, unit=unit)
         minimiser.tol = _TOLERANCE
         minimiser.strategy = min(attempt, 1)
         if attempt == 2:
             minimiser.simplex()
         minimiser.migrad()
-        found = np.array(minimiser.values) * widths
+        found = np.array(minimiser.values) * unit
         inside = bool(np.all((found >= low) & (found <= high)))
-        if minimiser.valid and inside and math.isfinite(nll(found)):
-            return _on_bounds(nll, found, low, high, widths)
+        if minimiser.valid and inside and math.isfinite(minimiser.fval):
+            return _on_bounds(nll, (found, float(minimiser.fval)), low, high, widths)
         if attempt == 0:
+            start = supported(nll, start, bounds)
             within = minimum_within(nll, start, bounds)
             if within is not None:
-                return _on_bounds(nll, within[0], low, high, widths)
+                return _on_bounds(nll, within, low, high, widths)
         values = start + (attempt + 1) * random.normal(size=start.size) * np.minimum(widths, 0.02 * (high - low))
         values = np.clip(values, low, high)
         values = values if math.isfinite(nll(values)) else start
@@ -165,9 +167,11 @@ def _near(values: Array, bounds: Sequence[tuple[float, float]], widths: Array) -
     ]
 
 
-def _on_bounds(nll: TwiceNLL, pars: Array, low: Array, high: Array, widths: Array) -> tuple[Array, float]:
+def _on_bounds(
+    nll: TwiceNLL, minimum: tuple[Array, float], low: Array, high: Array, widths: Array
+) -> tuple[Array, float]:
     """Return the minimum and its value with parameters put on the bounds that they have come to."""
-    value = nll(pars)
+    pars, value = minimum
     for end in (low, high):
         for i in np.flatnonzero(np.isfinite(end) & (np.abs(pars - end) < _AT * widths)):
             moved = pars.copy()

@@ -30,7 +30,8 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _ESCAPES = 3  # from places that are a maximum along some directions only
-_SAME = 1e-6  # in -2 log L,
+_SEEN = 1e-7  # in -2 log L: 0.0003 standard deviations,
+_SAME = 1e-6  # no better than that,
 _NEAR = 1e-3  # and so near to the maximum, the Hessian is the same
 _IMPROVED = 1e-3  # in -2 log L: a point deeper below the minimum than this has found a better one
 
@@ -72,6 +73,8 @@ class Profile:
         self._best: tuple[Array, float] | None = None
         self._optimum: Optimum | None = None
         self._covariance: Array | None = None
+        self._everything: TwiceNLL | None = None  # of all free parameters, to be evaluated once at the maximum
+        self._found: dict[int, float] = {}
         self._known: dict[tuple[int, ...], dict[tuple[float, ...], tuple[Array, float]]] = {}
 
     @property
@@ -89,7 +92,7 @@ class Profile:
         pars, free = self.best[0], ~self.fixed
         if self._optimum is None:
             bounds = [self.bounds[i] for i in np.flatnonzero(free)]
-            self._optimum = examined(TwiceNLL(self.model, self.data, pars, free), pars[free], bounds)
+            self._optimum = examined(self._nll(pars, free), pars[free], bounds)
         return self._optimum
 
     @property
@@ -123,7 +126,7 @@ class Profile:
             return sigma
         one = np.arange(self.fixed.size) == index
         pars = self.best[0]
-        return float(TwiceNLL(self.model, self.data, pars, one).widths(pars[one], [self.bounds[index]])[0])
+        return float(self._nll(pars, one).widths(pars[one], [self.bounds[index]])[0])
 
     def at(self, values: Mapping[int, float]) -> tuple[Array, float]:
         """Return all parameters, shape ``(P,)``, and -2 log L, at the maximum with those parameters held there.
@@ -234,13 +237,20 @@ class Profile:
             pars, value = lower
             self._set(lower)
         step = self.optimum.step
-        if self.optimum.curved and np.abs(step).any():
-            nll = TwiceNLL(self.model, self.data, pars, free)
+        if self.optimum.curved and self.optimum.distance > _SEEN:
+            nll = self._nll(pars, free)
             moved = pars[free] + step
             if np.all((moved >= low) & (moved <= high)) and nll(moved) < value:
                 known = self.optimum if self.optimum.distance < _NEAR else None  # its Hessian is as good there
                 self._set((nll.full(moved), nll(moved)))
                 self._optimum = known
+
+    def _nll(self, pars: Array, free: NDArray[np.bool_]) -> TwiceNLL:
+        if (free == ~self.fixed).all():
+            if self._everything is None:
+                self._everything = TwiceNLL(self.model, self.data, pars, free, self._found)
+            return self._everything
+        return TwiceNLL(self.model, self.data, pars, free, self._found)
 
     def _set(self, best: tuple[Array, float]) -> None:
         self._best, self._optimum, self._covariance = best, None, None
@@ -252,7 +262,7 @@ class Profile:
             NoSupport: if the likelihood is zero wherever they may be.
             FailedFit: if the minimisation does not converge.
         """
-        nll = TwiceNLL(self.model, self.data, pars, free)
+        nll = self._nll(pars, free)
         places = np.flatnonzero(free)
         bounds, names = [self.bounds[i] for i in places], [self.names[i] for i in places]
         if not places.size:

@@ -21,20 +21,25 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _STEP = 1e-3  # of differences of the exact gradient, in units of the width that the curvature itself gives,
-_WIDTHS = (0.2, 100.0)  # which may be off by these factors,
+_ROUGH = (0.02, 100.0)  # which may be off by these factors where it is a guess,
+_FINE = (0.2, 10.0)  # and by these where it has been found nearby,
 _TRIES = 4  # and is looked for so often
+
+_NOWHERE: tuple[bytes | None, float, Array] = None, 0.0, np.empty(0)  # a point, the value and the gradient there
 
 
 class TwiceNLL:
     """-2 log L of one dataset as a function of the free parameters, with its exact gradient.
 
-    The last point is remembered, so that value and gradient at one point cost a single evaluation.
+    The last point is remembered, and the last one of a Hessian, so that value and gradient at one point cost a single
+    evaluation.
 
     Args:
         model: the model.
         data: the flat data vector, or the summary of a dataset.
         pars: all parameters, shape ``(P,)``; those that are not free stay as they are here.
         free: which of them are free, shape ``(P,)``.
+        found: the widths that have been found from the curvature, by position, to be remembered from one to the other.
 
     Example:
         >>> import numpy as np, pyhf
@@ -46,26 +51,31 @@ class TwiceNLL:
         (array([-0.909]), array([2., 1.]))
     """
 
-    def __init__(self, model: Model, data: Data, pars: ArrayLike, free: NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        data: Data,
+        pars: ArrayLike,
+        free: NDArray[np.bool_],
+        found: dict[int, float] | None = None,
+    ) -> None:
         self.model = model
         self.data = data
         self.free = np.flatnonzero(free)
         self.has_rates = hasattr(model, "rates")  # which other likelihoods than ours need not have
+        self._found = {} if found is None else found
+        self._widths: tuple[bytes | None, Array] = None, np.empty(0)
         self._pars = np.array(pars, dtype=np.float64)
         self._everything = self.free.size == self._pars.size
-        self._point: bytes | None = None
-        self._value = 0.0
-        self._gradient: Array = np.empty(0)
+        self._last = self._centre = _NOWHERE
 
     def __call__(self, pars: Array) -> float:
         """Return -2 log L at the free parameters, shape ``(F,)``; infinity where it is not defined."""
-        self._update(pars)
-        return self._value
+        return self._at(pars)[0]
 
     def gradient(self, pars: Array) -> Array:
         """Return its gradient by the free parameters, shape ``(F,)``."""
-        self._update(pars)
-        return self._gradient
+        return self._at(pars)[1]
 
     def hessian(self, pars: Array, bounds: Sequence[tuple[float, float]], *, central: bool = False) -> Array:
         """Return its second derivatives, shape ``(F, F)``, from differences of the exact gradient within the bounds.
@@ -79,17 +89,22 @@ class TwiceNLL:
             central: whether to be precise to a millionth instead of a thousandth, for twice the evaluations.
         """
         centre = self.gradient(pars)
+        self._centre = self._last
         widths = self.widths(pars, bounds)
         hessian = np.empty((pars.size, pars.size))
         for row, (low, high) in enumerate(bounds):
-            width = widths[row]
+            place = int(self.free[row])
+            width, (least, most) = self._found.get(place, widths[row]), _FINE if place in self._found else _ROUGH
             for _ in range(_TRIES):
                 hessian[row] = self._slope(pars, centre, row, _STEP * width, low, high)
                 curvature = hessian[row, row]
                 found = math.sqrt(2.0 / curvature) if curvature > 0.0 else math.inf
-                if _WIDTHS[0] * width < found < _WIDTHS[1] * width or not math.isfinite(found):
+                if not math.isfinite(found):
                     break
-                width = min(max(found, 1e-4 * width), _WIDTHS[1] * width)
+                if least * width < found < most * width:
+                    self._found[place] = found
+                    break
+                width = min(max(found, 1e-4 * width), 100.0 * width)
             if central:
                 hessian[row] = self._precise(pars, centre, row, _STEP * width, low, high, hessian[row])
         return 0.5 * (hessian + hessian.T)
@@ -99,21 +114,10 @@ class TwiceNLL:
 
         That is what the expected counts and the constraint terms say, and of what they do not depend on, the bounds.
         """
-        low, high = np.array(bounds, dtype=np.float64).reshape(-1, 2).T
-        fallback = np.minimum(0.1 * (high - low), np.maximum(1.0, np.abs(pars)))
-        if not self.has_rates:
-            return np.asarray(fallback)
-        full = self.full(pars)
-        rates, jacobian = self.model.rates(full)
-        counted = self.model.counted
-        reach = np.abs(rates).sum(axis=0)[counted]  # unlike the rate, it is not zero where samples cancel
-        slope = np.abs(jacobian).sum(axis=0)[counted]
-        information = (slope**2 / np.where(reach > 0.0, reach, 1.0)[:, None]).sum(axis=0)
-        information += self.model.constraints.batch(full[None], self.auxdata[None])[2][0]
-        information = information[self.free]
-        known = information > 0.0
-        widths = np.divide(1.0, np.sqrt(information), out=np.array(fallback), where=known)
-        return np.asarray(np.minimum(widths, high - low))
+        point = np.asarray(pars, dtype=np.float64).tobytes()
+        if self._widths[0] != point:
+            self._widths = point, self._widths_at(pars, bounds)
+        return self._widths[1]
 
     @property
     def main(self) -> Array:
@@ -137,6 +141,23 @@ class TwiceNLL:
         full = self._pars.copy()
         full[self.free] = pars
         return full
+
+    def _widths_at(self, pars: Array, bounds: Sequence[tuple[float, float]]) -> Array:
+        low, high = np.array(bounds, dtype=np.float64).reshape(-1, 2).T
+        fallback = np.minimum(0.1 * (high - low), np.maximum(1.0, np.abs(pars)))
+        if not self.has_rates:
+            return np.asarray(fallback)
+        full = self.full(pars)
+        rates, jacobian = self.model.rates(full)
+        counted = self.model.counted
+        reach = np.abs(rates).sum(axis=0)[counted]  # unlike the rate, it is not zero where samples cancel
+        slope = np.abs(jacobian).sum(axis=0)[counted]
+        information = (slope**2 / np.where(reach > 0.0, reach, 1.0)[:, None]).sum(axis=0)
+        information += self.model.constraints.batch(full[None], self.auxdata[None])[2][0]
+        information = information[self.free]
+        known = information > 0.0
+        widths = np.divide(1.0, np.sqrt(information), out=np.array(fallback), where=known)
+        return np.asarray(np.minimum(widths, high - low))
 
     def _slope(self, pars: Array, centre: Array, row: int, step: float, low: float, high: float) -> Array:
         """Return the derivative of the gradient by a parameter, to that side on which the likelihood goes on."""
@@ -165,14 +186,17 @@ class TwiceNLL:
                 return np.asarray((one - other) / (above - below))
         return 2.0 * self._slope(pars, centre, row, 0.5 * step, low, high) - first
 
-    def _update(self, pars: Array) -> None:
+    def _at(self, pars: Array) -> tuple[float, Array]:
+        """Return value and gradient."""
         point = np.asarray(pars, dtype=np.float64).tobytes()
-        if point != self._point:
+        if point == self._centre[0]:
+            self._last = self._centre
+        elif point != self._last[0]:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 logpdf, gradient = self._evaluate(self.full(pars))
-            self._value, self._gradient, self._point = -2.0 * float(logpdf), -2.0 * gradient[self.free], point
-            if math.isnan(self._value):
-                self._value = math.inf
+            value = -2.0 * float(logpdf)
+            self._last = point, math.inf if math.isnan(value) else value, -2.0 * gradient[self.free]
+        return self._last[1:]
 
     def _evaluate(self, full: Array) -> tuple[float, Array]:
         return self.model.evaluate(full, self.data)
