@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from neyman.inference.critical.values import CriticalValues
 from neyman.inference.observed import Tested
 from neyman.inference.statistics import TIE, TestStatistic
-from neyman.inference.throws import BATCH, Settings, Throw, seed_of, statistics, throw_all, valid_ones
+from neyman.inference.throws import BATCH, Settings, Throw, can_throw, seed_of, statistics, throw_all, valid_ones
 from neyman.model.model import Model
 from neyman.support.checks import checked_choice
 from neyman.support.store import Store
@@ -199,6 +199,10 @@ class Thrower:
             for key, batches in itertools.groupby(throws, key=lambda batch: batch[:-2])
         }
 
+    def can_throw(self, one: Tested) -> bool:
+        """Whether there are toys to compare a dataset with."""
+        return can_throw(self._model, one.pars, self.settings.source)
+
     def rounds(self, most: int) -> Iterator[int]:
         """Yield how many toys there are after every round."""
         number = min(self._first, most)
@@ -232,14 +236,25 @@ class OnToys:
 
     def points(self, tested: Sequence[Tested]) -> list[Point]:
         """Return the points of datasets at tested values."""
-        points: dict[int, Point] = {}
-        undecided = list(range(len(tested)))
+        points = {i: self._without_toys(one) for i, one in enumerate(tested) if self._takes_no_toys(one)}
+        undecided = [i for i in range(len(tested)) if i not in points]
         for number in self._thrower.rounds(self._n_toys):
             thrown = self._thrower.toys([tested[i] for i in undecided], number) if undecided else {}
             ordered = {key: np.sort(toys) for key, toys in thrown.items()}
             points |= {i: self._point(tested[i], ordered[tested[i].key]) for i in undecided}
             undecided = [i for i in undecided if not self._decided(points[i])]
         return [points[i] for i in range(len(tested))]
+
+    def _takes_no_toys(self, one: Tested) -> bool:
+        """Whether no toy has a statistic as large, for the data are impossible there, or each has, and none exists."""
+        return math.isinf(one.statistic) or (
+            self._thrower.settings.statistic.smallest(one.statistic) and not self._thrower.can_throw(one)
+        )
+
+    def _without_toys(self, one: Tested) -> Point:
+        p = 0.0 if math.isinf(one.statistic) else 1.0
+        excess = p - (1.0 - self._level)
+        return Point(one.value, one.statistic, math.nan, 0.0, p, 0.0, 0, excess > 0.0, excess)
 
     def _decided(self, point: Point) -> bool:
         sigma = math.sqrt(self._level * (1.0 - self._level) / point.toys)

@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import scipy.special
 import scipy.stats
-from numpy.typing import NDArray
-from pyhf.infer.calculators import AsymptoticTestStatDistribution
+from numpy.typing import ArrayLike, NDArray
 
-from neyman.exceptions import FailedFit, InvalidParameter
+from neyman.exceptions import InvalidParameter
 from neyman.inference.calibrations import Thrower
-from neyman.inference.observed import Observed, Tested
-from neyman.inference.parameters import Bounds, Fixed, Start
+from neyman.inference.observed import Observed, Tested, asimov_data
+from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters
 from neyman.inference.statistics import TIE, TestStatistic
+from neyman.inference.throws import can_throw
 from neyman.model.model import Model
 from neyman.model.summary import Data
 
-__all__ = ["AsymptoticCls", "Cls", "ToyCls", "asymptotic_cls"]
+__all__ = ["AsymptoticCls", "Cls", "ToyCls", "asymptotic_cls", "without_upper_bound"]
 
 
 def __dir__() -> list[str]:
@@ -29,7 +30,6 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _SIGMAS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-_DOUBLINGS = 40  # of the range of the parameter of interest, until the best fit lies inside
 
 
 class Cls(Protocol):
@@ -40,17 +40,16 @@ class Cls(Protocol):
 
 
 class AsymptoticCls:
-    """CLs by pyhf's asymptotic formulas, arXiv:1007.1727.
+    """CLs by the asymptotic formulas of arXiv:1007.1727, with pyhf's choice of the Asimov dataset.
 
-    The Asimov dataset is the model's expected data without signal, with the nuisance parameters as the data would have
-    them there, as in pyhf.
+    That is the model's expected data without signal, with the nuisance parameters as the data would have them there.
 
     Args:
         data: the flat data vector.
         model: the model.
         statistic: the test statistic.
         init: starting values.
-        bounds: bounds; the upper one of the parameter of interest is widened until the best fit lies inside.
+        bounds: bounds; the upper one of the parameter of interest does not count.
         fixed: parameters held at a value.
     """
 
@@ -63,27 +62,31 @@ class AsymptoticCls:
         bounds: Bounds | None,
         fixed: Fixed | None,
     ) -> None:
-        self._statistic = statistic
-        self.data = _inside(data, model, statistic, init, bounds, fixed)
-        self.name = self.data.name
-        ends = any(channel.bounded for channel in getattr(model, "learned", {}).values())
-        self.end = float(model.config.suggested_bounds()[self.data.poi][1]) if ends else None
+        self._bounded = statistic.bounded
+        self.data = Observed(data, model, statistic, init, without_upper_bound(model, bounds), fixed)
+        self.name, limits = self.data.name, self.data.profile.bounds
+        self.end = _end_of_networks(model)
         background, free = self.data.at(0.0), ~self.data.profile.fixed
-        start = np.where(free, np.clip(background, *np.array(self.data.profile.bounds).T), background)
-        widened = self.data.profile.bounds
-        self.asimov = _inside(model.expected_data(background), model, statistic, start.tolist(), widened, fixed)
+        start = np.where(free, np.clip(background, *np.array(limits).T), background).tolist()
+        self.asimov = Observed(asimov_data(model, background), model, statistic, start, limits, fixed)
 
     def root_q_asimov(self, value: float) -> float:
-        """Return the root of the test statistic on the Asimov dataset."""
+        """Return the root of the test statistic on the Asimov dataset, infinite where that is impossible."""
         return math.sqrt(_q(self.asimov, value))
 
     def observed(self, value: float) -> float:
         """Return the observed CLs."""
-        root, root_asimov = math.sqrt(_q(self.data, value)), self.root_q_asimov(value)
+        q, root_asimov = _q(self.data, value), self.root_q_asimov(value)
         # the statistic whose distribution is normal: arXiv:1007.1727, eqs. 57 and 66
-        normal = root - root_asimov
-        if self._statistic.bounded and root > root_asimov > 0.0:
-            normal = (root**2 - root_asimov**2) / (2.0 * root_asimov)
+        normal = math.sqrt(q) - root_asimov
+        if math.isinf(q):
+            return 0.0
+        if math.isinf(root_asimov):  # any signal would be seen without one
+            return float(scipy.stats.norm.sf(math.sqrt(q)))
+        if self._bounded and math.sqrt(q) > root_asimov:
+            if root_asimov == 0.0:
+                return math.exp(-0.5 * q)  # the limit of what follows
+            normal = (q - root_asimov**2) / (2.0 * root_asimov)
         return float(asymptotic_cls(normal, root_asimov))
 
     def curves(self, values: Sequence[float]) -> Array:
@@ -117,7 +120,9 @@ class ToyCls:
         """Return the observed CLs and the expected ones at -2 .. +2 sigma, shape ``(n, 6)``."""
         given = [float(value) for value in values]
         self.data.checked(given)
-        at_values = self.data.tested(given)
+        model, source = self.data.model, self._thrower.settings.source
+        # a value at which no dataset can exist is excluded by all of them
+        at_values = [one for one in self.data.tested(given) if can_throw(model, one.pars, source)]
         background = self.data.at(0.0)
         with_signal, without = (
             [Tested(one.value, one.pars if signal else background, one.statistic, (self._seed, signal))
@@ -125,25 +130,54 @@ class ToyCls:
             for signal in (1, 0)
         )  # fmt: skip
         toys = self._thrower.toys([*with_signal, *without], self._n_toys)
-        rows = []
+        rows = {}
         for signal, no_signal in zip(with_signal, without, strict=True):
             both = np.sort(toys[signal.key]), np.sort(toys[no_signal.key])
             # as pyhf: CLs of every toy without signal, then the quantiles of that
             expected = np.quantile(_toy_cls(both[1], *both), scipy.stats.norm.cdf(_SIGMAS))
-            rows.append([*_toy_cls(np.array([signal.statistic]), *both), *expected])
-        return np.array(rows)
+            rows[signal.value] = [*_toy_cls(np.array([signal.statistic]), *both), *expected]
+        return np.array([rows.get(value, [0.0] * (1 + _SIGMAS.size)) for value in given])
 
 
-def asymptotic_cls(normal: float | Array, root_asimov: float) -> Array:
-    """Return CLs, pyhf's p-value with signal over the one without.
+def without_upper_bound(model: Model, bounds: Bounds | None) -> list[tuple[float, float]]:
+    """Return the bounds of all parameters, without the upper one of the parameter of interest.
+
+    An upper limit, and the best fit that it compares with, may lie beyond what the model suggests. A network that was
+    trained for a range of the parameter is not used beyond it.
+    """
+    limits = checked_parameters(model, bounds=bounds).bounds
+    poi = model.config.poi_index
+    if poi is not None:
+        end = _end_of_networks(model)
+        limits[poi] = limits[poi][0], math.inf if end is None else end
+    return limits
+
+
+def asymptotic_cls(normal: ArrayLike, root_asimov: float) -> Array:
+    r"""Return CLs, the p-value with signal over the one without: :math:`\Phi(-x - r) / \Phi(-x)`.
+
+    The ratio is that of pyhf's p-values, also where these are too small to be told from zero.
 
     Args:
-        normal: the test statistic in the form that is normal without signal.
-        root_asimov: the root of the test statistic on the Asimov dataset.
+        normal: the test statistic in the form that is normal without signal, :math:`x`.
+        root_asimov: the root of the test statistic on the Asimov dataset, :math:`r`.
+
+    Example:
+        >>> asymptotic_cls([0.0, 60.0], 2.0).round(4)
+        array([0.0455, 0.    ])
+        >>> float(asymptotic_cls(60.0, 0.05).round(4))  # both p-values are zero in floating point
+        0.0497
     """
-    with_signal = AsymptoticTestStatDistribution(-root_asimov).pvalue(normal)
-    without = AsymptoticTestStatDistribution(0.0).pvalue(normal)
-    return np.asarray(np.divide(with_signal, without, out=np.zeros_like(without), where=without > 0.0))
+    x = np.asarray(normal, dtype=np.float64)
+    if math.isinf(root_asimov):
+        return np.zeros_like(x)
+    far = x > 0.0  # there the tails are exp(-x^2 / 2) times a smooth function
+    a, b = np.where(far, x + root_asimov, 0.0), np.where(far, x, 0.0)
+    tails = scipy.special.erfcx(a / math.sqrt(2.0)) / scipy.special.erfcx(b / math.sqrt(2.0))
+    beyond = np.exp(-0.5 * root_asimov * (a + b)) * tails
+    return np.asarray(
+        np.where(far, beyond, scipy.special.ndtr(-x - root_asimov) / scipy.special.ndtr(-np.minimum(x, 0.0)))
+    )
 
 
 def _toy_cls(values: Array, with_signal: Array, without: Array) -> Array:
@@ -158,16 +192,8 @@ def _q(observed: Observed, value: float) -> float:
     return 0.0 if observed.best > value else observed.statistic(value)
 
 
-def _inside(
-    data: Data, model: Model, statistic: TestStatistic, init: Start | None, bounds: Bounds | None, fixed: Fixed | None
-) -> Observed:
-    """Return the data with a range of the parameter of interest that is wide enough for the best fit to lie inside."""
-    observed = Observed(data, model, statistic, init, bounds, fixed)
-    for _ in range(_DOUBLINGS):
-        low, high = observed.bounds
-        if not math.isfinite(high - low) or observed.best < high - 1e-3 * (high - low):
-            return observed
-        wider = list(observed.profile.bounds)
-        wider[observed.poi] = (low, 2.0 * high)
-        observed = Observed(data, model, statistic, init, wider, fixed)
-    raise FailedFit(f"the best-fit {observed.name} is beyond {high:g}: does the signal's rate grow with it?")
+def _end_of_networks(model: Model) -> float | None:
+    """Return where the training of networks that know only a range of the parameter of interest ended, if any do."""
+    if not any(channel.bounded for channel in getattr(model, "learned", {}).values()):
+        return None
+    return float(model.config.suggested_bounds()[model.config.poi_index][1])

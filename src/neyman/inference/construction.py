@@ -13,7 +13,7 @@ import pyhf
 import scipy.stats
 from numpy.typing import NDArray
 
-from neyman.exceptions import InvalidParameter
+from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.inference.calibrations import (
     Asymptotics,
     Calibration,
@@ -31,6 +31,7 @@ from neyman.inference.ends import extended, intervals_of, refined, settled, with
 from neyman.inference.learned_statistic import LearnedStatistic
 from neyman.inference.observed import Observed
 from neyman.inference.parameters import Bounds, Fixed, Start
+from neyman.inference.roots import why_flat
 from neyman.inference.statistics import chosen_statistic, statistic_named
 from neyman.inference.throws import BATCH
 from neyman.model.model import Model
@@ -53,6 +54,7 @@ _POINTS = 13  # of the first grid
 _REACH = 1.5  # of the first grid, in units of the asymptotic interval
 _TOYS = {"toys": 4000, "quantile": 20_000, "asymptotics": 1}  # by default
 _PRECISION = {"toys": 0.005, "quantile": 1e-4, "asymptotics": 1e-5}  # of an interval's ends, relative to the length
+_FAR = 1e6  # standard deviations: where it is asked why the likelihood does not fall
 _EDGES = 41  # of the histogram of a test statistic
 _SETTLED = 0.01  # how well the ends are to be known on toys, relative to the length
 
@@ -227,7 +229,10 @@ def distribution(
 def _first_grid(
     observed: Observed, level: float, poi_values: Any, critical: CriticalValues | None
 ) -> tuple[list[float], tuple[float, float]]:
-    """Return the values to begin with and the range that the interval may reach to."""
+    """Return the values to begin with and the range that is to be tested: up to the bounds, if these are finite.
+
+    On the one side of a limit every value is accepted: there only a finite bound is tested.
+    """
     low, high = observed.bounds
     best = observed.best
     if poi_values is not None:
@@ -252,9 +257,20 @@ def _first_grid(
             guess = best + direction * min(target * sigma, abs(bound - best))
             end = crossing(lambda x: observed.ratio(x) ** 0.5, target, best, guess, bound)
         ends.append(float(np.clip(best + _REACH * (end - best), low, high)))
-    grid = np.linspace(ends[0], ends[1], _POINTS)
+    if not all(map(math.isfinite, ends)):
+        raise FailedFit(
+            f"-2 log of the likelihood ratio does not rise to {target**2:.3g} on the way to {observed.name} = "
+            f"{next(end for end in ends if math.isinf(end)):g}: {why_flat(observed, best + _FAR * sigma)}"
+        )
     extra = {"both": [], "upper": [low], "lower": [high]}[observed.test.side]
-    return np.unique([*grid, best, *extra]).tolist(), (low, high)
+    grid = np.unique([*np.linspace(ends[0], ends[1], _POINTS), best, *filter(math.isfinite, extra)])
+    open_below, open_above = (_open(observed, side) for side in ("upper", "lower"))
+    return grid.tolist(), (grid[0] if open_below else low, grid[-1] if open_above else high)
+
+
+def _open(observed: Observed, side: str) -> bool:
+    """Whether an interval ends nowhere on one side: below an ``"upper"`` limit, above a ``"lower"`` one."""
+    return observed.test.side == side and math.isinf(observed.bounds[0 if side == "upper" else 1])
 
 
 def _checked_best(best: float, low: float, high: float, name: str, what: str) -> float:
@@ -287,9 +303,13 @@ def _result(observed: Observed, points: list[Point], level: float, calibration: 
             f"{closest.p_value:.3g}, at {closest.value:g}"
         )
     ends = []
-    if first.accepted and first.value > low:
+    if first.accepted and _open(observed, "upper"):
+        intervals = ((low, intervals[0][1]), *intervals[1:])
+    elif first.accepted and first.value > low:
         ends.append(f"below {first.value:g}")
-    if last.accepted and last.value < high:
+    if last.accepted and _open(observed, "lower"):
+        intervals = (*intervals[:-1], (intervals[-1][0], high))
+    elif last.accepted and last.value < high:
         ends.append(f"above {last.value:g}")
     if last.accepted and last.value >= high and observed.test.side != "lower":
         ends.append(f"above its bound {high:g}")

@@ -21,7 +21,12 @@ _PRECISION = 1e-5  # of a crossing, relative to its distance
 
 
 def crossing(
-    function: Callable[[float], float], target: float, start: float, guess: float, bound: float | None = None
+    function: Callable[[float], float],
+    target: float,
+    start: float,
+    guess: float,
+    bound: float | None = None,
+    steps: int = _STEPS,
 ) -> float:
     """Return where a function that is below the target at the start crosses it, or the bound if it does not before.
 
@@ -31,6 +36,7 @@ def crossing(
         start: a point at which the function is below it; beyond some other it may be infinite.
         guess: about where the crossing should be, on either side of the start.
         bound: where the search ends, on the guess's side; default is nowhere.
+        steps: how often the distance from the start is doubled at most.
 
     Returns:
         The crossing, or where the function becomes infinite; infinity if there is neither one nor a bound.
@@ -43,7 +49,7 @@ def crossing(
     direction = math.copysign(1.0, guess - start)
     end = direction * math.inf if bound is None else bound
     below, above = start, guess
-    for _ in range(_STEPS):
+    for _ in range(steps):
         above = min(above, end) if direction > 0.0 else max(above, end)
         if function(above) >= target:
             break

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyhf
-import scipy.optimize
 from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit
 from neyman.inference.calibrations import Thrower, chosen_calibration
-from neyman.inference.cls import AsymptoticCls, ToyCls, asymptotic_cls
-from neyman.inference.crossing import crossing, straight
+from neyman.inference.cls import AsymptoticCls, ToyCls, without_upper_bound
+from neyman.inference.crossing import straight
 from neyman.inference.learned_statistic import LearnedStatistic
 from neyman.inference.observed import Observed
 from neyman.inference.parameters import Bounds, Fixed, Start
-from neyman.inference.statistics import statistic_named, upper_limit_statistic
+from neyman.inference.roots import asymptotic_limits, last_crossings
+from neyman.inference.statistics import TestStatistic, statistic_named, upper_limit_statistic
 from neyman.inference.throws import BATCH
 from neyman.model.model import Model
 from neyman.model.plain import as_model
@@ -68,9 +66,11 @@ def limit(
 ) -> LimitResult:
     r"""Set a CLs upper limit on the parameter of interest.
 
-    The limits are the values at which CLs crosses one minus the level, found as roots; the asymptotic formulas are
-    pyhf's (arXiv:1007.1727), the Asimov dataset is the model's expected data at POI = 0 with the nuisance parameters
-    fitted to the data, as in pyhf. The POI's upper bound does not limit the search.
+    The limits are the values at which CLs last falls below one minus the level, found as roots; where it does not stay
+    below, there is no limit and an error says why. The asymptotic formulas are those of arXiv:1007.1727, the Asimov
+    dataset is the model's expected data at POI = 0 with the nuisance parameters fitted to the data, as in pyhf; where
+    the data are impossible without signal, these are at the limit of their best fits as the POI goes to zero. The POI's
+    upper bound does not limit the search.
 
     Args:
         data: the flat data vector, as from ``model.data(ensemble)``, shape ``(N,)``.
@@ -100,7 +100,7 @@ def limit(
     Raises:
         InvalidParameter: for an argument that cannot be, or a model without a POI.
         Unsupported: for other test statistics.
-        FailedFit: if a minimisation does not converge, or CLs never falls below one minus the level.
+        FailedFit: if a minimisation does not converge, or CLs never falls below one minus the level for good.
 
     Example:
         >>> import neyman, pyhf
@@ -117,17 +117,16 @@ def limit(
     of_formulas = test if test.learned is None else statistic_named("qmu_tilde")
     asymptotics = AsymptoticCls(data, model, of_formulas, init, bounds, fixed)
     scan = None if values is None else np.unique(checked_values(values, "the tested values"))
-    limits = _asymptotic_limits(asymptotics, 1.0 - level)
+    limits = asymptotic_limits(asymptotics, 1.0 - level)
     if calibration == "toys":
-        on_toys = _on_toys(
-            Observed(data, model, test, init, bounds, fixed), source, n_toys, seed, executor, checkpoint, progress
-        )
+        on_toys = _on_toys(data, model, test, init, bounds, fixed, source, n_toys, seed, executor, checkpoint, progress)
         return _toy_limits(on_toys, level, limits, scan)
     if scan is None:
         end = 1.15 * max(limits[0], limits[5])
         scan = np.linspace(0.0, end if asymptotics.end is None else min(end, asymptotics.end), _POINTS)
         scan = np.unique(np.concatenate([scan, limits]))
-    return _result(asymptotics, level, limits, scan, asymptotics.curves(scan.tolist()))
+    curves = asymptotics.curves(scan.tolist())
+    return _result(asymptotics, level, last_crossings(asymptotics, 1.0 - level, limits, scan, curves), scan, curves)
 
 
 def cls(
@@ -190,9 +189,7 @@ def cls(
     test = upper_limit_statistic(test_stat, statistic, model, calibration)
     found: AsymptoticCls | ToyCls
     if calibration == "toys":
-        found = _on_toys(
-            Observed(data, model, test, init, bounds, fixed), source, n_toys, seed, executor, checkpoint, progress
-        )
+        found = _on_toys(data, model, test, init, bounds, fixed, source, n_toys, seed, executor, checkpoint, progress)
     else:
         found = AsymptoticCls(data, model, test, init, bounds, fixed)
     [[observed, *expected]] = found.curves([tested])
@@ -200,7 +197,12 @@ def cls(
 
 
 def _on_toys(
-    observed: Observed,
+    data: Data,
+    model: Model,
+    test: TestStatistic,
+    init: Start | None,
+    bounds: Bounds | None,
+    fixed: Fixed | None,
     source: str,
     n_toys: int,
     seed: int,
@@ -209,6 +211,7 @@ def _on_toys(
     progress: bool,
 ) -> ToyCls:
     n_toys = checked_number(n_toys, "the number of toys")
+    observed = Observed(data, model, test, init, without_upper_bound(model, bounds), fixed)
     settings = observed.settings(source)
     store = Store(checkpoint, observed.model, ["CLs", observed.label(), seed, source, BATCH])
     return ToyCls(observed, Thrower(observed.model, settings, store, executor, progress), n_toys, seed)
@@ -223,45 +226,6 @@ def _result(curve: AsymptoticCls | ToyCls, level: float, limits: Array, scan: Ar
         scan=scan,
         cls_observed=curves[:, 0].copy(),
         cls_expected=curves[:, 1:].copy(),
-    )
-
-
-def _asymptotic_limits(curve: AsymptoticCls, threshold: float) -> Array:
-    """Return the observed limit and the expected ones, shape ``(6,)``, as roots."""
-    sigma = curve.asimov.profile.scale(curve.asimov.poi)  # without signal: a first guess of how limits scale
-    # the expected CLs depend on the tested value through q_A alone, and its root is nearly linear
-    expected = [
-        _root(curve, curve.root_q_asimov, target, guess=sigma * target) for target in _roots_of_expected(threshold)
-    ]
-    observed = _root(
-        curve,
-        lambda value: -math.log(max(curve.observed(value), 1e-300)),
-        -math.log(threshold),
-        guess=max(expected[2] + curve.data.best, 0.1 * expected[2]),
-    )
-    return np.array([observed, *expected])
-
-
-def _root(curve: AsymptoticCls, function: Callable[[float], float], target: float, guess: float) -> float:
-    """Return the value of the POI at which a function crosses the target."""
-    name = curve.data.name
-    root = crossing(function, target, start=0.0, guess=guess, bound=curve.end)
-    if not math.isfinite(root):
-        raise FailedFit(f"CLs never falls below the level: does the signal's rate grow with {name}?")
-    if root == curve.end and function(root) < target:
-        raise FailedFit(
-            f"CLs does not fall below the level up to {name} = {root:g}, where the training of the networks ended: "
-            f"train with wider bounds of {name}"
-        )
-    return root
-
-
-@functools.lru_cache
-def _roots_of_expected(threshold: float) -> tuple[float, ...]:
-    """Return the values of sqrt(q_A) at which the expected CLs are at a threshold, -2 .. +2 sigma."""
-    return tuple(
-        float(scipy.optimize.brentq(lambda root, n=n: math.log(asymptotic_cls(-n, root) / threshold), 0.0, 30.0))
-        for n in (-2.0, -1.0, 0.0, 1.0, 2.0)
     )
 
 
@@ -300,9 +264,13 @@ def _toy_limits(curve: ToyCls, level: float, guesses: Array, values: Array | Non
         test(new)
     limits = np.array([_last_crossing(scan, one, threshold) for one in curves.T])
     if not np.all(np.isfinite(limits)):
+        which = ["observed", *(f"expected ({n:+d} sigma)" for n in range(-2, 3))][int(np.argmin(np.isfinite(limits)))]
+        advice = "give other values or more toys"
+        if scan[-1] >= high:
+            advice = f"train for values of {curve.data.name} beyond {high:g}"
         raise FailedFit(
-            f"CLs does not cross {threshold:g} from {curve.data.name} = {scan[0]:g} to {scan[-1]:g}: "
-            "give other values, wider bounds, or more toys"
+            f"the {which} CLs on toys does not cross {threshold:g} from {curve.data.name} = {scan[0]:g} to "
+            f"{scan[-1]:g}: {advice}"
         )
     return _result(curve, level, limits, scan, curves)
 

@@ -15,11 +15,12 @@ from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.profile import Profile
 from neyman.inference.statistics import TestStatistic
 from neyman.inference.throws import Settings
+from neyman.model.impossible import checked_rates, why_impossible
 from neyman.model.model import Model
 from neyman.model.summary import Data, Summary
 from neyman.support.checks import checked_source, checked_values
 
-__all__ = ["Observed", "Tested", "poi_profile", "without_signal"]
+__all__ = ["Observed", "Tested", "asimov_data", "poi_profile", "without_signal"]
 
 
 def __dir__() -> list[str]:
@@ -27,6 +28,8 @@ def __dir__() -> list[str]:
 
 
 Array = NDArray[np.float64]
+
+_APPROACH = 1e-6  # of the uncertainty: so near to a value without support the conditional best fit is taken
 
 
 def poi_profile(
@@ -61,9 +64,28 @@ def poi_profile(
         )
     if bounded:
         low, high = profile.bounds[poi]
-        profile.bounds[poi] = low, high = max(low, 0.0), max(high, 1e-3)
+        if high <= 0.0:
+            raise InvalidParameter(
+                f"{model.config.poi_name} has the upper bound {high:g}, and this statistic takes no value below zero: "
+                "give bounds, or a statistic that does (qmu or tmu)"
+            )
+        profile.bounds[poi] = low, high = max(low, 0.0), high
         profile.start[poi] = np.clip(profile.start[poi], low, high)
     return profile
+
+
+def asimov_data(model: Model, pars: Array) -> Array:
+    """Return the Asimov data at some parameters.
+
+    Args:
+        model: the model.
+        pars: the parameters, shape ``(P,)``.
+
+    Raises:
+        InvalidParameter: if a bin has a negative rate there, so that no dataset is to be expected.
+    """
+    checked_rates(model, np.asarray(pars, dtype=np.float64)[None], "no Asimov dataset exists")
+    return np.asarray(model.expected_data(pars))
 
 
 def without_signal(
@@ -79,7 +101,7 @@ def without_signal(
         fixed: parameters held at a value.
     """
     start = np.where(free.fixed, pars, np.clip(pars, *np.array(bounds).T))
-    return Profile(model.expected_data(pars), model, start.tolist(), bounds, fixed)
+    return Profile(asimov_data(model, pars), model, start.tolist(), bounds, fixed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +164,25 @@ class Observed:
         return float(self.profile.best[0][self.poi])
 
     def at(self, value: float) -> Array:
-        """Return all parameters at their conditional best fit, shape ``(P,)``."""
-        return self.profile.at({self.poi: value})[0]
+        """Return all parameters at their conditional best fit, shape ``(P,)``.
+
+        Where the likelihood is zero whatever the others are, as without signal where a bin with events has no
+        background, it is the limit of the conditional best fits from the side of the best fit, or, if the likelihood
+        is zero near the value too, the best fit itself with the parameter of interest moved to the value.
+        """
+        pars, twice_nll = self.profile.at({self.poi: value})
+        if math.isinf(twice_nll):
+            step = math.copysign(_APPROACH * self.profile.scale(self.poi), self.best - value)
+            near, twice_nll = self.profile.at({self.poi: value + step})
+            pars = (self.profile.best[0] if math.isinf(twice_nll) else near).copy()
+            pars[self.poi] = value
+        return pars
+
+    def why_impossible(self, pars: Array) -> str:
+        """Return why the likelihood of the data is zero at some parameters."""
+        data = self.profile.data
+        main = data.main if isinstance(data, Summary) else np.asarray(data)[: self.model.config.nmaindata]
+        return why_impossible(self.model, pars, main)
 
     def ratio(self, value: float) -> float:
         """Return -2 log of the profile likelihood ratio."""

@@ -11,10 +11,10 @@ import pyhf
 import scipy.stats
 
 from neyman.inference.calibrations import Thrower, chosen_calibration, fraction_at_least
-from neyman.inference.observed import Observed
+from neyman.inference.observed import Observed, asimov_data
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.statistics import statistic_named
-from neyman.inference.throws import BATCH
+from neyman.inference.throws import BATCH, can_throw
 from neyman.model.model import Model
 from neyman.model.plain import as_model
 from neyman.model.summary import Data
@@ -92,26 +92,30 @@ def significance(
     settings = observed.settings(source)
     [tested] = observed.tested(observed.checked([0.0]).tolist(), seed)
     expected, message = math.nan, ""
-    if calibration == "toys":
+    p_value, p_error, number = float(scipy.stats.norm.sf(math.sqrt(tested.statistic))), 0.0, 0
+    deviations = math.sqrt(tested.statistic)
+    if math.isinf(tested.statistic):
+        message = f"the data are impossible without signal: {observed.why_impossible(tested.pars)}"
+    elif calibration == "toys":
         store = Store(checkpoint, model, ["significance", observed.label(), seed, source, BATCH])
         toys = np.sort(Thrower(model, settings, store, executor, progress).toys([tested], n_toys)[tested.key])
         (p_value, p_error), number = fraction_at_least(toys, tested.statistic), toys.size
+        deviations = float(scipy.stats.norm.isf(p_value or 1.0 / number))
         if p_value == 0.0:
             message = f"none of {number} toys has a statistic as large: at least this significance, throw more toys"
-    else:
-        p_value, p_error, number = float(scipy.stats.norm.sf(math.sqrt(tested.statistic))), 0.0, 0
+    if calibration == "asymptotics":
         low, high = observed.bounds
-        if low <= _SIGNAL <= high:
-            asimov = model.expected_data(observed.at(_SIGNAL))
+        with_signal = observed.at(_SIGNAL)
+        if low <= _SIGNAL <= high and can_throw(model, with_signal, "model"):
+            asimov = asimov_data(model, with_signal)
             expected = math.sqrt(Observed(asimov, model, test, init, observed.profile.bounds, fixed).statistic(0.0))
-    deviations = float(scipy.stats.norm.isf(p_value or 1.0 / number))
     return SignificanceResult(
         name=observed.name,
         statistic=tested.statistic,
         p_value=p_value,
         p_error=p_error,
         significance=max(deviations, 0.0),
-        error=p_error / float(scipy.stats.norm.pdf(deviations)) if math.isfinite(deviations) else 0.0,
+        error=p_error / float(scipy.stats.norm.pdf(deviations)) if p_error > 0.0 and math.isfinite(deviations) else 0.0,
         expected=expected,
         bestfit=observed.best,
         calibration=calibration,

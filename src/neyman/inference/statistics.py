@@ -64,14 +64,17 @@ class TestStatistic:
             value: the tested value of the parameter of interest.
             best: its best-fit values, not below zero for a bounded statistic, shape ``(n,)``.
             minimum: -2 log L there, shape ``(n,)``.
-            conditional: -2 log L at the best fit with the parameter at the tested value, shape ``(n,)``.
+            conditional: -2 log L at the best fit with the parameter at the tested value, infinite for a dataset that is
+                impossible there, shape ``(n,)``.
 
         Example:
             >>> statistic_named("qmu").of_fits(1.0, [0.5, 2.0], [0.0, 0.0], [1.5, 3.0])
             array([1.5, 0. ])
         """
-        best = np.asarray(best, dtype=np.float64)
-        ratio = np.maximum(np.asarray(conditional, dtype=np.float64) - np.asarray(minimum, dtype=np.float64), 0.0)
+        best, minimum = np.asarray(best, dtype=np.float64), np.asarray(minimum, dtype=np.float64)
+        # a dataset may be impossible at the tested value, and has no statistic where it is impossible at all
+        minimum = np.where(np.isfinite(minimum), minimum, np.nan)
+        ratio = np.maximum(np.asarray(conditional, dtype=np.float64) - minimum, 0.0)
         if self.side == "upper":
             return np.where(best > value, 0.0, ratio)
         return np.where(best < value, 0.0, ratio) if self.side == "lower" else ratio

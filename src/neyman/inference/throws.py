@@ -20,7 +20,18 @@ from neyman.support.checks import checked_seed
 from neyman.support.store import Store
 from neyman.support.tasks import run
 
-__all__ = ["BATCH", "Settings", "Throw", "fitted", "grouped", "seed_of", "statistics", "throw_all", "valid_ones"]
+__all__ = [
+    "BATCH",
+    "Settings",
+    "Throw",
+    "can_throw",
+    "fitted",
+    "grouped",
+    "seed_of",
+    "statistics",
+    "throw_all",
+    "valid_ones",
+]
 
 
 def __dir__() -> list[str]:
@@ -101,14 +112,23 @@ def grouped(model: Model, throws: Sequence[Throw]) -> Array:
     """
     values = np.full((len(throws), max(throw.n for throw in throws)), np.nan)
     for row, throw in zip(values, throws, strict=True):
-        rates = model.rates(throw.pars)[0]
-        if (rates if throw.settings.source == "simulation" else rates.sum(axis=0)).min() >= 0.0:
+        if can_throw(model, throw.pars, throw.settings.source):
             row[: throw.n] = statistics(model, throw)
     return values
 
 
+def can_throw(model: Model, pars: Array, source: str) -> bool:
+    """Whether toys exist at some parameters: no bin's rate is negative, nor that of a sample that is simulated."""
+    rates = model.rates(pars)[0]
+    simulated = [rates[term.samples, term.bin] for term in model.terms] if source == "simulation" else []
+    return all(bool(one.min(initial=0.0) >= 0.0) for one in (rates.sum(axis=0), *simulated))
+
+
 def fitted(model: Model, toys: Toys, pars: Array, value: float, settings: Settings) -> tuple[Array, Array]:
-    """Return the test statistic of toys, shape ``(n,)``, and their best fits at the tested value, shape ``(n, P)``."""
+    """Return the test statistic of toys, shape ``(n,)``, and their best fits at the tested value, shape ``(n, P)``.
+
+    The statistic of a toy that is impossible at the tested value is infinite, that of one without a valid fit nan.
+    """
     bounds, statistic = settings.bounds_of_best(), settings.statistic
     start = np.clip(pars, *np.array(bounds).T)
     for name, held in settings.fixed.items():
@@ -122,7 +142,7 @@ def fitted(model: Model, toys: Toys, pars: Array, value: float, settings: Settin
         return np.where(there.valid, statistic.learned.evaluate(toys, value), np.nan), there.pars
     best = fit_batch(model, toys, init=start, bounds=bounds, fixed=dict(settings.fixed))
     t = statistic.of_fits(value, best.pars[:, settings.poi], best.twice_nll, there.twice_nll)
-    return np.where(best.valid & there.valid & np.isfinite(t), t, np.nan), there.pars
+    return np.where(best.valid & there.valid, t, np.nan), there.pars
 
 
 def seed_of(seed: int, *labels: float) -> int:

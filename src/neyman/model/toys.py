@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.events import Ensemble, Events
 from neyman.exceptions import InvalidParameter
+from neyman.model.impossible import checked_rates
 from neyman.model.channel import ChannelSummary, ToyEvents
 from neyman.model.summary import Summary
 from neyman.support.checks import checked_number, checked_pars, checked_source
@@ -126,14 +127,8 @@ def draw(
     """
     pars, source = _points(points, model, n), checked_source(source)
     rng = np.random.default_rng(seed)
-    rates = model.rates(pars[:1] if n is not None else pars)[0]
-    expected = rates.sum(axis=1)
-    for name in model.config.channels:
-        lowest = expected[:, model.config.channel_slices[name]].min(initial=0.0)
-        if not lowest >= 0:
-            raise InvalidParameter(
-                f"channel {name}: a rate of {lowest:g} is expected at these parameters: no toys exist"
-            )
+    rates = checked_rates(model, pars[:1] if n is not None else pars, "no toys exist")
+    expected = np.maximum(rates.sum(axis=1), 0.0)
     rates = np.broadcast_to(rates, (len(pars), *rates.shape[1:]))
     main = rng.poisson(np.broadcast_to(expected, (len(pars), expected.shape[1]))).astype(np.float64)
     events = {}

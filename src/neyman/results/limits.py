@@ -122,7 +122,7 @@ class SignificanceResult(Result):
             ("significance", text(self.significance, self.error, ".3g")),
             ("p-value", text(self.p_value, self.p_error, ".3g")),
         ]
-        if math.isfinite(self.expected):
+        if not math.isnan(self.expected):
             rows.append((f"expected at {self.name} = 1", f"{self.expected:.3g}"))
         return rows
 

@@ -57,8 +57,8 @@ def belt(result: IntervalResult) -> Figure:
     below.axhline(threshold, color=VERMILLION, linewidth=1.2)
     for i, (low, high) in enumerate(result.intervals):
         label = ("interval " + _ends(result.intervals)) if i == 0 else None
-        ax.axvspan(low, high, ymax=0.025, color=VERMILLION, linewidth=0, label=label)
-        for end in (low, high):
+        ax.axvspan(max(low, x[0]), min(high, x[-1]), ymax=0.025, color=VERMILLION, linewidth=0, label=label)
+        for end in filter(np.isfinite, (low, high)):
             for panel in (ax, below):
                 panel.axvline(end, color=VERMILLION, linestyle=":", linewidth=1)
     if not result.intervals:
