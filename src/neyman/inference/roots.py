@@ -26,7 +26,7 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _DOUBLINGS = 30  # of a guess, in search of a limit: beyond it other parameters have made up for the signal
-_BEYOND = (4.0, 16.0, 64.0)  # times the highest limit: there CLs is looked at once more
+_BEYOND = 4.0  # times the highest limit: there CLs is looked at once more
 _MARGIN = 0.01  # of the threshold, by which CLs beyond a limit has to be above it to count
 _SMALLEST = 1e-300
 
@@ -40,26 +40,24 @@ def asymptotic_limits(curve: AsymptoticCls, threshold: float) -> Array:
     sigma = curve.asimov.profile.scale(curve.asimov.poi)  # without signal: a first guess of how limits scale
     # the expected CLs depend on the tested value through q_A alone, and its root is nearly linear
     expected = [
-        _root(curve, curve.asimov, curve.root_q_asimov, target, sigma * target, threshold)
-        for target in _roots_of_expected(threshold)
+        _root(f"expected CLs ({n:+d} sigma)", curve, curve.asimov, curve.root_q_asimov, target, sigma * target)
+        for n, target in zip(range(-2, 3), _roots_of_expected(threshold), strict=True)
     ]
     observed = _root(
+        "observed CLs",
         curve,
         curve.data,
         lambda value: -math.log(max(curve.observed(value), _SMALLEST)),
         -math.log(threshold),
         max(expected[2] + curve.data.best, 0.1 * expected[2]),
-        threshold,
     )
     limits = np.array([observed, *expected])
-    far = [float(limits.max()) * times for times in _BEYOND]
-    far = [value for value in far if curve.end is None or value < curve.end]
-    for value, found in zip(far, curve.curves(far), strict=True):
-        if found.max() > (1.0 + _MARGIN) * threshold:
-            raise FailedFit(
-                f"CLs does not stay below {threshold:.3g}: it is so at {curve.name} = {limits.max():.4g}, but "
-                f"{found.max():.3g} at {value:.4g}: {why_flat(curve.data, value)}"
-            )
+    far = _BEYOND * float(limits.max())
+    if (curve.end is None or far < curve.end) and (found := curve.curves([far]).max()) > (1.0 + _MARGIN) * threshold:
+        raise FailedFit(
+            f"CLs does not stay below {threshold:.3g}: it falls to it at {curve.name} = {limits.max():.4g}, but is "
+            f"{found:.3g} at {far:.4g}: {why_flat(curve.data, far)}"
+        )
     return limits
 
 
@@ -78,7 +76,7 @@ def last_crossings(curve: AsymptoticCls, threshold: float, limits: Array, scan: 
         above = scan[(scan > limit) & (curves[:, i] > (1.0 + _MARGIN) * threshold)]
         if above.size:
             last = float(above[-1])
-            below = [value for value in (*scan.tolist(), 4.0 * float(limits.max())) if value > last]
+            below = [value for value in (*scan.tolist(), _BEYOND * float(limits.max())) if value > last]
 
             def excess(value: float, i: int = i) -> float:
                 return math.log(max(float(curve.curves([value])[0, i]), _SMALLEST) / threshold)
@@ -113,12 +111,12 @@ def why_flat(data: Observed, value: float) -> str:
 
 
 def _root(
+    what: str,
     curve: AsymptoticCls,
     data: Observed,
     function: Callable[[float], float],
     target: float,
     guess: float,
-    threshold: float,
 ) -> float:
     """Return the value of the POI at which a function of it, which these data alone decide, crosses the target."""
     name = curve.name
@@ -126,12 +124,12 @@ def _root(
     if not math.isfinite(root):
         far = guess * 2.0 ** (_DOUBLINGS - 1)
         raise FailedFit(
-            f"CLs never falls below the level of {threshold:.3g} up to {name} = {far:.3g}: {why_flat(data, far)}"
+            f"the {what} never falls below the level, not up to {name} = {far:.3g}: {why_flat(data, far)}"
         )
     if root == curve.end and function(root) < target:
         raise FailedFit(
-            f"CLs does not fall below the level up to {name} = {root:g}, where the training of the networks ended: "
-            f"train with wider bounds of {name}"
+            f"the {what} does not fall below the level up to {name} = {root:g}, where the training of the networks "
+            f"ended: train with wider bounds of {name}"
         )
     return root
 
