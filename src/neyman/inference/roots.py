@@ -123,9 +123,7 @@ def _root(
     root = crossing(function, target, start=0.0, guess=guess, bound=curve.end, steps=_DOUBLINGS)
     if not math.isfinite(root):
         far = guess * 2.0 ** (_DOUBLINGS - 1)
-        raise FailedFit(
-            f"the {what} never falls below the level, not up to {name} = {far:.3g}: {why_flat(data, far)}"
-        )
+        raise FailedFit(f"the {what} never falls below the level, not up to {name} = {far:.3g}: {why_flat(data, far)}")
     if root == curve.end and function(root) < target:
         raise FailedFit(
             f"the {what} does not fall below the level up to {name} = {root:g}, where the training of the networks "

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.events import Ensemble, Events
 from neyman.exceptions import InvalidParameter
-from neyman.model.impossible import checked_rates
 from neyman.model.channel import ChannelSummary, ToyEvents
+from neyman.model.impossible import checked_rates
 from neyman.model.summary import Summary
 from neyman.support.checks import checked_number, checked_pars, checked_source
 from neyman.support.text import html_table
