@@ -194,7 +194,7 @@ def test_a_prediction_goes_to_json_and_back(model, fit):
     assert from_json(found.to_json()).to_json() == found.to_json()
 
 
-def test_what_does_not_exist_is_refused_with_the_nearest_name(model, fit, of_simulator):
+def test_what_does_not_exist_is_refused_with_the_nearest_name(model, fit):
     for options, message in (
         ({"features": ["z"]}, "no feature 'z'"),
         ({"channels": ["S R"]}, "no channel 'S R'; did you mean 'SR'"),
@@ -211,15 +211,3 @@ def test_what_does_not_exist_is_refused_with_the_nearest_name(model, fit, of_sim
         model.prediction(fit=dataclasses.replace(fit, names=("a", *fit.names[1:])))
     with pytest.raises(Unsupported, match="a summary of a dataset has no features"):
         model.prediction(model.encode(model.observed_ensemble))
-
-
-def test_a_network_of_whole_datasets_shows_the_simulation_it_was_trained_with(of_workspace):
-    found = of_workspace.prediction(ratios=["signal"], features=["x"])
-    assert [one.kind for one in found.distributions] == ["feature", "ratio"]
-    assert found["SR", "x"].total.sum() == pytest.approx(100.0)
-
-
-def test_a_network_learned_from_a_simulator_has_no_simulation_to_show(of_simulator):
-    model = of_simulator("deepset")
-    with pytest.raises(Unsupported, match="learned from a simulator"):
-        model.prediction(model.data(neyman.Ensemble({model.config.channels[0]: neyman.Events(np.zeros((3, 1)))})))

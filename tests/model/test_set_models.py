@@ -346,3 +346,18 @@ def test_an_interval_on_toys(of_simulator):
     assert low < fit["mu"] < high
     # 200 toys give the ends to some 20 %, and the asymptotic ones differ by their own error
     assert high - low == pytest.approx(2 * fit.uncertainty[0], rel=0.4)
+
+
+# -- predictions
+
+
+def test_a_network_of_whole_datasets_shows_the_simulation_it_was_trained_with(of_workspace):
+    found = of_workspace.prediction(ratios=["signal"], features=["x"])
+    assert [one.kind for one in found.distributions] == ["feature", "ratio"]
+    assert found["SR", "x"].total.sum() == pytest.approx(100.0)  # 20 signal and 80 background
+
+
+def test_a_network_learned_from_a_simulator_has_no_simulation_to_show(of_simulator):
+    model = of_simulator("deepset")
+    with pytest.raises(Unsupported, match="learned from a simulator, so that the model has no simulated events"):
+        model.prediction(model.data(an_ensemble(model)))

@@ -19,9 +19,11 @@ from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.results import (
     ClsResult,
     CoverageResult,
+    Distribution,
     FitResult,
     IntervalResult,
     LimitResult,
+    PredictionResult,
     Result,
     ScanResult,
     SignificanceResult,
@@ -291,3 +293,96 @@ def test_names_are_never_read_as_mathematics() -> None:
 def test_what_has_no_figure_is_refused() -> None:
     with pytest.raises(Unsupported, match="no figure for Result"):
         plot.draw(Result())
+
+
+# -- data over the prediction
+
+
+def a_distribution(name: str = "mass", samples: int = 3, bins: int = 12, **options: object) -> Distribution:
+    rng = np.random.default_rng(1)
+    yields = {f"sample {k}": rng.uniform(1.0, 30.0, bins) for k in range(samples)}
+    total = np.sum(list(yields.values()), axis=0)
+    fields: dict[str, object] = {
+        "channel": "SR", "name": name, "kind": "feature", "label": name, "edges": np.linspace(100.0, 160.0, bins + 1),
+        "ends": ("", ""), "yields": yields, "error": 0.1 * total, "simulation_error": 0.02 * total,
+        "total_error": 12.0, "data": rng.poisson(total).astype(float), "chi_squared": 11.3, "degrees": 12,
+        "p_value": 0.5, **options,
+    }  # fmt: skip
+    return Distribution(**fields)  # type: ignore[arg-type]
+
+
+def a_prediction(*distributions: Distribution) -> PredictionResult:
+    return PredictionResult("post-fit", "", {"mu": 1.0}, distributions or (a_distribution(),))
+
+
+OPEN = {"edges": np.array([-np.inf, 0.0, 1.0, 2.0, np.inf]), "ends": ("-999", "≥ 2")}
+AWKWARD = {
+    "no data events": a_distribution(data=np.zeros(12)),
+    "blind": a_distribution(data=None, chi_squared=np.nan, degrees=0, p_value=np.nan),
+    "one sample": a_distribution(samples=1),
+    "very many samples": a_distribution(samples=40),
+    "one bin": a_distribution(bins=1),
+    "open ends": a_distribution(bins=4, **OPEN),
+    "open ends of one bin": a_distribution(bins=2, edges=np.array([-np.inf, 0.0, 1.0]), ends=("-1", "")),
+    "bins of very different width": a_distribution(bins=3, edges=np.array([0.0, 1.0, 10.0, 1000.0])),
+    "nothing expected": a_distribution(yields={"signal": np.zeros(12)}, error=np.zeros(12)),
+    "negative contents": a_distribution(yields={"a": np.full(12, 9.0), "interference": np.full(12, -3.0)}),
+    "an unknown uncertainty": a_distribution(error=np.full(12, np.inf)),
+    "one high bin": a_distribution(yields={"a": np.array([1e5, *np.geomspace(100, 0.01, 11)])}),
+    "a long expression": a_distribution("sqrt(2*pt[:,0]*pt[:,1]*(cosh(eta[:,0]-eta[:,1])-cos(phi[:,0]-phi[:,1])))" * 2),
+    "dollars": a_distribution("cost_$x^_$"),
+}
+
+
+@pytest.mark.parametrize("one", AWKWARD.values(), ids=AWKWARD)
+def test_any_distribution_is_drawn_without_a_warning(one: Distribution) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        a_prediction(one).plot().savefig(io.BytesIO(), format="png")
+
+
+def test_a_prediction_has_a_panel_and_a_ratio_for_each_distribution_and_names_all_samples() -> None:
+    result = a_prediction(a_distribution("mass"), a_distribution("pt"), a_distribution("", kind="bins", channel="CR"))
+    figure = result.plot()
+    assert len(figure.axes) == 6
+    found = texts(figure)
+    assert {"mass", "pt", "data", "uncertainty", "sample 0", "sample 1", "sample 2", "data / prediction"} <= found
+    assert any("= 11.3 / 12, p = 0.5" in text for text in found)
+    assert len(plot.features(result, "CR").axes) == 2
+
+
+def test_the_smallest_of_very_many_samples_stand_together_but_never_the_first() -> None:
+    yields = {f"sample {k}": np.full(12, 0.1 + k) for k in range(40)}
+    found = texts(a_prediction(a_distribution(yields=yields)).plot())
+    assert {"sample 0", "sample 39", "31 other samples"} <= found
+    assert "sample 1" not in found
+
+
+def test_open_bins_say_what_is_in_them() -> None:
+    assert {"-999", "≥ 2"} <= texts(a_prediction(AWKWARD["open ends"]).plot())
+
+
+@pytest.mark.parametrize("samples", [1, 12])
+def test_the_legend_of_a_prediction_is_on_no_panel_and_its_labels_are_inside(samples: int) -> None:
+    one = a_distribution("mass_of_the_two_leading_jets_" * 4, samples=samples)
+    figure = a_prediction(*(dataclasses.replace(one, name=f"{k}") for k in range(5))).plot()
+    assert_readable(figure)
+    [legend] = figure.legends
+    for ax in figure.axes:
+        assert not legend.get_window_extent().overlaps(ax.get_window_extent())
+
+
+def assert_readable(figure: Figure) -> None:
+    """Check that no text is cut off at the border of a figure."""
+    figure.draw_without_rendering()
+    width, height = figure.bbox.max
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_visible():
+            box = text.get_window_extent()
+            assert box.x0 > -2 and box.y0 > -2 and box.x1 < width + 2 and box.y1 < height + 2, text.get_text()
+
+
+def test_there_is_nothing_to_draw_of_a_channel_that_is_not_there() -> None:
+    with pytest.raises(Unsupported, match="no distribution of XR"):
+        plot.features(a_prediction(), "XR")

@@ -22,7 +22,8 @@ Array = NDArray[np.float64]
 
 _LOOKED_AT = 200_000  # events that the bins are chosen by
 _SPIKE = 0.01  # of the events on one value make it a spike, which does not say where the bulk is
-_TAIL = 0.002  # of the events at either end, which would stretch the axis
+_LEVELS = (0.002, 0.01, 0.16, 0.5, 0.84, 0.99, 0.998)  # the first and last of the events would stretch the axis
+_FAR = 6.0  # standard deviations, as the middle of the events has them
 _NEAR = 0.5  # of the bulk's width: what is no further off is shown, too
 _FEW = 40  # whole numbers have a bin each up to this many
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -172,7 +173,10 @@ def _some(values: Array, weights: Array) -> tuple[Array, Array]:
 
 def _bulk(unique: Array, share: Array) -> tuple[float, float]:
     """Return where the bulk of the values begins and ends."""
-    low, high = weighted_quantile(unique, share, [_TAIL, 1.0 - _TAIL])
+    low, most_low, down, middle, up, most_high, high = weighted_quantile(unique, share, _LEVELS)
+    # heavy tails are cut where they are far off, and have no more than one event in a hundred
+    low = min(max(low, down - _FAR * (middle - down)), most_low)
+    high = max(min(high, up + _FAR * (up - middle)), most_high)
     near = _NEAR * (high - low)
     lowest, highest = float(unique[0]), float(unique[-1])
     return (lowest if lowest >= low - near else float(low)), (highest if highest <= high + near else float(high))

@@ -89,6 +89,7 @@ class _Stack:
             for sample, yields in one.yields.items():
                 largest[sample] = max(largest.get(sample, 0.0), float(np.abs(yields).sum()))
         ranked = sorted(largest, key=lambda sample: -largest[sample])
+        ranked.sort(key=lambda sample: sample != next(iter(largest)))  # the first of the document, mostly the signal
         kept = set(ranked if len(ranked) <= _SHOWN else ranked[: _SHOWN - 1])
         names = [sample for sample in largest if sample in kept]
         self._colours = dict(zip(names, STACK, strict=False))
@@ -219,11 +220,16 @@ class _Panel:
         if fine:
             below.xaxis.set_major_locator(locator)
         else:
-            ticks = [t for t in locator.tick_values(self._low, self._high) if self._low <= t <= self._high]
-            far = [t for t in ticks if all(abs(t - end) > 0.14 * (self._high - self._low) for end in self._ends)]
-            shown = far if self._ranked is None else self._ranked[np.array(far, dtype=np.intp)]
-            texts = [f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in shown]
-            below.set_xticks([*far, *self._ends], [*texts, *self._ends.values()])
+            ticks = np.array([t for t in locator.tick_values(self._low, self._high) if self._low <= t <= self._high])
+            shown = ticks if self._ranked is None else self._ranked[ticks.astype(np.intp)]
+            texts = [f"{value:.4g}".replace("-", "\N{MINUS SIGN}") for value in shown]
+            scale = self._high - self._low
+            far = {
+                tick: text
+                for tick, text in zip(ticks.tolist(), texts, strict=True)
+                if all(abs(tick - x) > scale * (0.03 + 0.012 * len(text + end)) for x, end in self._ends.items())
+            }
+            below.set_xticks([*far, *self._ends], [*far.values(), *self._ends.values()])
         ax.tick_params(labelbottom=False)
         label = wrapped(self.one.label, 0.8 * width)
         below.set_xlabel(label, fontsize="small" if "\n" in label else "medium")
