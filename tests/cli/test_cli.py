@@ -405,6 +405,61 @@ def test_plot_draws_the_training_of_a_model_file(model: Path, tmp_path: Path) ->
     assert (tmp_path / "training.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_plot_draws_the_data_over_the_prediction_before_and_after_a_fit(model: Path, tmp_path: Path) -> None:
+    assert run("fit", model, "-o", tmp_path / "fit.json").exit_code == 0
+    for options, label in (
+        ([], "pre-fit"), (["--post-fit"], "post-fit"), (["--fit", tmp_path / "fit.json"], "post-fit"),
+    ):  # fmt: skip
+        result = run("plot", model, "--features", *options, "-o", tmp_path / "figure.pdf")
+        assert result.exit_code == 0, result.output
+        assert f"{label} prediction" in result.stderr
+        assert all(text in result.stderr for text in ("y / 2", "log p(mu = ", "CR"))
+        assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_prediction_is_a_figure_for_each_channel_or_its_numbers(model: Path, tmp_path: Path) -> None:
+    assert run("plot", model, "--features", "-o", tmp_path / "figure.png").exit_code == 0
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["figure_CR.png", "figure_SR.png"]
+    chosen = ["--channel", "SR", "--feature", "x", "--ratio", "signal", "--region", "signal: top 30%", "--blind"]
+    binning = ["--bins", "x=-2:2:9", "--bins", "signal=5"]
+    result = run("plot", model, "--features", *chosen, *binning, "-o", tmp_path / "numbers.json")
+    assert result.exit_code == 0, result.output
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    feature, ratio = numbers["distributions"]
+    assert feature["edges"][1:-1] == np.linspace(-2, 2, 9).tolist()
+    assert (feature["name"], ratio["name"], feature["data"]) == ("x", "signal", None)
+    assert run("plot", tmp_path / "numbers.json", "-o", tmp_path / "again.svg").exit_code == 0
+
+
+def test_a_figure_without_a_name_is_called_like_what_it_shows(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("plot", model, "--features", "--channel", "CR").exit_code == 0
+    assert (tmp_path / "analysis_features.pdf").exists()
+
+
+def test_the_prediction_of_a_document_without_learned_channels_is_drawn(binned: Path, tmp_path: Path) -> None:
+    result = run("plot", binned, "--features", "--post-fit", "--asimov", "1", "-o", tmp_path / "figure.pdf")
+    assert result.exit_code == 0, result.output
+    assert "0.0 / " in result.stderr  # the Asimov data are the prediction
+
+
+def test_what_a_prediction_cannot_have_is_one_line(model: Path, binned: Path, tmp_path: Path) -> None:
+    output = ["-o", tmp_path / "figure.png"]
+    assert "no feature 'z'" in fails("plot", model, "--features", "--feature", "z", *output)
+    assert "write 'top 20%'" in fails("plot", model, "--features", "--region", "best", *output)
+    assert run("scan", binned, "mu", "-o", tmp_path / "scan.json").exit_code == 0
+    assert "takes the JSON of neyman fit" in fails(
+        "plot", model, "--features", "--fit", tmp_path / "scan.json", *output
+    )
+    assert run("fit", binned, "-o", tmp_path / "other.json").exit_code == 0
+    assert "fit this one" in fails("plot", model, "--features", "--fit", tmp_path / "other.json", *output)
+    for wrong in (["--region", "top 20%"], ["--features", "--bins", "x=y"], ["--features", "--post-fit", "--fit", "a"]):
+        assert run("plot", model, *wrong, *output).exit_code == 2
+    assert run("plot", input="{}").exit_code == 2  # no name to call the figure by
+
+
 @pytest.mark.parametrize(
     ("command", "options"),
     [("fit", []), ("scan", ["mu"]), ("cls", []), ("upper-limit", []), ("significance", []), ("interval", []),

@@ -380,7 +380,8 @@ def assert_readable(figure: Figure) -> None:
     for text in figure.findobj(Text):
         if text.get_text() and text.get_visible():
             box = text.get_window_extent()
-            assert box.x0 > -2 and box.y0 > -2 and box.x1 < width + 2 and box.y1 < height + 2, text.get_text()
+            cut = max(-box.x0, -box.y0, box.x1 - width, box.y1 - height)
+            assert cut < 2, f"{text.get_text()!r} is cut by {cut:.0f} pixels"
 
 
 def test_there_is_nothing_to_draw_of_a_channel_that_is_not_there() -> None:
