@@ -165,7 +165,9 @@ def test_the_yield_of_a_mirrored_side_of_a_learned_channel_is_mirrored(folder: P
 
 
 def test_a_mirrored_yield_that_is_not_positive_is_an_error(folder: Path) -> None:
-    with pytest.raises(InvalidEvents, match=r"\('s', 'jes'\): one side has 3 times the nominal yield, and that of its m"):
+    with pytest.raises(
+        InvalidEvents, match=r"\('s', 'jes'\): one side has 3 times the nominal yield, and that of its m"
+    ):
         Workspace(learned(histosys({"weight": "3"}, "symmetrize")), folder).validate()
 
 
@@ -268,8 +270,16 @@ def test_bins_may_be_empty_or_negative_as_in_pyhf(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("events", "hi", "message"),
     [
-        ({"selection": "n == 77"}, {"tree": "up"}, r"\('s'\): .*s\.root: tree 't': selection 'n == 77' keeps none of 6"),
-        ({"weight": -1}, {"tree": "up"}, r"\('s'\): the weights -1 of tree 't' in .* sum to -6, but a yield is positive"),
+        (
+            {"selection": "n == 77"},
+            {"tree": "up"},
+            r"\('s'\): .*s\.root: tree 't': selection 'n == 77' keeps none of 6",
+        ),
+        (
+            {"weight": -1},
+            {"tree": "up"},
+            r"\('s'\): the weights -1 of tree 't' in .* sum to -6, but a yield is positive",
+        ),
         ({}, {"selection": "n == 77"}, r"\('s', 'jes' hi\): .* keeps none of 6"),
         ({}, {"weight": "-1"}, r"\('s', 'jes' hi\): the weights -1 .* sum to -6"),
     ],
@@ -361,9 +371,17 @@ AT = "channels[0].samples[0]"
         (f"{DATA}.lo", "symetrize", f"{AT}.modifiers[1].data.lo: must be a mapping or the word 'symmetrize'"),
         (f"{DATA}.lo", {"Symmetrize": True}, f"{AT}.modifiers[1].data.lo.Symmetrize: no such key; did you mean 'symm"),
         (f"{DATA}.lo", {"symmetrize": False}, f"{AT}.modifiers[1].data.lo.symmetrize: must be True, not false"),
-        (f"{DATA}.lo", {"symmetrize": True, "tree": "up"}, f"{AT}.modifiers[1].data.lo: symmetrize makes this side from"),
+        (
+            f"{DATA}.lo",
+            {"symmetrize": True, "tree": "up"},
+            f"{AT}.modifiers[1].data.lo: symmetrize makes this side from",
+        ),
         (f"{DATA}.hi", "symmetrize", f"{AT}.modifiers[1].data: hi and lo are each the mirror image of the other, so "),
-        (f"{DATA}.hi", {}, f"{AT}.modifiers[1].data: hi and lo are both the nominal sample, so that 'jes' has no effect"),
+        (
+            f"{DATA}.hi",
+            {},
+            f"{AT}.modifiers[1].data: hi and lo are both the nominal sample, so that 'jes' has no effect",
+        ),
     ],
 )
 def test_misuse_is_one_line_that_names_the_key(folder: Path, path: str, value: Any, message: str) -> None:
@@ -446,8 +464,14 @@ def test_every_setting_that_pyhf_uses_reaches_its_model(settings: dict[str, Any]
         ({"name": "mu", "auxdata": [1.0]}, "auxdata: the normfactor 'mu' has no auxdata; it is free"),
         ({"name": "mu", "auxdata": [1.0] * 9}, "auxdata: the normfactor 'mu' has no auxdata; it is free"),
         ({"name": "mu", "inits": [20.0]}, "inits[0]: 20 is outside the bounds 0 to 10; write others"),
-        ({"name": "mu", "bounds": [[2.0, 5.0]]}, "bounds[0]: the default start 1 is outside the bounds 2 to 5; write in"),
-        ({"name": "mu", "bounds": [[5.0, 0.0]]}, "bounds[0]: the lower bound 5 is not below the upper 0; turn them round"),
+        (
+            {"name": "mu", "bounds": [[2.0, 5.0]]},
+            "bounds[0]: the default start 1 is outside the bounds 2 to 5; write in",
+        ),
+        (
+            {"name": "mu", "bounds": [[5.0, 0.0]]},
+            "bounds[0]: the lower bound 5 is not below the upper 0; turn them round",
+        ),
         ({"name": "mu", "bounds": [[0.0, 1.0, 2.0]]}, "bounds[0]: must be [lower, upper], not 3 numbers"),
         ({"name": "mu", "bounds": [[0.0, 2.0]] * 2}, "bounds: the length is 2, but the normfactor 'mu' is one number"),
         ({"name": "mu", "bounds": [0.0, 2.0]}, "bounds[0]: must be a list, not 0.0"),
@@ -457,8 +481,14 @@ def test_every_setting_that_pyhf_uses_reaches_its_model(settings: dict[str, Any]
         ({"name": "x", "factors": [2.0]}, "factors: the normsys 'x' has no factors; its constraint has the width 1"),
         ({"name": "size", "sigmas": [0.1]}, "sigmas: the length is 1, but the staterror 'size' is 2 numbers, one for"),
         ({"name": "size", "sigmas": [0.1, 0.0]}, "sigmas[1]: must be positive, not 0"),
-        ({"name": "size", "factors": [1.0, 1.0]}, "factors: the staterror 'size' has no factors; its constraint is nor"),
-        ({"name": "bins", "sigmas": [1.0, 1.0]}, "sigmas: the shapesys 'bins' has no sigmas; its constraint is Poisson"),
+        (
+            {"name": "size", "factors": [1.0, 1.0]},
+            "factors: the staterror 'size' has no factors; its constraint is nor",
+        ),
+        (
+            {"name": "bins", "sigmas": [1.0, 1.0]},
+            "sigmas: the shapesys 'bins' has no sigmas; its constraint is Poisson",
+        ),
         ({"name": "bins", "auxdata": [1.0, -1.0]}, "auxdata[1]: must not be negative"),
         ({"name": "free", "auxdata": [1.0, 1.0]}, "auxdata: the shapefactor 'free' has no auxdata; it is free"),
         ({"name": "y", "inits": [1.0]}, "name: no modifier defines 'y'; choose from bins, free, lumi, mu, size, x"),
@@ -471,5 +501,7 @@ def test_a_setting_without_an_effect_or_a_sense_is_an_error(settings: dict[str, 
 
 
 def test_a_parameter_of_interest_is_one_number() -> None:
-    with pytest.raises(InvalidDocument, match=r"config\.poi: 'size' is a staterror, a number for each bin; a parameter o"):
+    with pytest.raises(
+        InvalidDocument, match=r"config\.poi: 'size' is a staterror, a number for each bin; a parameter o"
+    ):
         Workspace(with_settings(poi="size"))

@@ -212,6 +212,8 @@ class _Parser:
     def compiled(self, node: ast.expr) -> Function:
         """Return a node as a function of the branches."""
         match node:
+            case ast.Constant(value=int() as value) if value > np.iinfo(np.int64).max:
+                return _constant(np.uint64(value) if value <= np.iinfo(np.uint64).max else float(value))
             case ast.Constant(value=bool() | int() | float() as value):
                 return _constant(value)
             case ast.Name() | ast.Attribute() if name := _dotted(node):
