@@ -108,6 +108,27 @@ def test_a_one_sided_variation_leaves_the_other_side_nominal(simulation):
     assert np.std(np.log(channel.densities(summary, np.array([1.0]))[1] / summary.ratios[1])) > 0.1
 
 
+@pytest.mark.parametrize("side", ["hi", "lo"])
+def test_a_mirrored_side_is_the_exact_shift_the_other_way(simulation, side):
+    hi, lo = simulation.variations["background"]["scale"]
+    pair = (hi, None) if side == "hi" else (None, lo)
+    mirrored = ChannelSimulation(
+        "SR",
+        ("x", "y"),
+        {"background": simulation.samples["background"]},
+        {"background": {"scale": pair}},
+        frozenset({("background", "scale")}),
+    )
+    channel, _ = train_mixture(mirrored, QUICK, seed=1)
+    x = background(500, np.random.default_rng(12))
+    summary = channel.encode(Events(x))
+    for alpha in (-1.5, -1.0, 1.0):
+        learned = np.log(channel.densities(summary, np.array([alpha]))[0] / summary.ratios[0])
+        exact = exact_log_density(x, "background", alpha) - exact_log_density(x, "background")
+        # as for the side that was learned: a shifted Gaussian is log-linear in the shift
+        assert np.sqrt(np.mean((learned - exact) ** 2)) < 0.06 * max(abs(alpha), 1)
+
+
 def test_negative_weights_leave_the_density_right_and_the_pool_positive(simulation):
     rng = np.random.default_rng(20)
     extra = rng.normal(-2.0, 0.7, size=(4000, 2))  # adds as much as it takes away
