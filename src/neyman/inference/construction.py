@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -30,6 +31,7 @@ from neyman.inference.crossing import crossing
 from neyman.inference.ends import extended, intervals_of, refined, settled, without_chance
 from neyman.inference.learned_statistic import LearnedStatistic
 from neyman.inference.observed import Observed
+from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.roots import why_flat
 from neyman.inference.statistics import chosen_statistic, statistic_named
@@ -144,6 +146,7 @@ def interval(
     checked_choice(nuisance, "nuisance", ("profile", "worst"))
     if calibration != "quantile" and (critical is not None or nuisance != "profile"):
         raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")
+    warnings = warn_of_outside(data, model)
     observed = Observed(data, model, test, init, bounds, fixed)
     settings = observed.settings(source)
     if calibration == "quantile":
@@ -176,7 +179,8 @@ def interval(
     if calibration == "toys":
         points = settled(calibrated, points, _SETTLED)
     points = without_chance(points)
-    return _result(observed, points, level, calibration, _doubts(observed, points, level, critical))
+    result = _result(observed, points, level, calibration, _doubts(observed, points, level, critical))
+    return dataclasses.replace(result, warnings=warnings)
 
 
 def distribution(

@@ -10,6 +10,7 @@ import pyhf
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter
+from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start, parameter_index
 from neyman.inference.profile import Profile
 from neyman.inference.support import bin_name
@@ -73,6 +74,7 @@ def fit(
         [-0.59, 0.62]
     """
     model = as_model(model)
+    warnings = warn_of_outside(data, model)
     profile = Profile(data, model, init, bounds, fixed)
     names = [minos] if isinstance(minos, str) else list(minos)
     uncertainties = {name: profile.minos(name) for name in names}
@@ -99,6 +101,7 @@ def fit(
         ),
         constraints=terms,
         at_bound={profile.names[index]: _end(profile, index) for index in np.flatnonzero(profile.at_bound).tolist()},
+        warnings=warnings,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from concurrent.futures import Executor
 from pathlib import Path
@@ -17,6 +18,7 @@ from neyman.inference.cls import AsymptoticCls, ToyCls, without_upper_bound
 from neyman.inference.crossing import straight
 from neyman.inference.learned_statistic import LearnedStatistic
 from neyman.inference.observed import Observed
+from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.roots import asymptotic_limits, last_crossings
 from neyman.inference.statistics import TestStatistic, statistic_named, upper_limit_statistic
@@ -115,18 +117,20 @@ def limit(
     calibration = chosen_calibration(calibration, calctype, "asymptotics", "toys")
     test = upper_limit_statistic(test_stat, statistic, model, calibration)
     of_formulas = test if test.learned is None else statistic_named("qmu_tilde")
+    warnings = warn_of_outside(data, model)
     asymptotics = AsymptoticCls(data, model, of_formulas, init, bounds, fixed)
     scan = None if values is None else np.unique(checked_values(values, "the tested values"))
     limits = asymptotic_limits(asymptotics, 1.0 - level)
     if calibration == "toys":
         on_toys = _on_toys(data, model, test, init, bounds, fixed, source, n_toys, seed, executor, checkpoint, progress)
-        return _toy_limits(on_toys, level, limits, scan)
+        return dataclasses.replace(_toy_limits(on_toys, level, limits, scan), warnings=warnings)
     if scan is None:
         end = 1.15 * max(limits[0], limits[5])
         scan = np.linspace(0.0, end if asymptotics.end is None else min(end, asymptotics.end), _POINTS)
         scan = np.unique(np.concatenate([scan, limits]))
     curves = asymptotics.curves(scan.tolist())
-    return _result(asymptotics, level, last_crossings(asymptotics, 1.0 - level, limits, scan, curves), scan, curves)
+    limits = last_crossings(asymptotics, 1.0 - level, limits, scan, curves)
+    return dataclasses.replace(_result(asymptotics, level, limits, scan, curves), warnings=warnings)
 
 
 def cls(
@@ -187,13 +191,14 @@ def cls(
     model, tested = as_model(model), checked_finite(value, "the tested value")
     calibration = chosen_calibration(calibration, calctype, "asymptotics", "toys")
     test = upper_limit_statistic(test_stat, statistic, model, calibration)
+    warnings = warn_of_outside(data, model)
     found: AsymptoticCls | ToyCls
     if calibration == "toys":
         found = _on_toys(data, model, test, init, bounds, fixed, source, n_toys, seed, executor, checkpoint, progress)
     else:
         found = AsymptoticCls(data, model, test, init, bounds, fixed)
     [[observed, *expected]] = found.curves([tested])
-    return ClsResult(name=found.data.name, value=tested, observed=float(observed), expected=np.array(expected))
+    return ClsResult(found.data.name, tested, float(observed), np.array(expected), warnings=warnings)
 
 
 def _on_toys(

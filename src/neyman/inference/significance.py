@@ -12,6 +12,7 @@ import scipy.stats
 
 from neyman.inference.calibrations import Thrower, chosen_calibration, fraction_at_least
 from neyman.inference.observed import Observed, asimov_data
+from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.statistics import statistic_named
 from neyman.inference.throws import BATCH, can_throw
@@ -88,6 +89,7 @@ def significance(
     """
     model, calibration = as_model(model), chosen_calibration(calibration, calctype, "asymptotics", "toys")
     n_toys, test = checked_number(n_toys, "the number of toys"), statistic_named("q0")
+    warnings = warn_of_outside(data, model)
     observed = Observed(data, model, test, init, bounds, fixed)
     settings = observed.settings(source)
     [tested] = observed.tested(observed.checked([0.0]).tolist(), seed)
@@ -121,4 +123,5 @@ def significance(
         calibration=calibration,
         toys=number,
         message=message,
+        warnings=warnings,
     )

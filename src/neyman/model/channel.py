@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from neyman.events import Events
 from neyman.inputs.simulation import Datasets
 from neyman.inputs.simulator import Simulator
+from neyman.model.ranges import FeatureRanges
 
 __all__ = [
     "AnyChannel",
@@ -70,6 +71,10 @@ class Channel(Protocol[S]):
     @property
     def bounded(self) -> bool:
         """Whether the ratio exists only within the bounds of the training."""
+
+    @property
+    def ranges(self) -> FeatureRanges | None:
+        """The values that the features have in the simulation; ``None`` where an older model file has not kept them."""
 
     @property
     def source(self) -> Source | None:

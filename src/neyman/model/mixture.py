@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from neyman.model.channel import Batch, Packed, ToyEvents
 from neyman.model.expansion import event_terms, pool_terms, summed
 from neyman.model.mixture_ratio import MixtureRatio
 from neyman.model.pool import MixtureSummary, PaddedSummary, Pool
+from neyman.model.ranges import FeatureRanges
 from neyman.model.sources import LabelledEvents, choice
 from neyman.model.variations import Variation, slopes_and_curvatures
 from neyman.networks.layers import initialised
@@ -83,6 +85,13 @@ class MixtureChannel(MixtureRatio):
     def parameters(self) -> tuple[str, ...]:
         """The nuisance parameter of each variation."""
         return tuple(v.parameter for v in self.variations)
+
+    @functools.cached_property
+    def ranges(self) -> FeatureRanges:
+        """The values that the features have in the simulation."""
+        weights = self.pool.summary.weights * self.yields[self.pool.samples]
+        everything = Events(self.pool.features, weights)
+        return FeatureRanges.of_samples([everything[self.pool.samples == c] for c in range(len(self.samples))])
 
     @property
     def source(self) -> LabelledEvents:

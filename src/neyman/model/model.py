@@ -115,6 +115,7 @@ class Model(pyhf.Model):
         self._counted = np.setdiff1d(np.arange(self.config.nmaindata), uncounted)
         self._encoded: list[tuple[NDArray[np.float64], Summaries]] = []
         self._asimov_pools: dict[str, Asimov] = {}
+        self._looked_at: tuple[NDArray[np.float64], tuple[str, ...]] | None = None
 
     def __repr__(self) -> str:
         binned = [name for name in self.config.channels if name not in self.learned]
@@ -203,6 +204,29 @@ class Model(pyhf.Model):
             pyhf.exceptions.InvalidPdfData: if the vector has a wrong length or contradicts itself.
         """
         return self._vector.unpack(np.asarray(data, dtype=np.float64))
+
+    def outside(self, data: ArrayLike | Summary) -> tuple[str, ...]:
+        """Say which features of a dataset have values that the simulation has not, a line for each.
+
+        Args:
+            data: the data vector; of the summary of a dataset nothing can be said.
+
+        Raises:
+            pyhf.exceptions.InvalidPdfData: if the data vector does not fit the model.
+        """
+        if isinstance(data, Summary) or not self.learned:
+            return ()
+        data = np.asarray(data, dtype=np.float64)
+        if self._looked_at is None or not np.array_equal(self._looked_at[0], data):
+            events = self.ensemble(data).events
+            found = [
+                text
+                for name, channel in self.learned.items()
+                if channel.ranges is not None
+                for text in channel.ranges.warnings(name, channel.features, events[name])
+            ]
+            self._looked_at = data.copy(), tuple(found)
+        return self._looked_at[1]
 
     def encode(self, ensemble: Ensemble) -> Summary:
         """Return the summary of an ensemble: what fits need of it, to be kept, saved and added.

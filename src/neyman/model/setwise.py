@@ -19,8 +19,9 @@ from neyman.inputs.simulator import Simulator
 from neyman.model.asimov import SetAsimov
 from neyman.model.channel import Batch, Packed, Source, ToyEvents
 from neyman.model.mixture import MixtureChannel
+from neyman.model.ranges import FeatureRanges
 from neyman.model.setwise_ratio import SetRatio, SetSummaries, SetSummary
-from neyman.model.sources import SimulatorSource
+from neyman.model.sources import LabelledEvents, SimulatorSource
 from neyman.networks import kinds
 from neyman.networks.averages import AverageEncoder, AverageHead
 from neyman.networks.heads import head_of, summary_values
@@ -53,6 +54,7 @@ class SetChannel(SetRatio):
         source: where its datasets come from: a simulator, or the labelled simulation of a workspace with its shape
             effects; ``None`` if it is a simulator that is not at hand.
         parameters: names of the parameters of a simulator that is not at hand.
+        ranges: the values of the features in the datasets of a simulator.
     """
 
     bounded = True
@@ -70,11 +72,18 @@ class SetChannel(SetRatio):
         numbers: tuple[float, float],
         source: Source | None,
         parameters: Sequence[str] = (),
+        ranges: FeatureRanges | None = None,
     ) -> None:
         self.kind, self.features = kind, tuple(features)
         self.encoder, self.numbers, self.source = encoder, numbers, source
+        self._ranges = ranges
         samples, parameters = (source.samples, source.parameters) if source else ((), parameters)
         super().__init__(name, low, high, head, samples, parameters)
+
+    @property
+    def ranges(self) -> FeatureRanges | None:
+        """The values that the features have in the simulation; ``None`` where an older model file has not kept them."""
+        return self.source.mixture.ranges if isinstance(self.source, LabelledEvents) else self._ranges
 
     @property
     def owns_number(self) -> bool:
@@ -115,7 +124,7 @@ class SetChannel(SetRatio):
                 )
         return SetChannel(
             self.name, self.kind, self.features, self.low, self.high, self.encoder, self.head, self.numbers,
-            SimulatorSource(simulator),
+            SimulatorSource(simulator), ranges=self._ranges,
         )  # fmt: skip
 
     def digest(self) -> bytes:
@@ -253,7 +262,9 @@ class SetChannel(SetRatio):
             ],
             "source": source and source.entry,
         }
-        return Packed(entry, {**stored.weights, **weights}, {**stored.arrays, "low": self.low, "high": self.high})
+        ranges = self._ranges.pack() if self._ranges else {}
+        arrays = {**stored.arrays, "low": self.low, "high": self.high, **ranges}
+        return Packed(entry, {**stored.weights, **weights}, arrays)
 
     @classmethod
     def unpack(cls, packed: Packed, network: Any = None) -> SetChannel:
@@ -287,7 +298,7 @@ class SetChannel(SetRatio):
         fewest, most = map(float, entry["numbers"])
         channel = cls(
             entry["name"], entry["kind"], entry["features"], low, high, encoder, head, (fewest, most), source,
-            entry["parameters"],
+            entry["parameters"], FeatureRanges.unpack(packed.arrays),
         )  # fmt: skip
         if len(channel.names) != len(low) or any(len(channel.features) != one.scaler.features for one in encoders):
             raise ValueError(f"channel {channel.name} has other parameters or features than its network")

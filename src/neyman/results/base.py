@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
 from neyman.exceptions import InvalidParameter, InvalidResult
@@ -31,12 +32,17 @@ Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # caption, header, r
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """A frozen value that prints as a table, goes to JSON and back, and can be drawn."""
+    """A frozen value that prints as a table, goes to JSON and back, and can be drawn.
+
+    Args:
+        warnings: what speaks against trusting it: data that the simulation has nothing like, a closure that failed.
+    """
 
     kind: ClassVar[str] = ""
     """What its JSON is tagged with."""
     derived: ClassVar[tuple[str, ...]] = ()
     """Properties that its JSON has beside the fields; they are not read."""
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
     def table(self) -> Table:
         """Return what is printed: a caption, the names of the columns and the rows of texts."""
@@ -89,10 +95,14 @@ class Result:
 
     def __repr__(self) -> str:
         caption, header, rows = self.table()
-        return "\n".join([caption, *text_table([header, *rows], right=range(1, len(header)))])
+        return self._warned("\n".join([caption, *text_table([header, *rows], right=range(1, len(header)))]))
 
     def _repr_html_(self) -> str:
-        return html_table(*self.table())
+        return html_table(*self.table()) + "".join(f"<p>warning: {html.escape(text)}</p>" for text in self.warnings)
+
+    def _warned(self, text: str) -> str:
+        """Return a text with the warnings behind it, a line each."""
+        return "\n".join([text, *(f"  warning: {warning}" for warning in self.warnings)])
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -113,7 +113,7 @@ class FitResult(NamedResult):
             line = f"  {name:<{name_width}} = {value:>{value_width}} {error}"
             line += f"  (MINOS {minos})" if minos else ""
             lines.append(line + (f"  at its {self.at_bound[name]} bound" if name in self.at_bound else ""))
-        return "\n".join(lines)
+        return self._warned("\n".join(lines))
 
     def table(self) -> Table:
         """Return what is printed: name, best fit, uncertainty, MINOS uncertainties and bound of each parameter."""

@@ -75,7 +75,7 @@ class IntervalResult(Result):
     def __repr__(self) -> str:
         parts = [f"[{low}, {high}]" for low, high in self.rows()]
         text = f"{self._caption()}: {' and '.join(parts) or 'empty'}, best fit {self.bestfit:.4g}"
-        return f"{text}; {self.message}" if self.message else text
+        return self._warned(f"{text}; {self.message}" if self.message else text)
 
     def table(self) -> Table:
         """Return what is printed: low and high end of each interval."""

@@ -37,7 +37,7 @@ class ClsResult(Result):
     expected: NDArray[np.float64]
 
     def __repr__(self) -> str:
-        return f"{self._caption()}: {_band_text(self.observed, self.expected)}"
+        return self._warned(f"{self._caption()}: {_band_text(self.observed, self.expected)}")
 
     def table(self) -> Table:
         """Return what is printed: the observed and the expected CLs."""
@@ -71,7 +71,7 @@ class LimitResult(Result):
     cls_expected: NDArray[np.float64]
 
     def __repr__(self) -> str:
-        return f"{self._caption()}: {_band_text(self.observed, self.expected)}"
+        return self._warned(f"{self._caption()}: {_band_text(self.observed, self.expected)}")
 
     def table(self) -> Table:
         """Return what is printed: the observed and the expected limits."""
@@ -130,7 +130,7 @@ class SignificanceResult(Result):
         (_, deviations), (_, p_value), *expected = self.rows()
         text = f"significance of {self.name}: {deviations} standard deviations ({self.calibration}), p-value {p_value}"
         text += "".join(f"; {what}: {value}" for what, value in expected)
-        return f"{text}; {self.message}" if self.message else text
+        return self._warned(f"{text}; {self.message}" if self.message else text)
 
     def table(self) -> Table:
         """Return what is printed: the significance, its p-value, and the expected one where it is known."""

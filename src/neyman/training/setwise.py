@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neyman.events import Events
 from neyman.exceptions import InvalidEvents, InvalidParameter, InvalidSimulation
 from neyman.inputs.simulation import simulate
 from neyman.inputs.simulator import Simulator
 from neyman.model.mixture import MixtureChannel
+from neyman.model.ranges import FeatureRanges
 from neyman.model.setwise import SetChannel
 from neyman.model.shares import first_places, shares_of
 from neyman.model.sources import SimulatorSource
@@ -37,6 +39,7 @@ _EVENTS = 30_000_000  # of all datasets of a training: what fits into memory; th
 _FEWEST = 20_000  # down to these, and then no larger ones
 _POINTS = 500  # of the parameters, to begin the search for the largest and smallest fractions
 _CONSTANT = 1e-6  # a range that is nothing but rounding
+_TRUST = 0.01  # of the datasets of a simulator have parameters like those of the data
 _MARGIN = 0.02  # what a network sees of a parameter that is constant
 _SWEEPS = 3  # over all parameters in it
 _RANGE = (0.5, 1.5)  # of the expected numbers of events, that the numbers in a training reach beyond
@@ -86,6 +89,7 @@ def train_on_simulator(
     channel = SetChannel(
         simulator.channel, kind.name, simulator.features, low.copy(), high.copy(), trained.encoder, trained.head,
         trained.numbers, SimulatorSource(simulator),
+        ranges=FeatureRanges.of_samples([Events(datasets.features)], _TRUST),
     )  # fmt: skip
     return channel, _report(channel, trained)
 
