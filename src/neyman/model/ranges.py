@@ -49,7 +49,7 @@ class FeatureRanges:
         []
         >>> [text] = ranges.warnings("SR", ["pt"], Events(rng.exponential(2000.0, size=(200, 1))))
         >>> text.partition(",")[0]
-        'channel SR: 200 of 200 events have pt outside the range of the simulation'
+        'channel SR: 199 of 200 events have pt outside the range of the simulation'
     """
 
     low: NDArray[np.float32]
@@ -120,7 +120,7 @@ class FeatureRanges:
                 own = x[(x > first) & (x < last)]
                 where = f"= {own[0]:.6g}" if own.min() == own.max() else f"between {first:.6g} and {last:.6g}"
                 yield (
-                    f"{inside} of {n} events have {feature} {where}, where the simulation has none, outside its values in"
+                    f"{inside} of {n} events have {feature} {where}, outside all values of the simulation, which are in"
                     f" the range {low:.4g} to {high:.4g}: the networks know nothing of such events"
                 )
 
