@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 from neyman import plot
@@ -295,6 +296,76 @@ def test_what_has_no_figure_is_refused() -> None:
         plot.draw(Result())
 
 
+# -- what can be read
+
+
+def assert_readable(figure: Figure) -> None:
+    """Check that no text is cut off at the border of a figure, and no legend stands in a panel."""
+    figure.draw_without_rendering()
+    width, height = figure.bbox.max
+    beyond = {
+        id(label)
+        for ax in figure.axes
+        for axis in (ax.xaxis, ax.yaxis)
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    }
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_visible() and id(text) not in beyond:
+            box = text.get_window_extent()
+            cut = max(-box.x0, -box.y0, box.x1 - width, box.y1 - height)
+            assert cut < 2, f"{text.get_text()!r} is cut by {cut:.0f} pixels"
+    for legend in figure.findobj(Legend):
+        box = legend.get_window_extent()
+        for ax in figure.axes:
+            panel = ax.get_window_extent()
+            assert (
+                min(box.x1, panel.x1) - max(box.x0, panel.x0) < 2 or min(box.y1, panel.y1) - max(box.y0, panel.y0) < 2
+            )
+
+
+LONG = "theory_uncertainty_of_the_irreducible_background"
+
+
+def with_long_names() -> dict[str, Result]:
+    names = tuple(f"{LONG}_{k}" for k in range(4))
+    report = a_report(3)
+    classifiers = tuple(
+        {**c, "name": LONG, "calibration": {f"{LONG}_{k}": c["calibration"][c["classes"][0]] for k in range(9)},
+         "reweighting": [{**cell, "class": LONG, "feature": f"cosh({LONG}) * sqrt({LONG})"} for cell in c["reweighting"]]}
+        for c in report.classifiers
+    )  # fmt: skip
+    fit = dataclasses.replace(
+        a_fit(), names=names, minos={names[0]: (-0.28, 0.33)}, constraints={names[2]: (1.0, 0.02)}
+    )
+    return {
+        "fit": fit,
+        "free": dataclasses.replace(fit, labels=("free",) * 4, bestfit=1e5 * fit.bestfit, uncertainty=100 * fit.uncertainty),
+        "scan": dataclasses.replace(a_scan(), name=LONG * 3),
+        "flat scan": dataclasses.replace(a_scan(), delta_twice_nll=0.02 * a_scan().delta_twice_nll),
+        "scan of two": dataclasses.replace(a_scan_of_two(), name=(LONG * 2, LONG)),
+        "limit": dataclasses.replace(a_limit(), name=LONG * 2),
+        "cls": dataclasses.replace(some_cls(), name=LONG * 2),
+        "significance": dataclasses.replace(a_significance(), name=LONG * 2),
+        "interval": dataclasses.replace(an_interval(), name=LONG * 2),
+        "coverage": dataclasses.replace(a_coverage(("mu", "norm")), names=names[:2], poi=names[0]),
+        "toys": dataclasses.replace(some_toys(), names=(LONG * 2, "norm")),
+        "test statistic": dataclasses.replace(a_test_statistic(), name=LONG * 2),
+        "training": dataclasses.replace(report, channel=LONG * 2, classifiers=classifiers),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "result"), with_long_names().items(), ids=with_long_names())
+def test_long_names_are_not_cut_off_and_no_legend_is_on_a_curve(kind: str, result: Result) -> None:
+    assert_readable(result.plot())
+
+
+def test_long_names_of_correlations_and_of_several_analyses_are_not_cut_off() -> None:
+    assert_readable(plot.correlations(with_long_names()["fit"]))  # type: ignore[arg-type]
+    assert_readable(plot.scans({f"{LONG}_{k}": a_scan() for k in range(6)}))
+
+
 # -- data over the prediction
 
 
@@ -364,24 +435,10 @@ def test_open_bins_say_what_is_in_them() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 12])
-def test_the_legend_of_a_prediction_is_on_no_panel_and_its_labels_are_inside(samples: int) -> None:
+def test_the_legend_of_a_prediction_is_on_no_panel_and_no_label_is_cut_off(samples: int) -> None:
     one = a_distribution("mass_of_the_two_leading_jets_" * 4, samples=samples)
     figure = a_prediction(*(dataclasses.replace(one, name=f"{k}") for k in range(5))).plot()
     assert_readable(figure)
-    [legend] = figure.legends
-    for ax in figure.axes:
-        assert not legend.get_window_extent().overlaps(ax.get_window_extent())
-
-
-def assert_readable(figure: Figure) -> None:
-    """Check that no text is cut off at the border of a figure."""
-    figure.draw_without_rendering()
-    width, height = figure.bbox.max
-    for text in figure.findobj(Text):
-        if text.get_text() and text.get_visible():
-            box = text.get_window_extent()
-            cut = max(-box.x0, -box.y0, box.x1 - width, box.y1 - height)
-            assert cut < 2, f"{text.get_text()!r} is cut by {cut:.0f} pixels"
 
 
 def test_there_is_nothing_to_draw_of_a_channel_that_is_not_there() -> None:

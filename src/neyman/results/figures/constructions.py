@@ -21,9 +21,9 @@ from neyman.results.figures.style import (
     NotebookFigure,
     add_legend,
     add_ticks,
-    escaped,
     single,
     symbol,
+    wrapped,
 )
 
 __all__ = ["belt", "coverage"]
@@ -64,7 +64,7 @@ def belt(result: IntervalResult) -> Figure:
     if not result.intervals:
         ax.plot([], [], " ", label="no value is accepted")
     ax.set(ylabel=symbol(result.test_stat), ylim=(0, top), xlim=(x[0], x[-1]))
-    below.set(xlabel=escaped(result.name), ylabel="p-value", ylim=(0, 1.05))
+    below.set(xlabel=wrapped(result.name, 5.4), ylabel="p-value", ylim=(0, 1.05))
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize="small")  # the curves may be anywhere
     add_ticks(ax)
     add_ticks(below)
@@ -107,15 +107,15 @@ def coverage(results: CoverageResult | Sequence[CoverageResult]) -> Figure:
         )  # fmt: skip
     ax.set(ylabel=f"coverage of the {_percent(first.level)} interval [%]", xlim=(band_x[0], band_x[-1]))
     if curve:
-        ax.set_xlabel(f"true {escaped(first.poi)}")
+        ax.set_xlabel(wrapped(f"true {first.poi}", 5.4))
     else:
         shown = [poi, *others]
         ax.set_xticks(x, ["\n".join(f"{first.truths[i, k]:.3g}" for k in shown) for i in order])
-        ax.set_xlabel("true " + ", ".join(escaped(first.names[k]) for k in shown))
+        ax.set_xlabel(wrapped("true " + ", ".join(first.names[k] for k in shown), 5.4))
     low, high = ax.get_ylim()
     reach = max(100 * first.level - low, high - 100 * first.level, 2.0)
-    ax.set_ylim(max(100 * first.level - 1.1 * reach, 0), 100 * first.level + 1.5 * reach)
-    add_legend(ax, loc="upper center", ncols=2, minor="y" if not curve else "both")
+    ax.set_ylim(max(100 * first.level - 1.1 * reach, 0), 100 * first.level + 1.1 * reach)
+    add_legend(ax, minor="y" if not curve else "both")
     if not curve:
         ax.tick_params(axis="x", which="both", length=0)
     ax.yaxis.set_major_locator(MaxNLocator(7))

@@ -21,9 +21,9 @@ from neyman.results.figures.style import (
     add_legend,
     add_ticks,
     array,
-    escaped,
     single,
     symbol,
+    wrapped,
 )
 
 __all__ = ["teststatistic", "toys"]
@@ -62,9 +62,10 @@ def teststatistic(result: StatisticResult) -> Figure:
             f"{result.asymptotic_p_value:.3g} asymptotic"
         )
         ax.axvline(result.observed, color=VERMILLION, linewidth=1.4, label=label)
-    ax.set(xlabel=f"{symbol(result.test_stat)} at {escaped(result.name)} = {result.value:g}", ylabel="toys per bin")
-    ax.set(xlim=(0, edges[-1]), yscale="log", ylim=(0.5, 6 * max(float(counts.max()), 1.0)))
-    add_legend(ax, loc="upper right", minor="x")
+    at = wrapped(f"{result.name} = {result.value:g}", 4.8)
+    ax.set(xlabel=f"{symbol(result.test_stat)} at {at}", ylabel="toys per bin")
+    ax.set(xlim=(0, edges[-1]), yscale="log", ylim=(0.5, 2 * max(float(counts.max()), 1.0)))
+    add_legend(ax, minor="x")
     return figure
 
 
@@ -81,7 +82,7 @@ def toys(result: ToysResult, names: Sequence[str] = ()) -> Figure:
     """
     if len(result.bestfit) or names:
         fits = {name: result[name] for name in names or result.names}
-        columns = {escaped(name): (fit, float(result.pars[result.index(name)])) for name, fit in fits.items()}
+        columns = {name: (fit, float(result.pars[result.index(name)])) for name, fit in fits.items()}
         if not names:
             columns = {name: (fit, true) for name, (fit, true) in columns.items() if fit.size and np.ptp(fit) > 0}
     else:
@@ -120,7 +121,9 @@ def _histogram(ax: Axes, name: str, values: NDArray[np.float64], true: float) ->
     ax.axvline(float(values.mean()), color="black", linestyle="--", linewidth=1.2)
     if np.isfinite(true):
         ax.axvline(true, color=VERMILLION, linewidth=1.4)
-    ax.set(xlabel=name, xlim=(edges[0], edges[-1]), ylim=(0, 1.1 * counts.max()))
+    label = wrapped(name, 2.4)
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.1 * counts.max()))
+    ax.set_xlabel(label, fontsize="small" if "\n" in label else "medium")
     ax.set_title("{} $\\pm$ {}".format(*rounded(float(values.mean()), float(values.std()))), fontsize="small")
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=whole))
     add_ticks(ax)

@@ -11,13 +11,17 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from neyman.results import FitResult
-from neyman.results.figures.style import BAND_68, BAND_95, NotebookFigure, add_ticks, array, escaped, single
+from neyman.results.figures.style import BAND_68, BAND_95, NotebookFigure, add_ticks, array, single, wrapped
 
 __all__ = ["correlations", "pulls"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_NAME = 4.2  # inches that the name of a parameter may take
+_FREE = 3.4  # inches of the panel of a free parameter
 
 
 def pulls(result: FitResult) -> Figure:
@@ -30,19 +34,24 @@ def pulls(result: FitResult) -> Figure:
     labels = result.labels or ("constrained",) * len(result.names)
     constrained = [i for i, label in enumerate(labels) if label == "constrained"]
     free = [i for i, label in enumerate(labels) if label == "free"]
-    # inches: rows of pulls, rows of free parameters with an axis each
-    height = 1.0 + max(0.28 * max(len(constrained), 3), 0.62 * len(free))
-    figure = NotebookFigure(figsize=(5.6 * bool(constrained) + 3.4 * bool(free) or 3.4, height), layout="constrained")
+    # inches: rows of pulls beside their names, rows of free parameters with an axis each below theirs
+    wide = 4.4 + _name_width(result, constrained)
+    titles = [_free_title(result, i) for i in free]
+    row = 0.45 + 0.17 * max((1 + title.count("\n") for title in titles), default=1)
+    height = 1.0 + max(0.28 * max(len(constrained), 3), row * len(free))
+    figure = NotebookFigure(
+        figsize=(wide * bool(constrained) + _FREE * bool(free) or _FREE, height), layout="constrained"
+    )
     left: FigureBase = figure
     right: FigureBase = figure
     if constrained and free:
-        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(5.6, 3.4))[0]
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(wide, _FREE))[0]
     if constrained:
         _pull_panel(left.subplots(), result, constrained)
     if free:
-        grid = right.add_gridspec(max(len(free), int(height / 0.62)), 1)
-        for row, i in enumerate(free):
-            _free_panel(right.add_subplot(grid[row, 0]), result, i)
+        grid = right.add_gridspec(max(len(free), int(height / row)), 1)
+        for k, (i, title) in enumerate(zip(free, titles, strict=True)):
+            _free_panel(right.add_subplot(grid[k, 0]), result, i, title)
     return figure
 
 
@@ -58,20 +67,27 @@ def _pull_panel(ax: Axes, result: FitResult, indices: Sequence[int]) -> None:
     ax.axvline(0, color="black", linestyle=":", linewidth=1)
     ax.errorbar(pull, y, xerr=error, fmt="o", color="black", markersize=4.5, linewidth=1.4)
     ax.set(xlabel=r"$(\hat{\theta} - \theta_0)\,/\,\Delta\theta$", xlim=(-reach, reach), ylim=(-0.7, len(names) - 0.3))
-    ax.set_yticks(y, [escaped(name) for name in names])
+    ax.set_yticks(y, [wrapped(name, _NAME, lines=1) for name in names])
     add_ticks(ax, minor="x")
 
 
-def _free_panel(ax: Axes, result: FitResult, i: int) -> None:
+def _free_title(result: FitResult, i: int) -> str:
+    name, shown, uncertainty, minos = result.rows()[i]
+    errors = "$^{{{1}}}_{{{0}}}$".format(*minos.split()) if minos else f"$\\pm$ {uncertainty}"
+    value = f"{shown} {errors}"
+    both = f"{wrapped(name, _FREE, lines=1)} = {value}"
+    fits = len(name) + len(shown) + 2 * len(uncertainty) < 36
+    return both if fits else f"{wrapped(name, _FREE, lines=2)}\n= {value}"
+
+
+def _free_panel(ax: Axes, result: FitResult, i: int, title: str) -> None:
     down, up = _errors(result, [i])[:, 0]
     value = float(result.bestfit[i])
     ax.errorbar([value], [0], xerr=[[down], [up]], fmt="o", color="black", markersize=4.5, linewidth=1.4)
     reach = 1.6 * max(down, up) or 1.0
-    name, shown, uncertainty, minos = result.rows()[i]
-    errors = "$^{{{1}}}_{{{0}}}$".format(*minos.split()) if minos else f"$\\pm$ {uncertainty}"
-    ax.set_title(f"{escaped(name)} = {shown} {errors}", fontsize="small", pad=3)
+    ax.set_title(title, fontsize="small", pad=3)
     ax.set(xlim=(value - reach, value + reach), ylim=(-1, 1), yticks=[])
-    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_locator(MaxNLocator(3))
     ax.tick_params(labelsize="x-small", direction="in")
     ax.spines[["left", "right", "top"]].set_visible(False)
 
@@ -84,10 +100,10 @@ def correlations(result: FitResult) -> Figure:
     """
     kept = [i for i in range(len(result.names)) if result.covariance[i, i] > 0]
     correlation = result.correlations[np.ix_(kept, kept)]
-    n = len(kept)
-    figure, ax = single(2.6 + 0.45 * max(n, 4), 1.8 + 0.45 * max(n, 4))
+    n, label = len(kept), _name_width(result, kept)
+    figure, ax = single(1.6 + label + 0.45 * max(n, 4), 0.8 + 0.75 * label + 0.45 * max(n, 4))
     image = ax.imshow(correlation, vmin=-1, vmax=1, cmap="RdBu_r", aspect="auto")
-    names = [escaped(result.names[i]) for i in kept]
+    names = [wrapped(result.names[i], _NAME, lines=1) for i in kept]
     ax.set_xticks(range(n), names, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(n), names)
     ax.tick_params(length=0)
@@ -97,6 +113,11 @@ def correlations(result: FitResult) -> Figure:
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="x-small", color=colour)
     figure.colorbar(image, ax=ax, label="correlation")
     return figure
+
+
+def _name_width(result: FitResult, indices: Sequence[int]) -> float:
+    """Return how many inches the names of parameters take."""
+    return min(0.085 * max((len(result.names[i]) for i in indices), default=0) + 0.2, _NAME)
 
 
 def _errors(result: FitResult, indices: Sequence[int]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from neyman.results import ScanResult, rounded
-from neyman.results.figures.style import BLUE, COLOURS, GREY, ORANGE, VERMILLION, add_legend, array, escaped, single
+from neyman.results.figures.style import BLUE, COLOURS, GREY, ORANGE, VERMILLION, add_legend, array, single, wrapped
 
 __all__ = ["scan", "scans"]
 
@@ -52,8 +52,8 @@ def _scan_1d(ax: Axes, result: ScanResult) -> None:
     if low <= bestfit <= high:
         label = "best fit {} $\\pm$ {}".format(*rounded(bestfit, uncertainty))
         ax.plot(bestfit, 0, marker="D", color=VERMILLION, linestyle="none", clip_on=False, zorder=5, label=label)
-    ax.set(xlabel=escaped(result.name), ylabel=r"$-2\,\Delta\log L$", xlim=(low, high), ylim=(0, top))
-    add_legend(ax, loc="upper center")
+    ax.set(xlabel=wrapped(result.name, 5.4), ylabel=r"$-2\,\Delta\log L$", xlim=(low, high), ylim=(0, top))
+    add_legend(ax)
 
 
 def scans(results: Mapping[str, ScanResult]) -> Figure:
@@ -66,14 +66,14 @@ def scans(results: Mapping[str, ScanResult]) -> Figure:
     styles = ["-", (0, (4, 2)), "-.", (0, (1, 1))]
     for i, (name, result) in enumerate(results.items()):
         label = "{}: {} $\\pm$ {}".format(
-            name, *rounded(float(array(result.bestfit)), float(array(result.uncertainty)))
+            wrapped(name, 4.0, lines=1), *rounded(float(array(result.bestfit)), float(array(result.uncertainty)))
         )
         x, q = array(result.values), array(result.delta_twice_nll)
         ax.plot(x, q, color=COLOURS[i % len(COLOURS)], linestyle=styles[i % len(styles)], linewidth=2, label=label)
-        ax.set(xlabel=escaped(str(result.name)), xlim=(x.min(), x.max()))
+        ax.set(xlabel=wrapped(result.name, 5.4), xlim=(x.min(), x.max()))
     _levels(ax)
     ax.set(ylabel=r"$-2\,\Delta\log L$", ylim=(0, 8))
-    add_legend(ax, loc="upper center")
+    add_legend(ax)
     return figure
 
 
@@ -99,5 +99,7 @@ def _scan_2d(ax: Axes, result: ScanResult) -> None:
         Patch(facecolor=to_rgba(BLUE, 0.18), edgecolor=BLUE, linestyle="--", label="95 %"),
     ]
     handles += ax.plot(*bestfit, "D", color=VERMILLION, zorder=5, linestyle="none", label="best fit")
-    ax.set(xlabel=escaped(result.name[0]), ylabel=escaped(result.name[1]), xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    add_legend(ax, handles=handles, loc="best")
+    ax.set(
+        xlabel=wrapped(result.name[0], 5.4), ylabel=wrapped(result.name[1], 4.0), xlim=(x[0], x[-1]), ylim=(y[0], y[-1])
+    )
+    add_legend(ax, handles=handles)

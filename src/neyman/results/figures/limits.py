@@ -11,7 +11,7 @@ from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 
 from neyman.results import ClsResult, LimitResult, SignificanceResult
-from neyman.results.figures.style import BAND_68, BAND_95, VERMILLION, add_legend, array, escaped, single
+from neyman.results.figures.style import BAND_68, BAND_95, VERMILLION, add_legend, array, single, wrapped
 
 __all__ = ["cls", "limit", "significance"]
 
@@ -46,9 +46,9 @@ def limit(result: LimitResult) -> Figure:
         Patch(color=BAND_95, label=f"95 %: {down2:.3g} to {up2:.3g}"),
         Line2D([], [], color=VERMILLION, marker="D", markeredgecolor="white", label=f"CL$_s$ = {threshold:g}"),
     ]
-    ax.set(xlabel=escaped(result.name), ylabel="CL$_s$", xlim=(x[0], x[-1]), ylim=(floor, 1.15), yscale="log")
+    ax.set(xlabel=wrapped(result.name, 5.4), ylabel="CL$_s$", xlim=(x[0], x[-1]), ylim=(floor, 1.15), yscale="log")
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    add_legend(ax, handles=handles, loc="upper right", minor="x")
+    add_legend(ax, handles=handles, minor="x")
     ax.tick_params(axis="y", which="minor", length=2)
     return figure
 
@@ -59,12 +59,11 @@ def cls(result: ClsResult) -> Figure:
     Args:
         result: the CLs.
     """
-    title = f"{escaped(result.name)} = {result.value:g}"
-    figure, ax = _strip(result.observed, array(result.expected), title, "CL$_s$")
+    figure, ax = _strip(result.observed, array(result.expected), "CL$_s$")
     ax.axvline(0.05, color=VERMILLION, linewidth=1.2, label="CL$_s$ = 0.05, excluded at 95 % below")
     shown = [x for x in (result.observed, *result.expected) if x > 0]
     ax.set(xscale="log", xlim=(max(min([*shown, 0.05]) / 2, 1e-12), 1.3))
-    add_legend(ax, loc="upper left", bbox_to_anchor=(0, 1), minor="")
+    add_legend(ax, title=wrapped(f"{result.name} = {result.value:g}", 6.0), minor="")
     return figure
 
 
@@ -76,25 +75,23 @@ def significance(result: SignificanceResult) -> Figure:
     Args:
         result: the significance.
     """
-    title = f"discovery of {escaped(result.name)}: p = {result.p_value:.3g}"
+    title = wrapped(f"discovery of {result.name}: p = {result.p_value:.3g}", 6.0)
     if result.p_error > 0:
         title += f" $\\pm$ {result.p_error:.1g}"
     band = array(result.expected + np.arange(-2.0, 3.0))
-    figure, ax = _strip(result.significance, band, title, "significance in standard deviations", result.error)
+    figure, ax = _strip(result.significance, band, "significance in standard deviations", result.error)
     known = [0.0, *(x for x in (result.significance, *band) if np.isfinite(x))]
     for sigma in (3, 5):
         if sigma < max(known) + 1:
             ax.axvline(sigma, color=VERMILLION, linewidth=1.2, linestyle=":")
     ax.set(xlim=(min(known) - 0.25, max(known) + 0.5))
-    add_legend(ax, loc="upper left", minor="x")
+    add_legend(ax, title=title, minor="x")
     return figure
 
 
-def _strip(
-    observed: float, expected: NDArray[np.float64], title: str, label: str, error: float = 0.0
-) -> tuple[Figure, Axes]:
+def _strip(observed: float, expected: NDArray[np.float64], label: str, error: float = 0.0) -> tuple[Figure, Axes]:
     """Return a figure of one observed number and the expected band along the horizontal axis."""
-    figure, ax = single(6.4, 2.9)
+    figure, ax = single(6.4, 2.3)
     down2, down1, median, up1, up2 = expected
     if np.isfinite(median):
         for low, high, colour, percent in ((down2, up2, BAND_95, 95), (down1, up1, BAND_68, 68)):
@@ -102,6 +99,5 @@ def _strip(
             ax.fill_between([low, high], 0.15, 0.45, color=colour, linewidth=0, label=shown)
         ax.plot([median, median], [0.15, 0.45], "--", color="black", label=f"expected {median:.3g}")
     ax.errorbar(observed, 0.3, xerr=error, fmt="o", color="black", markersize=6, label=f"observed {observed:.3g}")
-    ax.set(xlabel=label, ylim=(0, 1.6), yticks=[])
-    ax.set_title(title, loc="left", fontsize="small")
+    ax.set(xlabel=label, ylim=(0, 0.6), yticks=[])
     return figure, ax

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import Unsupported
 from neyman.results import Distribution, PredictionResult
-from neyman.results.figures.style import STACK, NotebookFigure, add_ticks, array, wrapped
+from neyman.results.figures.style import STACK, NotebookFigure, add_ticks, array, legend_columns, wrapped
 
 __all__ = ["features"]
 
@@ -57,8 +57,7 @@ def features(result: PredictionResult, channel: str | None = None) -> Figure:
     width = max(3.6 * columns, 5.0)
     stack = _Stack(shown)
     handles = stack.handles(any(one.data is not None for one in shown))
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    per_row = max(int(width / (0.075 * longest + 0.55)), 1)
+    per_row = legend_columns([handle.get_label() for handle in handles], width)
     title = result.label + (f", {next(iter(channels))}" if len(channels) == 1 else "")
     title = wrapped(title + (f": {result.region}" if result.region else ""), width)
     extra = 0.19 * -(-len(handles) // per_row) + 0.2 * (1 + title.count("\n"))

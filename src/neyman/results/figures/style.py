@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
     "add_ticks",
     "array",
     "escaped",
+    "legend_columns",
     "single",
     "symbol",
     "wrapped",
@@ -84,23 +86,23 @@ def wrapped(name: object, width: float, lines: int = 3) -> str:
     Args:
         name: the name.
         width: in inches, at medium size.
-        lines: how many there may be; what is longer ends with dots.
+        lines: how many there may be; what is longer has dots in its middle.
 
     Example:
         >>> wrapped("sqrt(2*pt[:,0]*pt[:,1]*(cosh(eta[:,0]-eta[:,1])))", 2.5, lines=2).split("\n")
         ['sqrt(2*pt[:,0]*pt[:,1]*(cosh(', 'eta[:,0]-eta[:,1])))']
     """
     most = max(int(width / _CHARACTER), 4)
-    rows = [""]
-    parts = re.split(r"(?<=[-\s,*/+(&|=<>_])(?![\s\d=&|])", str(name))
+    rows, text = [""], str(name)
+    if len(text) > lines * most:  # what tells names apart often stands at their end
+        half = (lines * most - 1 - 4 * (lines - 1)) // 2  # lines are not filled to the last letter
+        text = f"{text[:half]}…{text[-half:]}"
+    parts = re.split(r"(?<=[-\s,*/+(&|=<>_])(?![\s\d=&|])", text)
     for word in (part[k : k + most] for part in parts for k in range(0, len(part), most)):
         if rows[-1] and len(rows[-1]) + len(word.rstrip()) > most:
             rows.append("")
         rows[-1] += word
-    rows = [row.strip() for row in rows]
-    if len(rows) > lines:
-        rows = [*rows[: lines - 1], rows[lines - 1][: most - 1] + "…"]
-    return escaped("\n".join(rows))
+    return escaped("\n".join(row.strip() for row in rows))
 
 
 def symbol(test_stat: str) -> str:
@@ -114,10 +116,39 @@ def single(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def add_legend(ax: Axes, *, minor: str = "both", **options: Any) -> None:
-    """Draw the legend, and the ticks."""
-    ax.legend(frameon=False, fontsize="small", **options)
+def add_legend(
+    ax: Axes, *, minor: str = "both", width: float | None = None, title: str = "", handles: Sequence[Any] | None = None
+) -> None:
+    """Draw the legend above the panel, where no curve is, and the ticks.
+
+    Args:
+        ax: the panel.
+        minor: the axes that have minor ticks, see :func:`add_ticks`.
+        width: of the panel in inches; default is that of the whole figure.
+        title: of the panel, which stands above the legend.
+        handles: what is named; default is all that has a label.
+    """
+    shown = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
+    labels = [str(handle.get_label()) for handle in shown]
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    ax.legend(
+        shown, labels, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.1, borderpad=0.2, handlelength=1.6,
+        ncols=legend_columns(labels, width or figure.get_figwidth() - 0.9), frameon=False, fontsize="small",
+        title=title or None, title_fontsize="small", alignment="left",
+    )  # fmt: skip
     add_ticks(ax, minor)
+
+
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """Return how many columns of a legend of small letters fit into a width in inches.
+
+    Example:
+        >>> legend_columns(["data", "signal", "background"], 3.0)
+        2
+    """
+    longest = max((len(line) for label in labels for line in label.split("\n")), default=1)
+    return int(min(max(width // (0.073 * longest + 0.55), 1), max(len(labels), 1)))
 
 
 def add_ticks(ax: Axes, minor: str = "both") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ from neyman.results.figures.style import (
     add_ticks,
     array,
     escaped,
+    legend_columns,
+    wrapped,
 )
 from neyman.results.training import chi_squared
 
@@ -36,6 +38,9 @@ def __dir__() -> list[str]:
     return __all__
 
 
+_CLOSURE = 2.6  # inches of a row of closure panels
+_CLASS = 3.0  # inches that the name of a class may take
+_PANEL = 3.0  # inches of a panel of datasets
 _COLUMNS = 4  # of the closure of datasets: the worst ones, where there are more
 
 
@@ -64,19 +69,20 @@ def _of_classifiers(report: TrainingReport) -> Figure:
     cells = [_by_class(c["reweighting"]) for c in report.classifiers]
     rows = [len(by_class) for by_class in cells]
     columns = max([1, *(len(row) for by_class in cells for row in by_class.values())])
-    heights = [2.7 + 2.6 * n for n in rows]
-    figure = NotebookFigure(figsize=(max(3.1 * columns, 7.0), sum(heights) + 0.3), layout="constrained")
-    figure.suptitle(f"training of channel {escaped(report.channel)}", fontsize="medium")
+    width = max(3.1 * columns, 7.0)
+    tops = [2.7 + 0.17 * _legend_rows(c["calibration"], width / 2) for c in report.classifiers]
+    heights = [top + _CLOSURE * n for top, n in zip(tops, rows, strict=True)]
+    figure = NotebookFigure(figsize=(width, sum(heights) + 0.3), layout="constrained")
+    figure.suptitle(wrapped(f"training of channel {report.channel}", width), fontsize="medium")
     figure.get_layout_engine().set(hspace=0, h_pad=0.03)  # type: ignore[union-attr,call-arg]
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for part, classifier, by_class in zip(parts, report.classifiers, cells, strict=True):
-        top, *below = part.subfigures(1 + len(by_class), 1, squeeze=False, height_ratios=[2.7, *[2.6] * len(by_class)])[
-            :, 0
-        ]
+    for part, height, classifier, by_class in zip(parts, tops, report.classifiers, cells, strict=True):
+        ratios = [height, *[_CLOSURE] * len(by_class)]
+        top, *below = part.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
         grid = top.add_gridspec(2, 2, height_ratios=(3, 1))
-        _loss(top.add_subplot(grid[:, 0]), classifier)
+        _loss(top.add_subplot(grid[:, 0]), classifier, width / 2 - 0.8)
         calibration = top.add_subplot(grid[0, 1])
-        _calibration(calibration, top.add_subplot(grid[1, 1], sharex=calibration), classifier)
+        _calibration(calibration, top.add_subplot(grid[1, 1], sharex=calibration), classifier, width / 2 - 0.8)
         for subfigure, row in zip(below, by_class.values(), strict=True):
             axes = subfigure.subplots(2, columns, squeeze=False, sharex="col", height_ratios=(3, 1))
             for ax in axes[:, len(row) :].flat:
@@ -88,6 +94,11 @@ def _of_classifiers(report: TrainingReport) -> Figure:
     return figure
 
 
+def _legend_rows(names: Collection[str], width: float) -> int:
+    labels = [wrapped(name, _CLASS, lines=1) for name in names]
+    return -(-len(labels) // legend_columns(labels, width - 0.8))
+
+
 def _by_class(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     by_class: dict[str, list[Mapping[str, Any]]] = {}
     for cell in cells:
@@ -95,7 +106,7 @@ def _by_class(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str,
     return by_class
 
 
-def _loss(ax: Axes, classifier: Mapping[str, Any]) -> None:
+def _loss(ax: Axes, classifier: Mapping[str, Any], width: float) -> None:
     validation = [array(fold) for fold in classifier["validation_loss"]]
     for fold in classifier["train_loss"]:
         ax.plot(np.arange(1, len(fold) + 1), array(fold), color=ORANGE, linewidth=0.9)
@@ -111,12 +122,12 @@ def _loss(ax: Axes, classifier: Mapping[str, Any]) -> None:
     low, high = np.nanquantile(losses, (0.0, 0.95))  # the first epochs would hide all others
     margin = 0.08 * (high - low) or 0.1
     ax.set(xlabel="epoch", ylabel="loss per fold", ylim=(low - margin, high + margin))
-    ax.set_title(escaped(classifier["name"]), loc="left", fontsize="small")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    add_legend(ax, handles=handles, loc="upper right", minor="y")
+    title = wrapped(classifier["name"], width, lines=1)
+    add_legend(ax, handles=handles, title=title, width=width, minor="y")
 
 
-def _calibration(ax: Axes, below: Axes, classifier: Mapping[str, Any]) -> None:
+def _calibration(ax: Axes, below: Axes, classifier: Mapping[str, Any], width: float) -> None:
     curves = classifier["calibration"]
     ax.axline((0, 0), slope=1, color=GREY, linestyle=":", linewidth=1)
     below.axhline(0, color=GREY, linestyle=":", linewidth=1)
@@ -124,7 +135,7 @@ def _calibration(ax: Axes, below: Axes, classifier: Mapping[str, Any]) -> None:
     for k, (name, curve) in enumerate(curves.items()):
         predicted, observed, error = (array(curve[key]) for key in ("predicted", "observed", "error"))
         style: dict[str, Any] = {"fmt": MARKERS[k % 7], "color": COLOURS[k % 7], "markersize": 3.5, "linewidth": 1}
-        ax.errorbar(predicted, observed, yerr=error, label=escaped(name), **style)
+        ax.errorbar(predicted, observed, yerr=error, label=wrapped(name, _CLASS, lines=1), **style)
         below.errorbar(predicted, observed - predicted, yerr=error, **style)
         low, high = min(low, predicted.min(initial=1)), max(high, predicted.max(initial=0))
         reach = max(reach, 1.2 * float(np.nanmax(np.abs(observed - predicted) + error, initial=0)))
@@ -134,7 +145,7 @@ def _calibration(ax: Axes, below: Axes, classifier: Mapping[str, Any]) -> None:
     below.set(xlabel="predicted probability", ylim=(-min(reach, 1), min(reach, 1)))
     below.set_ylabel("difference", fontsize="small")
     below.yaxis.set_major_locator(MaxNLocator(3))
-    add_legend(ax, loc="upper left", ncols=1 + len(curves) // 5)
+    add_legend(ax, width=width)
     add_ticks(below)
 
 
@@ -146,7 +157,14 @@ def _closure(ax: Axes, below: Axes, cell: Mapping[str, Any], *, first: bool) -> 
     ax.stairs(reference, edges, color=GREY, linestyle="--", label="reference")
     ax.stairs(reweighted, edges, color=BLUE, linewidth=1.4, label="reweighted")
     ax.errorbar(
-        middle, target, yerr=error, fmt="o", color="black", markersize=2.5, linewidth=1, label=escaped(cell["class"])
+        middle,
+        target,
+        yerr=error,
+        fmt="o",
+        color="black",
+        markersize=2.5,
+        linewidth=1,
+        label=wrapped(cell["class"], _CLASS, lines=1),
     )
     top = np.nanmax([reference, reweighted, target])
     ax.set_ylim(min(0.0, float(np.nanmin([reweighted, target]))), 1.1 * top if top > 0 else None)
@@ -158,7 +176,9 @@ def _closure(ax: Axes, below: Axes, cell: Mapping[str, Any], *, first: bool) -> 
     reach = float(np.clip(1.1 * np.quantile(np.append(deviation, 0.05), 0.8), 0.05, 1.0))
     below.axhline(1, color=BLUE, linewidth=1.2)
     below.errorbar(middle, ratio, yerr=ratio_error, fmt="o", color="black", markersize=2.5, linewidth=1)
-    below.set(xlabel=escaped(cell["feature"]), xlim=(edges[0], edges[-1]), ylim=(1 - reach, 1 + reach))
+    label = wrapped(cell["feature"], 2.3)
+    below.set(xlim=(edges[0], edges[-1]), ylim=(1 - reach, 1 + reach))
+    below.set_xlabel(label, fontsize="small" if "\n" in label else "medium")
     below.yaxis.set_major_locator(MaxNLocator(3))
     below.xaxis.set_major_locator(MaxNLocator(5))
     if first:
@@ -176,7 +196,7 @@ def _of_datasets(report: SetReport) -> Figure:
     fitted = len(report.truths.get("truth", ())) > 1
     heights = [3.2, *([3.1] if fitted else []), *[2.7] * len(pairs)]
     figure = NotebookFigure(figsize=(11.0, sum(heights) + 0.9), layout="constrained")
-    title = f"training of channel {escaped(report.channel)} ({report.network})"
+    title = wrapped(f"training of channel {report.channel} ({report.network})", 10.0)
     figure.suptitle("\n".join([title, *textwrap.wrap(escaped(report.verdict), 120)]), fontsize="medium")
     figure.get_layout_engine().set(hspace=0.02, h_pad=0.04)  # type: ignore[union-attr,call-arg]
     parts = list(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
@@ -186,7 +206,9 @@ def _of_datasets(report: SetReport) -> Figure:
         _stages(top.add_subplot(grid[:, 0]), report)
     if report.curve:
         curve = top.add_subplot(grid[0, 1])
-        _calibration(curve, top.add_subplot(grid[1, 1], sharex=curve), {"calibration": {"candidates": report.curve}})
+        _calibration(
+            curve, top.add_subplot(grid[1, 1], sharex=curve), {"calibration": {"candidates": report.curve}}, _PANEL
+        )
         _slices(top.add_subplot(grid[:, 2]), report)
     if fitted:
         for ax, panel in zip(parts.pop(0).subplots(1, 3), (_distribution, _fractions, _deviations), strict=True):
@@ -199,7 +221,14 @@ def _of_datasets(report: SetReport) -> Figure:
             _closure(axes[0, k], axes[1, k], cell, first=k == 0)
         handles, _ = axes[0, 0].get_legend_handles_labels()
         names = [f"at {pair['here']}", "reweighted", f"at {pair['there']}"]
-        part.legend(handles, map(escaped, names), loc="outside upper center", ncols=3, frameon=False, fontsize="small")
+        part.legend(
+            handles,
+            [wrapped(n, _CLASS, lines=1) for n in names],
+            loc="outside upper center",
+            ncols=3,
+            frameon=False,
+            fontsize="small",
+        )
     return figure
 
 
@@ -222,7 +251,7 @@ def _stages(ax: Axes, report: SetReport) -> None:
     ax.set(xlabel="progress of the stage", ylabel="validation loss above its best", yscale="log", xlim=(0, 1.03))
     ax.margins(y=0.3)
     ax.set_ylim(bottom=max(ax.get_ylim()[0], 1e-5))
-    add_legend(ax, loc="lower left", minor="x")
+    add_legend(ax, width=_PANEL, minor="x")
 
 
 def _slices(ax: Axes, report: SetReport) -> None:
@@ -238,9 +267,9 @@ def _slices(ax: Axes, report: SetReport) -> None:
         ax.axhline(right, color=colour, linestyle=":", linewidth=1)
         ax.errorbar(middle, value, yerr=error, xerr=half, fmt=marker, color=colour, markersize=4.5, label=label)
     reach = ax.get_ylim()
-    ax.set(xlabel=escaped(report.axis), xlim=(low.min(), high.max()) if slices else None)
-    ax.set(ylim=(min(reach[0], -0.6), max(reach[1], 1.6) + 0.6), ylabel="calibration of the network")
-    add_legend(ax, loc="upper center")
+    ax.set(xlabel=wrapped(report.axis, _PANEL), xlim=(low.min(), high.max()) if slices else None)
+    ax.set(ylim=(min(reach[0], -0.6), max(reach[1], 1.6)), ylabel="calibration of the network")
+    add_legend(ax, width=_PANEL)
 
 
 def _distribution(ax: Axes, report: SetReport) -> None:
@@ -255,9 +284,11 @@ def _distribution(ax: Axes, report: SetReport) -> None:
         0.5 * (edges[1:] + edges[:-1]), np.where(counts > 0, counts, np.nan), yerr=np.sqrt(counts), fmt="o",
         color="black", markersize=3.5, linewidth=1, label=f"{t.size} datasets",
     )  # fmt: skip
-    ax.set(xlabel=f"$t$ at the true {escaped(report.poi)}", ylabel="datasets per bin", yscale="log", xlim=(0, high))
-    ax.set_ylim(0.3, 5 * max(float(counts.max()), 1.0))
-    add_legend(ax, loc="upper right", minor="x")
+    ax.set(
+        xlabel=f"$t$ at the true {wrapped(report.poi, 2.0)}", ylabel="datasets per bin", yscale="log", xlim=(0, high)
+    )
+    ax.set_ylim(0.3, 2 * max(float(counts.max()), 1.0))
+    add_legend(ax, width=_PANEL, minor="x")
 
 
 def _fractions(ax: Axes, report: SetReport) -> None:
@@ -271,10 +302,10 @@ def _fractions(ax: Axes, report: SetReport) -> None:
     ax.set_xticks(x, [f"{region['low']:.3g}\nto {region['high']:.3g}" for region in report.regions], fontsize="small")
     for name in dict.fromkeys(names):
         own = x[[other == name for other in names]]
-        ax.text(own.mean(), 0.02, escaped(name), transform=ax.get_xaxis_transform(), ha="center", fontsize="small")
+        ax.text(own.mean(), 0.02, wrapped(name, 1.5), transform=ax.get_xaxis_transform(), ha="center", fontsize="small")
     low = min(50.0, ax.get_ylim()[0])
-    ax.set(ylabel="datasets with $t$ below [%]", ylim=(low - 0.12 * (115 - low), 115), xlim=(x[0] - 0.6, x[-1] + 0.6))
-    add_legend(ax, loc="upper center", ncols=2, minor="y")
+    ax.set(ylabel="datasets with $t$ below [%]", ylim=(low - 0.12 * (103 - low), 103), xlim=(x[0] - 0.6, x[-1] + 0.6))
+    add_legend(ax, width=_PANEL, minor="y")
     ax.tick_params(axis="x", which="both", length=0)
 
 
@@ -289,8 +320,8 @@ def _deviations(ax: Axes, report: SetReport) -> None:
     mean, spread = (array([f(difference[place == k]) for k in used]) for f in (np.mean, np.std))
     middle = 0.5 * (edges[1:] + edges[:-1])[used]
     ax.errorbar(middle, mean, yerr=spread, fmt="D", color="black", markersize=4, linewidth=1.3, label="mean and spread")
-    poi = escaped(report.poi)
-    reach = 1.5 * float(np.quantile(np.abs(difference), 0.99)) or 1.0
+    poi = wrapped(report.poi, 1.6)
+    reach = 1.1 * float(np.quantile(np.abs(difference), 0.99)) or 1.0
     ax.set(xlabel=f"true {poi}", ylabel=f"best fit of {poi} $-$ truth", ylim=(-reach, reach))
     dots = Line2D([], [], color=BLUE, marker="o", markersize=3, linestyle="none", label="datasets")
-    add_legend(ax, handles=[dots, *ax.get_legend_handles_labels()[0]], loc="upper center", ncols=2)
+    add_legend(ax, handles=[dots, *ax.get_legend_handles_labels()[0]], width=_PANEL)
