@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -404,6 +405,16 @@ def test_an_alias_that_files_contradict_is_found_by_validation(
 ) -> None:
     with pytest.raises(NeymanError, match=message):
         Workspace(learned(**change), folder).validate()
+
+
+def test_an_error_about_a_source_names_the_line_of_a_loaded_document(folder: Path) -> None:
+    path = folder / "analysis.json"
+    path.write_text(json.dumps(learned(histosys({"branches": {"HT": "HT_Up"}}, {})), indent=1))
+    line = path.read_text().partition('"name": "s"')[0].count("\n")
+    with pytest.raises(InvalidEvents) as caught:
+        Workspace.load(path).validate()
+    assert str(caught.value).startswith(f"{path}, line {line}: {AT} ('s', 'jes' hi): {folder / 's.root'}: tree 't': ")
+    assert str(caught.value).endswith("no branch 'HT_Up'; did you mean 'HT_up'?")
 
 
 # --- Settings of parameters

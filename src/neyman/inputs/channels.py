@@ -325,14 +325,14 @@ class Sample:
 
     Args:
         name: its name.
-        where: its place in the document.
+        place: where it stands in the document.
         contents: its events, or its bin contents.
         modifiers: as written.
         variations: the sides of each ``histosys`` with event sources.
     """
 
     name: str
-    where: str
+    place: Node
     contents: Contents
     modifiers: list[dict[str, Any]]
     variations: dict[str, Sides]
@@ -355,16 +355,16 @@ class Channel:
     observation: Contents | None
 
     @property
-    def sources(self) -> dict[EventSource, str]:
-        """Every event source, each once, with its first place in the document."""
-        found: dict[EventSource, str] = {}
+    def sources(self) -> dict[EventSource, tuple[Node, str]]:
+        """Every event source, each once, with its first place in the document and what it is there."""
+        found: dict[EventSource, tuple[Node, str]] = {}
         for sample in self.samples:
             if isinstance(sample.contents, EventSource):
-                found.setdefault(sample.contents, f"{sample.where} ({sample.name!r})")
+                found.setdefault(sample.contents, (sample.place, repr(sample.name)))
             for name, sides in sample.variations.items():
                 for key, side in (("hi", sides.hi), ("lo", sides.lo)):
                     if side is not None:
-                        found.setdefault(side, f"{sample.where} ({sample.name!r}, {name!r} {key})")
+                        found.setdefault(side, (sample.place, f"{sample.name!r}, {name!r} {key}"))
         if isinstance(self.observation, EventSource):
-            found.setdefault(self.observation, f"observations ({self.name!r})")
+            found.setdefault(self.observation, (Node(None, ("observations",)), repr(self.name)))
         return found

@@ -126,5 +126,5 @@ def _cells(row: CutflowRow, numbered: list[str]) -> list[str]:
         row.sample or "observed",
         row.variation or "",
         *("" if count is None else str(count) for count in counts),
-        f"{row.total:.6g}",
+        f"{row.total:.5g}",
     ]

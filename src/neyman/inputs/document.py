@@ -91,7 +91,7 @@ class Resolver:
             self.kind.check_modifier(modifier, contents)
             if kind == "histosys" and self.kind.has_sources(modifier["data"]):
                 variations[name] = self.variation(modifier, entry, contents)
-        return Sample(entry["name"].value, str(entry), contents, modifiers.value, variations)
+        return Sample(entry["name"].value, entry, contents, modifiers.value, variations)
 
     def contents(self, entry: Node, inherited: Mapping[str, Any]) -> Contents:
         """Return the events or the bin contents of a sample or an observation."""

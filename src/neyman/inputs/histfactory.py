@@ -64,7 +64,7 @@ def _filled(
         kind, data = channel.kind.varied(nominal, hi or other, lo or other)
         if kind == "normsys" and not min(data.values()) > 0:
             raise InvalidEvents(
-                f"{sample.where} ({sample.name!r}, {name!r}): one side has {max(data.values()):g} times the nominal "
+                f"{sample.place} ({sample.name!r}, {name!r}): one side has {max(data.values()):g} times the nominal "
                 "yield, and that of its mirror image would not be positive; give the other side too, or write {} for it"
             )
     elif kind == "staterror" and data is None:

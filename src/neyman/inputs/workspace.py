@@ -73,6 +73,7 @@ class Workspace:
         self.document: dict[str, Any] = normalise(document)
         self.folder = Path(folder)
         self.progress = progress
+        self._path: Path | None = None  # of the document's file
         self._channels = resolve(self.document, self.folder)
         self._measurement = measurement_of(self.document, measurement, self._channels)
         self._events: dict[tuple[EventSource, tuple[str, ...]], Events] = {}
@@ -91,10 +92,12 @@ class Workspace:
         """
         document = read_file(path)
         try:
-            return cls(document, Path(path).parent, measurement, progress=progress)
+            workspace = cls(document, Path(path).parent, measurement, progress=progress)
         except InvalidDocument as error:
             line = line_of(path, error.key)
             raise InvalidDocument(f"{path}{f', line {line}' if line else ''}: {error}", error.key) from None
+        workspace._path = Path(path)
+        return workspace
 
     def __repr__(self) -> str:
         channels = ", ".join(f"{name}: {channel.kind}" for name, channel in self._channels.items())
@@ -308,7 +311,7 @@ class Workspace:
             raise InvalidDocument(f"modifiers: {' '.join(str(error).split())}") from None
         for channel in self._channels.values():
             for source in channel.sources:
-                with _placed(channel, source):
+                with self._placed(channel, source):
                     sources.check(source, channel.kind.expressions)
         self.spec()
         for channel in self._channels.values():
@@ -356,7 +359,7 @@ class Workspace:
         key = (source, channel.kind.expressions)
         events = self._events.get(key)
         if events is None or not (len(events) or allow_empty):
-            with _placed(channel, source):
+            with self._placed(channel, source):
                 events = sources.read(*key, progress=self.progress, allow_empty=allow_empty)
             self._events[key] = events
         return events
@@ -367,12 +370,28 @@ class Workspace:
         events = self._read(channel, source)
         total = events.weights.sum()
         if not total > 0:
-            with _placed(channel, source):
+            with self._placed(channel, source):
                 raise InvalidEvents(
                     f"the weights {source.weight or 1} of tree {source.tree!r} in {', '.join(source.files)} "
                     f"sum to {total:g}, but a yield is positive; correct the weight or the selection"
                 )
         return events
+
+    @contextmanager
+    def _placed(self, channel: Channel, source: EventSource) -> Iterator[None]:
+        """Begin the errors about an event source with its place in the document."""
+        try:
+            yield
+        except InvalidEvents as error:
+            place, what = channel.sources[source]
+            raise InvalidEvents(f"{self._at(place.path)}{place} ({what}): {error}") from error
+
+    def _at(self, key: tuple[str | int, ...]) -> str:
+        """Return what errors about a key begin with: file and line, where the document was read from a file."""
+        if self._path is None or not self._path.is_file():
+            return ""
+        line = line_of(self._path, key)
+        return f"{self._path}{f', line {line}' if line else ''}: "
 
     def _filled(self, channel: Channel, source: EventSource) -> Histogram:
         return channel.kind.fill(self._simulated(channel, source))
@@ -384,7 +403,7 @@ class Workspace:
         if not isinstance(contents, EventSource):
             return CutflowRow(channel.name, sample, variation, None, (), (), float(sum(contents)))
         conditions = conditions_of(contents.selection)
-        with _placed(channel, contents):
+        with self._placed(channel, contents):
             events, *passing = sources.passing(contents, conditions)
         total = float(self._read(channel, contents, allow_empty=True).weights.sum())
         return CutflowRow(channel.name, sample, variation, events, tuple(conditions), tuple(passing), total)
@@ -404,15 +423,6 @@ class Workspace:
         if isinstance(observation, EventSource):
             return channel.kind.fill(self._read(channel, observation, allow_empty=True)).contents
         return list(observation)
-
-
-@contextmanager
-def _placed(channel: Channel, source: EventSource) -> Iterator[None]:
-    """Begin the errors about an event source with its place in the document."""
-    try:
-        yield
-    except InvalidEvents as error:
-        raise InvalidEvents(f"{channel.sources[source]}: {error}") from error
 
 
 def _observed(observation: Contents | None) -> str:
