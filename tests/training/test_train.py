@@ -50,6 +50,19 @@ def test_checkpoints_of_another_training_are_not_taken(tmp_path):
     assert again.logpdf(pars, data) == other.logpdf(pars, data)
 
 
+def test_features_in_another_order_are_another_training(tmp_path):
+    document = YAML(typ="safe").load(write_analysis(tmp_path, events=600).read_text())
+    models = []
+    for names in (["a", "b"], ["b", "a"]):
+        expressions = {"a": "x", "b": "y"}
+        document["channels"][0]["features"] = {name: expressions[name] for name in names}
+        models.append(neyman.train(neyman.Workspace(document, tmp_path), seed=1, checkpoint=tmp_path / "state"))
+    assert [list(model.learned["SR"].features) for model in models] == [["a", "b"], ["b", "a"]]
+    fresh = neyman.train(neyman.Workspace(document, tmp_path), seed=1)
+    pars, data = fresh.config.suggested_init(), fresh.observed
+    assert models[1].logpdf(pars, data) == fresh.logpdf(pars, data)
+
+
 def test_a_folder_that_is_something_else_is_not_taken_for_checkpoints(tmp_path):
     workspace = neyman.Workspace.load(write_analysis(tmp_path, events=600))
     with pytest.raises(InvalidDocument, match="not empty"):

@@ -165,6 +165,7 @@ def _train_workspace(
     provenance = {**_provenance(seed), "measurement": workspace.measurement, "files": workspace.provenance()}
     content = {
         "document": workspace.document,
+        "features": {name: workspace.features(name) for name in workspace.learned},  # in their order
         "files": provenance["files"],
         "seed": seed,
         "versions": provenance["versions"],
