@@ -53,7 +53,7 @@ class Columns:
         self.path = path
         with path.open() as file:
             self.name, *self.branches = file.readline().split()
-        self.columns = self.branches
+        self.columns = dict.fromkeys(self.branches, "")
         self.values = np.loadtxt(path, skiprows=1, ndmin=2)
         self.entries, self.trees = len(self.values), [self.name]
 

@@ -15,6 +15,7 @@ import click
 from neyman.cli.console import emit, interactive, write
 from neyman.cli.options import (
     FILE,
+    PLACE,
     data_of,
     data_options,
     is_document,
@@ -90,22 +91,39 @@ def validate(document: Path, measurement: str | None, data: Path | None, as_json
 
 
 @click.command()
-@click.argument("path", type=FILE)
+@click.argument("file", type=PLACE)
+@click.option(
+    "--filter",
+    "filters",
+    metavar="PATTERN",
+    multiple=True,
+    help="Of a file of events: only branches of such names, as 'Jet_*'; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect(path: Path, as_json: bool) -> None:
-    """Print what a document, simulator or model holds.
+@output_option("Write it there instead of to standard output.", required=False)
+def inspect(file: str, filters: tuple[str, ...], as_json: bool, output_file: Path | None) -> None:
+    """Print what a document, simulator, model or file of events holds.
 
-    It warns of what will limit the analysis.
+    It warns of what will limit the analysis. Of a file of events, ROOT or parquet, on this machine or at a URL, it
+    prints the trees and their branches: types, first values, and whether each is a feature as it stands.
 
     \b
     $ neyman inspect analysis.yaml
     $ neyman inspect model.py:simulator
     $ neyman inspect analysis.neyman
+    $ neyman inspect ntuple.root
+    $ neyman inspect ntuple.root:Events --filter "Jet_*"
     """
-    from neyman.cli import inspection
+    from neyman.cli import contents, inspection
     from neyman.inputs.simulator_file import is_simulator, load_simulator
 
-    if is_simulator(path):
+    path = Path(file)
+    as_text = inspection.text
+    if contents.is_events(file):
+        found, as_text = contents.of_events(file, filters), contents.text
+    elif filters:
+        raise click.UsageError("only a file of events has branches to --filter")
+    elif is_simulator(path):
         found = inspection.of_simulator(load_simulator(path))
     elif is_document(path):
         from neyman.inputs.workspace import Workspace
@@ -113,7 +131,7 @@ def inspect(path: Path, as_json: bool) -> None:
         found = inspection.of_workspace(Workspace.load(path, progress=interactive()))
     else:
         found = inspection.of_model(load(path))
-    emit(json.dumps(found, indent=2) if as_json else inspection.text(found))
+    emit(json.dumps(found, indent=2) if as_json else as_text(found), output_file)
 
 
 _FEATURES = (

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what follows costs seconds to import: each command imports 
 
 __all__ = [
     "FILE",
+    "PLACE",
     "STATISTICS",
     "data_of",
     "data_options",
@@ -45,6 +46,7 @@ Command = Callable[..., Any]
 
 DOCUMENTS = (".yaml", ".yml", ".json")
 FILE = click.Path(path_type=Path)
+PLACE = click.Path()  # or a URL, which is no path
 STATISTICS = ("tmu_tilde", "tmu", "qmu_tilde", "qmu", "q0")
 _POSITIVE = click.IntRange(1)
 

@@ -50,9 +50,13 @@ class ParquetTable:
         return self._columns.keys()
 
     @property
-    def columns(self) -> list[str]:
-        """The names of the columns that are no structures."""
-        return [name for name, found in self._columns.items() if not found.inside]
+    def columns(self) -> dict[str, str]:
+        """A name of each column that is no structure, with nothing to say of its reading."""
+        names: dict[Column, str] = {}
+        for name, found in self._columns.items():
+            if not found.inside:
+                names.setdefault(found, name)
+        return dict.fromkeys(names.values(), "")
 
     def steps(
         self, names: Collection[str], size: int, start: int = 0, stop: int | None = None

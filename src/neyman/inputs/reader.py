@@ -6,6 +6,7 @@ A format is a function that opens a file as a :class:`Reader`, in a file of its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,19 @@ import awkward as ak
 from neyman.exceptions import InvalidEvents
 from neyman.support.messages import did_you_mean
 
-__all__ = ["Column", "Open", "Reader", "Tree", "column", "damaged", "members", "one_line", "readable", "spelled"]
+__all__ = [
+    "Column",
+    "Open",
+    "Reader",
+    "Tree",
+    "column",
+    "damaged",
+    "is_plain",
+    "members",
+    "one_line",
+    "readable",
+    "spelled",
+]
 
 
 def __dir__() -> list[str]:
@@ -35,8 +48,11 @@ class Tree(Protocol):
         """The names of the columns; a column may have more than one, and a structure is named beside its members."""
 
     @property
-    def columns(self) -> Collection[str]:
-        """One name of each column that is no structure, which can be typed in an expression if any can."""
+    def columns(self) -> Mapping[str, str]:
+        """One name of each column that is no structure, the best to type, with what is said of its reading.
+
+        That is why it cannot be read, or what it is part of where reading it may fail or take very long; else nothing.
+        """
 
     def steps(
         self, names: Collection[str], size: int, start: int = 0, stop: int | None = None
@@ -82,12 +98,24 @@ class Column:
         members: which member of its entries, the outermost structure first.
         inside: where it is a structure, the names of what is inside.
         fault: why it cannot be read, where that is known before.
+        part_of: the class of the objects that it is part of, where they are read as a whole, one after another.
     """
 
     key: str
     members: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     fault: str = ""
+    part_of: str = ""
+
+
+def is_plain(name: str) -> bool:
+    """Tell whether a name can be typed in an expression as it is; others stand in ``get("...")``.
+
+    Example:
+        >>> is_plain("lv.fP.fX"), is_plain("m-4l"), is_plain("event/I16")
+        (True, False, False)
+    """
+    return re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name) is not None
 
 
 def members(form: ak.forms.Form) -> Iterator[tuple[str, ...]]:

@@ -15,7 +15,7 @@ import uproot
 
 from neyman.exceptions import InvalidEvents
 from neyman.inputs.places import is_url, size_of
-from neyman.inputs.reader import Column, column, damaged, members, one_line, readable, spelled
+from neyman.inputs.reader import Column, column, damaged, is_plain, members, one_line, readable, spelled
 from neyman.support.messages import did_you_mean
 
 __all__ = ["RootFile", "RootTree", "open_root"]
@@ -25,6 +25,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
+KNOWN = "TLorentzVector|TVector[23]|TString|TDatime"  # classes that uproot has models of its own for
 TREES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
 
 
@@ -50,13 +51,13 @@ class RootTree:
         return self._columns.keys()
 
     @property
-    def columns(self) -> list[str]:
-        """A name of each branch that is no structure: ROOT's."""
+    def columns(self) -> dict[str, str]:
+        """A name of each branch that is no structure, ROOT's, with what is said of its reading."""
         best: dict[Column, str] = {}
         for name, found in self._columns.items():
-            if not found.inside and (found not in best or "/" in best[found] or "[" in best[found]):
+            if not found.inside and (found not in best or (is_plain(name) and not is_plain(best[found]))):
                 best[found] = name
-        return list(best.values())
+        return {name: _said(found) for found, name in best.items()}
 
     def steps(
         self, names: Collection[str], size: int, start: int = 0, stop: int | None = None
@@ -112,11 +113,15 @@ class RootTree:
             ways, fault = self._members(branch)
             inside = tuple(".".join((name, *way)) for way in ways)
             own = re.sub(r"\[.*\]$", "", branch.name).strip(".")
-            yield Column(key, (), inside, fault), (key, name, own, own.rpartition(".")[2])
+            part_of = branch.typename if _is_object(branch.interpretation) else ""
+            yield Column(key, (), inside, fault, part_of), (key, name, own, own.rpartition(".")[2])
             for way in ways:
                 deeper = tuple(".".join((name, *other)) for other in ways if other[: len(way)] == way and other != way)
                 dotted = ".".join(way)
-                yield Column(key, way, deeper), (f"{key}.{dotted}", f"{name}.{dotted}", f"{own}.{dotted}", way[-1])
+                yield (
+                    Column(key, way, deeper, "", part_of),
+                    (f"{key}.{dotted}", f"{name}.{dotted}", f"{own}.{dotted}", way[-1]),
+                )
 
     def _members(self, branch: Any) -> tuple[list[tuple[str, ...]], str]:
         """Return the ways to the members of a branch, and why it cannot be read at all."""
@@ -228,6 +233,16 @@ def _check_header(path: str) -> None:
         (end,) = struct.unpack_from(">q" if version >= 1_000_000 else ">i", header, 12)
     if size < end:
         raise InvalidEvents(f"{path}: truncated, the file ends after {size} bytes; copy it or make it again")
+
+
+def _said(found: Column) -> str:
+    return f"cannot be read: {found.fault}" if found.fault else found.part_of and f"in a whole {found.part_of}"
+
+
+def _is_object(interpretation: Any) -> bool:
+    """Tell whether a branch has objects of a class, which uproot reads one after another if it can at all."""
+    objects = isinstance(interpretation, uproot.interpretation.objects.AsObjects)
+    return objects and re.search(rf"(Model|Unknown)_(?!{KNOWN})", repr(interpretation)) is not None
 
 
 def _dotted(branch: Any, tree: Any) -> str:

@@ -221,7 +221,7 @@ def opened(file: str) -> Iterator[Reader]:
     Raises:
         InvalidEvents: if there is no such file, or it cannot be read.
     """
-    [file] = files_of(EventSource((glob.escape(file) if not is_url(file) else file,), ""))
+    file, *_ = files_of(EventSource((file if is_url(file) else glob.escape(file),), ""))
     with READERS.get(suffix(file), open_root)(file) as reader:
         yield reader
 
