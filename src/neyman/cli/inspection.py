@@ -202,5 +202,8 @@ def _provenance(provenance: Mapping[str, Any]) -> list[str]:
             continue
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value
         lines.append(f"  {key}: {shown}")
-    files = [(f["file"], f"{f['size']} bytes", f"sha256 {f['sha256'][:12]}") for f in provenance.get("files", [])]
+    files = [
+        (f["file"], f"{f['size']} bytes", f"sha256 {f.get('sha256', f.get('sha256_ends', ''))[:12]}")
+        for f in provenance.get("files", [])
+    ]
     return lines + text_table(files, right={1})

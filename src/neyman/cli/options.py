@@ -67,9 +67,9 @@ _fix_option = click.option(
     help="Hold a parameter at a value, or where the model suggests; repeatable.",
 )  # fmt: skip
 _data_options = (
-    click.option("--data", metavar="FILE", type=FILE,
-                 help="Observations instead of the model's own: another document, a ROOT file (FILE.root:TREE "
-                 "where the model does not know the tree), or a saved summary (FILE.npz)."),
+    click.option("--data", metavar="FILE", type=PLACE,
+                 help="Observations instead of the model's own: another document, a ROOT or parquet file or its URL "
+                 "(FILE.root:TREE where the model does not know the tree), or a saved summary (FILE.npz)."),
     click.option("--asimov", metavar="VALUE", type=float,
                  help="Use the Asimov data at this value of the parameter of interest instead."),
 )  # fmt: skip
@@ -270,7 +270,7 @@ def load(path: Path, simulator: Path | None = None) -> Model:
     return neyman.train(workspace, progress=False)
 
 
-def data_of(model: Model, path: Path | None, asimov: float | None) -> Any:
+def data_of(model: Model, path: str | None, asimov: float | None) -> Any:
     """Return the flat data vector, or the summary of a dataset, that the options ask for."""
     if path is not None and asimov is not None:
         raise click.UsageError("--data and --asimov exclude each other")

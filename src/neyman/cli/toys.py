@@ -159,7 +159,7 @@ def toys(
     at: dict[str, float],
     fit: bool,
     test_stat: str | None,
-    data: Path | None,
+    data: str | None,
     asimov: float | None,
     n_toys: int = 1000,
     checkpoint: Path | None = None,

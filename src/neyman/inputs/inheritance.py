@@ -9,6 +9,8 @@ from typing import Any
 
 from neyman.events import EventSource
 from neyman.inputs.node import Node
+from neyman.inputs.parquet import is_table
+from neyman.inputs.places import is_url
 
 __all__ = ["event_source", "merged"]
 
@@ -35,9 +37,14 @@ def merged(inherited: Mapping[str, Any], entry: Node, *, narrows: bool) -> dict[
         The keys; weight and selection are lists of expressions, or ``None``.
 
     Raises:
-        InvalidDocument: if a range of entries ends before it starts.
+        InvalidDocument: if a range of entries ends before it starts, or parquet files, which are one table each, are
+            given a tree; one that they inherit is for others and does not matter.
     """
     keys = {**inherited, **entry.value}
+    if "tree" in entry and _are_tables(keys):
+        raise entry["tree"].error(
+            f"parquet files have no trees; take out {entry['tree'].value!r}, or vary files, weight or branches"
+        )
     for key, (adding, _) in _JOINED.items():
         if key in entry:
             keys[key] = _terms(inherited.get(key), entry[key], adding, narrows=narrows and key == "selection")
@@ -61,21 +68,30 @@ def event_source(
         branches: the expressions that stand in the place of branches.
 
     Raises:
-        InvalidDocument: if it has no files or no tree.
+        InvalidDocument: if it has no files, or no tree where one is needed.
     """
     for key in ("files", "tree"):
-        if key not in keys:
+        if key not in keys and not (key == "tree" and _are_tables(keys)):
             raise entry.error(f"the key {key!r} is missing, and there is none to inherit")
-    files = [keys["files"]] if isinstance(keys["files"], str) else keys["files"]
+    files = _listed(keys["files"])
     joined = {key: _joined(keys.get(key), operator) for key, (_, operator) in _JOINED.items()}
     return EventSource(
-        files=tuple(file if "://" in file else str(folder / Path(file).expanduser()) for file in files),
-        tree=keys["tree"],
+        files=tuple(file if is_url(file) else str(folder / Path(file).expanduser()) for file in files),
+        tree="" if _are_tables(keys) else keys["tree"],
         aliases=tuple(sorted(aliases.items())),
         branches=tuple(sorted(branches.items())),
         entries=tuple(keys["entries"]) if "entries" in keys else None,
         **joined,
     )
+
+
+def _listed(files: str | list[str]) -> list[str]:
+    return [files] if isinstance(files, str) else files
+
+
+def _are_tables(keys: Mapping[str, Any]) -> bool:
+    """Tell whether all files of a source are tables without a name."""
+    return "files" in keys and all(is_table(file) for file in _listed(keys["files"]))
 
 
 def _terms(inherited: list[str] | None, own: Node, adding: str, *, narrows: bool) -> list[str] | None:

@@ -14,14 +14,27 @@ import awkward as ak
 import fsspec
 
 from neyman.exceptions import InvalidEvents
-from neyman.inputs.places import is_url
+from neyman.inputs.places import is_url, suffix
 from neyman.inputs.reader import Column, column, members, one_line, readable, spelled
 
-__all__ = ["ParquetTable", "open_parquet"]
+__all__ = ["SUFFIXES", "ParquetTable", "is_table", "open_parquet"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+SUFFIXES = (".parquet", ".parq", ".pq")
+
+
+def is_table(file: str) -> bool:
+    """Tell by its name whether a file is a parquet file.
+
+    Example:
+        >>> is_table("data/*.parquet"), is_table("data.root")
+        (True, False)
+    """
+    return suffix(file) in SUFFIXES
 
 
 class ParquetTable:
@@ -73,9 +86,10 @@ class ParquetTable:
         done = ends[needed[0]] - groups[needed[0]].num_rows if needed else 0
         with readable(self._path):
             for batch in self._file.iter_batches(rows, row_groups=needed, columns=leaves) if needed else ():
-                part = batch.slice(max(start - done, 0), end - max(start, done))
+                first, last = max(start - done, 0), min(end - done, len(batch))
                 done += len(batch)
-                if len(part):
+                if first < last:
+                    part = batch.slice(first, last - first)
                     yield {name: self._array(part, found) for name, found in chosen.items()}
 
     @cached_property

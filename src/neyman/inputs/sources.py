@@ -18,7 +18,7 @@ from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidEvents
 from neyman.inputs.expressions import ENTRY, Expression, parsed
 from neyman.inputs.operators import kind_of
-from neyman.inputs.parquet import open_parquet
+from neyman.inputs.parquet import SUFFIXES, is_table, open_parquet
 from neyman.inputs.places import found, identity, is_url, size_of, suffix
 from neyman.inputs.reader import Open, Reader, Tree
 from neyman.inputs.root import open_root
@@ -30,7 +30,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-READERS: dict[str, Open] = {".root": open_root, ".parquet": open_parquet, ".parq": open_parquet, ".pq": open_parquet}
+READERS: dict[str, Open] = {".root": open_root, **dict.fromkeys(SUFFIXES, open_parquet)}
 """What opens files of each suffix; a file of any other suffix is taken for a ROOT file."""
 
 FIRST = 2000  # events of a file that every expression is tried on
@@ -234,7 +234,7 @@ def _opened(file: str, name: str) -> Iterator[Tree]:
 
 def _where(file: str, tree: str) -> str:
     """Return what messages begin with: the file, and the tree where there can be several."""
-    return f"{file}: tree {tree!r}" if READERS.get(suffix(file), open_root) is not open_parquet else file
+    return f"{file}: tree {tree!r}" if not is_table(file) else file
 
 
 def _parsed(text: str, source: EventSource, tree: Tree, where: str) -> Expression:
