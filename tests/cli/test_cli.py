@@ -165,6 +165,17 @@ def test_validate_takes_other_observations_and_prints_json(document: Path, tmp_p
     assert "no such file" in fails("validate", document, "--data", tmp_path / "no.yaml")
 
 
+def test_validate_warns_of_data_that_the_simulation_does_not_have(document: Path, tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "data.root") as file:
+        file["data"] = {"x": np.full(50, 1000.0), "y": np.linspace(-1, 1, 50)}
+    other = tmp_path / "other.yaml"
+    other.write_text(DOCUMENT.replace("events.root", f"{document.parent}/events.root"))
+    result = run("validate", document, "--data", other)
+    assert result.exit_code == 0
+    assert "WARNING: channel SR: 50 of 50 events have x " in result.stderr
+    assert "WARNING" not in run("validate", document).stderr
+
+
 def test_validate_names_a_missing_branch(document: Path) -> None:
     broken = document.with_name("broken.yaml")
     broken.write_text(DOCUMENT.replace("y / 2", "yy / 2"))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from neyman.exceptions import NeymanError, Unsupported
 if TYPE_CHECKING:  # what follows costs seconds to import
     from matplotlib.figure import Figure
 
+    from neyman.inputs.workspace import Workspace
     from neyman.results import PredictionResult, Result
 
 __all__ = ["COMMANDS"]
@@ -37,6 +39,9 @@ __all__ = ["COMMANDS"]
 
 def __dir__() -> list[str]:
     return __all__
+
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -54,7 +59,7 @@ def validate(document: Path, measurement: str | None, data: Path | None, as_json
 
     Every expression is evaluated, and samples have the events and yields that they need. The table has the events of
     each sample, variation and observation, those that each condition of the selection leaves, and the sum of their
-    weights. A simulator gives one dataset.
+    weights. Observed values that the simulation has not are a warning. A simulator gives one dataset.
 
     \b
     $ neyman validate analysis.yaml
@@ -69,25 +74,42 @@ def validate(document: Path, measurement: str | None, data: Path | None, as_json
         if measurement is not None or data is not None:
             raise click.UsageError("a simulator has no --measurement and no --data")
         simulator = load_simulator(document)
-        events = simulator.draw(simulator.inits, seed=0)
-        point = ", ".join(f"{name}={value:g}" for name, value in zip(simulator.names, simulator.inits, strict=True))
-        if as_json:
-            found = {"valid": True, "events": len(events), "features": list(simulator.features)}
-            emit(
-                json.dumps({**found, "parameters": dict(zip(simulator.names, simulator.inits, strict=True))}, indent=2)
-            )
-            return
-        emit(f"{document} is valid: {len(events)} events of {', '.join(simulator.features)} at {point}")
-        return
-    workspace = Workspace.load(document, measurement, progress=interactive())
-    observed = None
-    if data is not None and is_document(data):
-        observed = Workspace.load(data, progress=interactive())
-    elif data is not None:
-        workspace = workspace.with_data(data)
-    workspace.validate()
-    cutflow = workspace.cutflow(observed)
-    emit(json.dumps({"valid": True, **cutflow.to_dict()}, indent=2) if as_json else f"{cutflow}\n\n{document} is valid")
+        number = len(simulator.draw(simulator.inits, seed=0))
+        point = dict(zip(simulator.names, simulator.inits, strict=True))
+        found = {"valid": True, "events": number, "features": list(simulator.features), "parameters": point}
+        at = ", ".join(f"{name}={value:g}" for name, value in point.items())
+        text = f"{document} is valid: {number} events of {', '.join(simulator.features)} at {at}"
+    else:
+        workspace = Workspace.load(document, measurement, progress=interactive())
+        observed = None
+        if data is not None and is_document(data):
+            observed = Workspace.load(data, progress=interactive())
+        elif data is not None:
+            workspace = workspace.with_data(data)
+        workspace.validate()
+        cutflow = workspace.cutflow(observed)
+        warnings = _outside_simulation(workspace, observed or workspace)
+        for warning in warnings:
+            log.warning("%s", warning)
+        found = {"valid": True, **cutflow.to_dict(), "warnings": warnings}
+        text = f"{cutflow}\n\n{document} is valid"
+    emit(json.dumps(found, indent=2) if as_json else text)
+
+
+def _outside_simulation(workspace: Workspace, observed: Workspace) -> list[str]:
+    """Say which features of the observed events have values that the simulation has not."""
+    from neyman.model.ranges import FeatureRanges
+
+    if not observed.has_observations:
+        return []
+    events = observed.observed().events
+    return [
+        text
+        for name in workspace.learned
+        for text in FeatureRanges.of_samples(list(workspace.simulation(name).samples.values())).warnings(
+            name, workspace.features(name), events[name]
+        )
+    ]
 
 
 @click.command()
