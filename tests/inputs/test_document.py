@@ -244,8 +244,8 @@ def test_a_range_of_entries_is_read(folder: Path, entries: Any, right: Any) -> N
 
 
 def test_entries_beyond_the_end_are_an_error(folder: Path) -> None:
-    with pytest.raises(InvalidEvents, match=r"s\.root: tree 't' has no entries 10 to 20; change the range"):
-        Workspace(learned(events={"entries": [10, 20]}), folder).validate()
+    with pytest.raises(InvalidEvents, match=r"s\.root: tree 't' has 6 entries, none 10 to 20; change the r"):
+        Workspace(binned(events={"entries": [10, 20]}), folder).validate()
 
 
 def test_other_data_keep_the_aliases_but_not_the_entries_of_the_observation(folder: Path) -> None:
@@ -264,6 +264,10 @@ def test_bins_may_be_empty_or_negative_as_in_pyhf(folder: Path) -> None:
     workspace = Workspace(document, folder)
     workspace.validate()
     assert contents(document, folder, "jes") == {"hi_data": [0, 0], "lo_data": [0, -4]}
+    assert workspace.cutflow().warnings == [
+        "channel SR: s, jes hi, has no events after the selection",
+        "channel SR: s, jes lo, has weights that sum to -4",
+    ]
     document["channels"][0]["samples"][0]["events"]["selection"] = "n == 77"
     assert contents(document, folder) == [0, 0]
 

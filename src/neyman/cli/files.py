@@ -59,7 +59,8 @@ def validate(document: Path, measurement: str | None, data: Path | None, as_json
 
     Every expression is evaluated, and samples have the events and yields that they need. The table has the events of
     each sample, variation and observation, those that each condition of the selection leaves, and the sum of their
-    weights. Observed values that the simulation has not are a warning. A simulator gives one dataset.
+    weights. Bins without events, and observed values that the simulation has not, are warnings. A simulator gives one
+    dataset.
 
     \b
     $ neyman validate analysis.yaml
@@ -88,7 +89,7 @@ def validate(document: Path, measurement: str | None, data: Path | None, as_json
             workspace = workspace.with_data(data)
         workspace.validate()
         cutflow = workspace.cutflow(observed)
-        warnings = _outside_simulation(workspace, observed or workspace)
+        warnings = cutflow.warnings + _outside_simulation(workspace, observed or workspace)
         for warning in warnings:
             log.warning("%s", warning)
         found = {"valid": True, **cutflow.to_dict(), "warnings": warnings}

@@ -85,6 +85,18 @@ class Cutflow:
 
     rows: tuple[CutflowRow, ...]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed in bins but seldom meant: samples and variations without events, or with a negative sum."""
+        found = []
+        for row in self.rows:
+            where = f"channel {row.channel}: {row.sample}{f', {row.variation},' if row.variation else ''}"
+            if row.sample is not None and row.events is not None and not row.selected:
+                found.append(f"{where} has no events{'' if row.events == 0 else ' after the selection'}")
+            elif row.sample is not None and row.total < 0:
+                found.append(f"{where} has weights that sum to {row.total:.5g}")
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Return the rows as JSON types."""
         return {"rows": [{**asdict(row), "selected": row.selected} for row in self.rows]}

@@ -76,7 +76,7 @@ def read(
     files = files_of(source)
     blocks = [np.empty((0, len(expressions)), dtype=np.float32)]
     weights = [np.empty(0)]
-    total = 0
+    total = stored = 0
     sizes = {path: size_of(path) if progress else 0 for path in files}
     with tqdm(
         total=sum(sizes.values()), unit="B", unit_scale=True, desc=source.tree, file=sys.stderr, disable=not progress
@@ -88,10 +88,11 @@ def read(
                     weights.append(w)
                     bar.update(sizes[path] * n // tree.entries)
                     total += n
+                stored += tree.entries
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     where = _where(f"{files[0]}{more}", source.tree)
-    if total == 0 and source.entries and not allow_empty:
-        raise InvalidEvents(f"{where} has no entries {_range(source.entries)}; change the range")
+    if stored and source.entries and not total:
+        raise InvalidEvents(f"{where} has {stored} entries, none {_range(source.entries)}; change the range")
     if total == 0 and not allow_empty:
         raise InvalidEvents(f"{where} has no events; name another tree or file")
     if not sum(map(len, weights)) and not allow_empty:
