@@ -13,6 +13,7 @@ from neyman.exceptions import FailedFit
 from neyman.inference.newton import newton
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters
 from neyman.inference.profile import Profile
+from neyman.inference.support import NoSupport
 from neyman.model.toys import Toys
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class BatchFit:
 
     Args:
         pars: the best fits, shape ``(n, P)``.
-        twice_nll: -2 log L there, shape ``(n,)``.
-        valid: whether a minimum was found, shape ``(n,)``.
+        twice_nll: -2 log L there, infinite for a toy that is impossible within the bounds, shape ``(n,)``.
+        valid: whether a minimum was found, or there is none for it is infinite everywhere, shape ``(n,)``.
         by_iminuit: which toys had to be left to iminuit, shape ``(n,)``.
     """
 
@@ -193,6 +194,8 @@ def _iminuit(
     for init in (free, None):  # where the Newton method got to, then where the model suggests
         try:
             pars, value = Profile(data, model, init, bounds, fixed).best
+        except NoSupport:  # impossible within the bounds
+            return start, np.inf, True
         except FailedFit:
             continue
         return pars, value, True
