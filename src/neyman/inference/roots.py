@@ -93,7 +93,9 @@ def why_flat(data: Observed, value: float) -> str:
         value: a large value of the parameter of interest.
     """
     model, name = data.model, data.name
-    signal = model.rates(data.profile.start)[1][:, :, data.poi] != 0.0
+    # where the model suggests: the data may have made the signal vanish
+    usual = np.where(data.profile.fixed, data.profile.start, model.config.suggested_init())
+    signal = model.rates(usual)[1][:, :, data.poi] != 0.0
     if not signal.any():
         return f"no expected rate depends on {name}"
     pars = data.at(value)
