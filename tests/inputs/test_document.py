@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyhf
 import pytest
 import uproot
 
+import neyman
 from neyman.exceptions import InvalidDocument, InvalidEvents, NeymanError
 from neyman.inputs.workspace import Workspace
 
@@ -300,20 +302,22 @@ def test_the_cutflow_has_a_number_after_each_condition(folder: Path) -> None:
     events = {"selection": ["HT > 60", "(n < 4) & (eta < 2)"], "weight": "w"}
     document = learned(histosys({"branches": {"HT": "HT_up"}}, "symmetrize"), events=events)
     cutflow = Workspace(document, folder).cutflow()
-    nominal, up, observed = cutflow.rows
+    nominal, up, down, observed = cutflow.rows
     assert nominal.conditions == ("HT > 60", "n < 4", "eta < 2")
     assert (nominal.events, nominal.passing, nominal.selected, nominal.total) == (6, (5, 4, 3), 3, 4)
     assert (up.sample, up.variation, up.passing) == ("s", "jes hi", (6, 5, 4))
+    assert (down.variation, down.events, down.total) == ("jes lo (mirrored)", None, 3)
     assert (observed.sample, observed.passing, observed.total) == (None, (), 6)
     assert repr(cutflow).splitlines() == [
         "channel SR",
         "  [1] HT > 60",
         "  [2] n < 4",
         "  [3] eta < 2",
-        "  sample    variation  events  [1]  [2]  [3]  selected  yield",
-        "  s                         6    5    4    3         3      4",
-        "  s         jes hi          6    6    5    4         4      5",
-        "  observed                  6                        6      6",
+        "  sample    variation          events  [1]  [2]  [3]  selected  yield",
+        "  s                                 6    5    4    3         3      4",
+        "  s         jes hi                  6    6    5    4         4      5",
+        "  s         jes lo (mirrored)                                       3",
+        "  observed                          6                        6      6",
     ]
     assert cutflow.to_dict()["rows"][0]["passing"] == (5, 4, 3)
 
@@ -453,8 +457,6 @@ def with_settings(*settings: dict[str, Any], poi: str = "mu") -> dict[str, Any]:
     ],
 )
 def test_every_setting_that_pyhf_uses_reaches_its_model(settings: dict[str, Any]) -> None:
-    import pyhf
-
     workspace = Workspace(with_settings(settings))
     workspace.validate()
     config = pyhf.Model(workspace.spec(), poi_name="mu").config
@@ -469,6 +471,25 @@ def test_every_setting_that_pyhf_uses_reaches_its_model(settings: dict[str, Any]
     for key in ("auxdata", "sigmas", "factors"):
         if key in settings:
             assert getattr(found, key) == settings[key]
+
+
+def test_settings_give_the_likelihood_and_the_fit_that_they_give_in_pyhf() -> None:
+    document = with_settings(
+        {"name": "x", "auxdata": [0.5], "bounds": [[-3.0, 3.0]]},
+        {"name": "size", "auxdata": [1.0, 1.1], "sigmas": [0.1, 0.2]},
+        {"name": "bins", "auxdata": [90.0, 100.0], "factors": [100.0, 100.0]},
+        {"name": "free", "fixed": True},
+    )
+    document["observations"] = [{"name": "CR", "data": [13.0, 18.0]}]
+    workspace = Workspace(document)
+    model, reference = neyman.train(workspace), workspace.binned().model()
+    data = workspace.binned().data(reference)
+    pars = 1.03 * np.array(reference.config.suggested_init())
+    assert model.logpdf(pars, model.observed) == reference.logpdf(pars, data)
+    _, twice_nll = pyhf.infer.mle.fit(data, reference, return_fitted_val=True)
+    found = neyman.fit(model.observed, model)
+    assert found.valid
+    assert found.twice_nll == pytest.approx(float(twice_nll), abs=1e-3)  # where two minimisers stop
 
 
 @pytest.mark.parametrize(

@@ -331,10 +331,16 @@ class Workspace:
         rows: list[CutflowRow] = []
         for name, channel in self._channels.items():
             for sample in channel.samples:
-                rows.append(self._row(channel, sample.contents, sample.name))
+                nominal = self._row(channel, sample.contents, sample.name)
+                rows.append(nominal)
                 for parameter, sides in sample.variations.items():
                     named = (("hi", sides.hi), ("lo", sides.lo))
-                    rows += [self._row(channel, one, sample.name, f"{parameter} {side}") for side, one in named if one]
+                    varied = [self._row(channel, one, sample.name, f"{parameter} {side}") for side, one in named if one]
+                    rows += varied
+                    if sides.mirrored:
+                        side, total = "lo" if sides.hi else "hi", 2 * nominal.total - varied[0].total
+                        label = f"{parameter} {side} (mirrored)"
+                        rows.append(CutflowRow(name, sample.name, label, None, (), (), total))
             if observed is not None:
                 rows.append(observed._observed_row(name, channel))
             elif channel.observation is not None:
