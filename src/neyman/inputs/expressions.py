@@ -1,19 +1,20 @@
 """Expressions of branches: text to a function, by a walk over Python's own syntax tree; nothing else is ever run.
 
-Expressions are Python's, of branches, of aliases and of the functions of :mod:`neyman.inputs.functions`:
-``log(pt4l)``, ``jet_pt[:, 0] / 100``, ``max(jet_pt[abs(jet_eta) < 2.5])``, ``(njet >= 2) & (jet_pt[:, 1] > 30)``. They
-are evaluated here and not by uproot, because uproot evaluates expressions before it applies a cut, knows no cut on an
-RNTuple and no function that reduces a vector, and compiles what it is given, while a document that somebody sent must
-not run code. As in ROOT's ``TTree::Draw`` all arithmetic is in double precision or 64-bit integers, whatever the
-branch's type, so that ``nvtx - 10`` of an unsigned branch can be negative.
+Expressions are Python's, of branches and of the functions of :mod:`neyman.inputs.functions`: ``log(pt4l)``,
+``jet_pt[:, 0] / 100``, ``ak.num(jet_pt)``, ``max(jet_pt[abs(jet_eta) < 2.5])``. They are evaluated here and not by
+uproot, because uproot evaluates expressions before it applies a cut, knows no cut on an RNTuple and no function that
+reduces a vector, and compiles what it is given, while a document that somebody sent must not run code. As in ROOT's
+``TTree::Draw`` all arithmetic is in double precision or 64-bit integers, whatever the branch's type, so that
+``nvtx - 10`` of an unsigned branch can be negative.
 """
 
 from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import awkward as ak
@@ -21,10 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidEvents
-from neyman.inputs.functions import CONSTANTS, FUNCTIONS, POSITIONS
-from neyman.inputs.operators import BINARY, COMPARISONS, UNARY, condition, element, kind_of, taken
+from neyman.inputs.functions import CONSTANTS, FUNCTIONS, OTHER_NAMES, POSITIONS, extreme
+from neyman.inputs.operators import (
+    ARITHMETIC,
+    COMPARISONS,
+    CONNECTIVES,
+    divided,
+    exclusive_or,
+    inverted,
+    joined,
+    kind_of,
+    shifted,
+)
 from neyman.inputs.reader import one_line
 from neyman.inputs.spellings import in_python
+from neyman.inputs.subscripts import element, sliced, subset, taken
 from neyman.support.messages import did_you_mean, near
 
 __all__ = ["ENTRY", "Branches", "Expression", "parsed"]
@@ -37,13 +49,14 @@ def __dir__() -> list[str]:
 Branches: TypeAlias = Mapping[str, ak.Array]
 Function: TypeAlias = "Callable[[Values], Any]"
 
-ENTRY = "entry"
-"""The number of an event in its tree, by the name that ``TTree::Draw`` has for it without a ``$``."""
-
 MODULES = ("ak", "awkward", "math", "np", "numpy")  # which may stand before a function's name
-OPTIONS = ("axis", "ascending")  # of functions
+OPTIONS = ("axis", "ascending", "keepdims")  # of functions
+ENTRY = "entry"  # stands for the number of the entry in the tree, where nothing has that name
+DIVISIONS = {ast.FloorDiv: np.floor_divide, ast.Mod: np.remainder}
+SHIFTS = {ast.LShift: np.left_shift, ast.RShift: np.right_shift}
 NO_EXPRESSION = "is no expression; write Python, with &, |, ~ for and, or, not and where(condition, a, b) for a choice"
 CONDITIONS = "conditions are combined with &, |, ~, each in parentheses: (a > 1) & (b < 2)"
+WITHOUT = {"max": extreme(ak.max, np.maximum, identity=False), "min": extreme(ak.min, np.minimum, identity=False)}
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class Expression:
 
     Args:
         text: as written.
-        branches: the names of those it uses; :data:`ENTRY` is one where the file has no branch of that name.
+        branches: the names of those it uses; ``"entry"`` is the number of the entry where no branch has that name.
         function: takes the branches of any number of events.
     """
 
@@ -93,11 +106,11 @@ class Expression:
             return np.asarray(ak.to_numpy(ak.fill_none(value, 0))), missing
         if isinstance(value, ak.Array):
             if kind_of(value) == "s":
-                raise InvalidEvents(f'{where} is text; compare it, as in {self.text} == "..."')
+                raise InvalidEvents(f'{where} is text; compare it, as in {self.text} == "word"')
             raise InvalidEvents(
                 f"{where} is not one number per event but {value.type}; reduce it, as in x[:, 0] or max(x)"
             )
-        if kind_of(value) not in "biuf":
+        if kind_of(value) not in "bif":
             raise InvalidEvents(f"{where} is not one number per event; correct the expression")
         return np.full(n, value), np.zeros(n, dtype=bool)
 
@@ -149,27 +162,31 @@ def parsed(
         text: the text.
         known: the names of the branches that there are.
         where: what messages begin with.
-        aliases: expressions by the names that stand for them.
-        branches: expressions by the names of branches or aliases in whose place they stand. Names inside these
-            expressions have their own meaning.
+        aliases: expressions by name; they may use each other.
+        branches: expressions that stand in the place of a branch or an alias, wherever it is used; within them every
+            name has its own meaning.
 
     Raises:
-        InvalidEvents: if it is no expression, or uses a branch or a function that does not exist.
+        InvalidEvents: if it is no expression, or uses a branch or a function that does not exist, an alias that has the
+            name of a branch, or aliases that lead in a circle.
 
     Example:
         >>> import awkward as ak
         >>> from neyman.inputs.expressions import parsed
-        >>> expression = parsed("lead / 10", ["jet_pt", "m4l"], "signal.root", aliases={"lead": "max(jet_pt)"})
+        >>> expression = parsed("max(jet_pt) / 10", ["jet_pt", "m4l"], "signal.root")
         >>> sorted(expression.branches)
         ['jet_pt']
         >>> expression.numbers({"jet_pt": ak.Array([[25.0, 50.0], [30.0]])}, 2, "signal.root")[0]
         array([5., 3.])
+        >>> fourth = parsed("jet_pt[:, 3] > 20", ["jet_pt"], "signal.root")
+        >>> fourth.condition({"jet_pt": ak.Array([[25.0, 50.0], [30.0]])}, 2, "signal.root").tolist()
+        [False, False]
     """
     parser = _Parser(known, aliases or {}, branches or {})
     try:
         function = parser.text(text)
     except InvalidEvents as error:
-        raise InvalidEvents(f"{where}: {text!r}: {error}") from None
+        raise InvalidEvents(f"{where}: {text!r}: {error}") from error.__cause__
     return Expression(text, frozenset(parser.used), function)
 
 
@@ -188,21 +205,23 @@ class _Parser:
         self.functions: dict[str, Function] = {}
         self.path: list[str] = []
         self.nominal = False  # whether it is inside what replaces a branch
+        self.guarded = False  # whether it is inside a choice or a combination of conditions
 
     def text(self, text: str) -> Function:
-        """Compile a text."""
-        if text.strip() in self.known or text.strip() in self.aliases:  # whatever its name would mean in Python
+        """Compile a text: the name of a branch, whatever it would mean in Python, or an expression."""
+        if self.exists(text.strip()):
             return self.branch(text.strip())
         try:
             return self.compiled(_node(text))
         except (SyntaxError, ValueError, RecursionError, MemoryError, InvalidEvents) as error:
             what = str(error) if isinstance(error, InvalidEvents) else NO_EXPRESSION
             hint = in_python(text)
-            if hint is not None and self._is_right(hint):
+            if hint is not None and self.is_right(hint):
                 what = f"{what.partition('; did you mean')[0]}; did you mean {hint!r}?"
             raise InvalidEvents(what) from error
 
-    def _is_right(self, text: str) -> bool:
+    def is_right(self, text: str) -> bool:
+        """Return whether another text is an expression."""
         try:
             _Parser(self.known, self.aliases, self.branches).compiled(_node(text))
         except (SyntaxError, ValueError, RecursionError, MemoryError, InvalidEvents):
@@ -211,35 +230,38 @@ class _Parser:
 
     def compiled(self, node: ast.expr) -> Function:
         """Return a node as a function of the branches."""
+        if (literal := _literal(node)) is not None:
+            return _constant(literal)
         match node:
-            case ast.Constant(value=int() as value) if value > np.iinfo(np.int64).max:
-                return _constant(np.uint64(value) if value <= np.iinfo(np.uint64).max else float(value))
-            case ast.Constant(value=bool() | int() | float() as value):
-                return _constant(value)
             case ast.Name() | ast.Attribute() if name := _dotted(node):
                 return self.name(name)
-            case ast.UnaryOp() if type(node.op) in UNARY:
-                return self.applied(UNARY[type(node.op)], node.operand)
-            case ast.BinOp(op=ast.BitAnd() | ast.BitOr() | ast.LShift() | ast.RShift()) if bits := _bits(node):
-                raise InvalidEvents(f"{ast.unparse(node)!r} looks at bits; write {bits}")
-            case ast.BinOp() if type(node.op) in BINARY:
-                return self.applied(BINARY[type(node.op)], node.left, node.right)
+            case ast.UnaryOp(op=ast.Invert()):
+                return self.applied(partial(inverted, text=ast.unparse(node.operand)), node.operand)
+            case ast.UnaryOp(op=ast.UAdd() | ast.USub()):
+                sign = -1 if isinstance(node.op, ast.USub) else 1
+                return self.applied(partial(ARITHMETIC[ast.Mult], sign), node.operand)
+            case ast.BinOp():
+                return self.binary(node)
             case ast.Compare():
                 return self.comparison(node)
             case ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
                 raise InvalidEvents(CONDITIONS)
+            case ast.IfExp():
+                raise InvalidEvents("a choice is where(condition, a, b)")
             case ast.Call():
                 return self.call(node)
             case ast.Subscript():
                 return self.subscript(node)
-            case ast.Constant(value=str() as text):
-                raise InvalidEvents(f"text is only compared, as in Type == {text!r}")
         raise InvalidEvents(f"{ast.unparse(node)!r} is not possible; use branches, numbers, operators and functions")
 
+    def exists(self, name: str) -> bool:
+        """Return whether there is a branch, an alias or a replacement of that name."""
+        return name in self.known or name in self.aliases or (name in self.branches and not self.nominal)
+
     def name(self, name: str) -> Function:
-        """Compile the name of a branch, an alias or a constant."""
+        """Compile the name of a branch or of a constant."""
         constant = _without_module(name)
-        if constant in CONSTANTS and name not in self.known and name not in self.aliases:
+        if constant in CONSTANTS and not self.exists(name):
             return _constant(CONSTANTS[constant])
         return self.branch(name)
 
@@ -252,16 +274,19 @@ class _Parser:
                 raise InvalidEvents(f"alias {name!r} would hide the branch of that name; give the alias another name")
             return self.named("alias", name, self.aliases[name], nominal=self.nominal)
         if name not in self.known and name != ENTRY:
-            raise InvalidEvents(f"no branch {name!r}; {did_you_mean(name, [*self.aliases, *sorted(self.known)])}")
+            names = sorted({*self.known, *self.aliases})
+            raise InvalidEvents(f"no branch {name!r}; {did_you_mean(name, names)}")
         self.used.add(name)
         return lambda values: values.branches[name]
 
     def named(self, kind: str, name: str, text: str, *, nominal: bool) -> Function:
         """Compile the expression behind a name, which is evaluated once for all that use it."""
-        key, before = f"{kind} {name!r}{' (nominal)' if nominal else ''}", self.nominal
+        key = f"{kind} {name!r}{' (nominal)' if nominal else ''}{' (guarded)' if self.guarded else ''}"
+        before = self.nominal
         if key not in self.functions:
             if key in self.path:
-                circle = " -> ".join([*self.path[self.path.index(key) :], key])
+                names = [part.split("'")[1] for part in (*self.path[self.path.index(key) :], key)]
+                circle = " -> ".join(names)
                 raise InvalidEvents(f"the aliases go in a circle: {circle}; take one out")
             self.path.append(key)
             self.nominal = nominal
@@ -288,6 +313,32 @@ class _Parser:
         arguments = [self.compiled(node) for node in nodes]
         return lambda values: function(*(argument(values) for argument in arguments), **options)
 
+    def behind_guard(self, function: Callable[..., Any], *nodes: ast.expr) -> Function:
+        """Compile a function of other nodes, of which some may keep events away from others."""
+        before, self.guarded = self.guarded, True
+        applied = self.applied(function, *nodes)
+        self.guarded = before
+        return applied
+
+    def binary(self, node: ast.BinOp) -> Function:
+        """Compile an operator between two nodes."""
+        operation, sides = type(node.op), (node.left, node.right)
+        texts = (ast.unparse(node.left), ast.unparse(node.right))
+        if operation in CONNECTIVES:
+            bits = any(map(_is_mask, sides))
+            return self.behind_guard(partial(joined, CONNECTIVES[operation], bits=bits, texts=texts), *sides)
+        if operation is ast.BitXor:
+            if any(_literal(side) is not None for side in sides):
+                raise InvalidEvents(f"^ is no power; write {texts[0]} ** {texts[1]}")
+            return self.applied(partial(exclusive_or, texts=texts), *sides)
+        if operation in DIVISIONS:
+            return self.applied(partial(divided, DIVISIONS[operation], guarded=self.guarded), *sides)
+        if operation in SHIFTS:
+            return self.applied(partial(shifted, SHIFTS[operation]), *sides)
+        if operation not in ARITHMETIC:
+            raise InvalidEvents(f"{ast.unparse(node)!r} is not possible; write sum(a * b) for a product of vectors")
+        return self.applied(ARITHMETIC[operation], *sides)
+
     def comparison(self, node: ast.Compare) -> Function:
         """Compile one comparison; where a side is ``a & b`` it has parentheses.
 
@@ -298,16 +349,14 @@ class _Parser:
         right_bare = _combines_conditions(right) and right.end_col_offset == node.end_col_offset
         if len(node.ops) > 1 or type(node.ops[0]) not in COMPARISONS or left_bare or right_bare:
             raise InvalidEvents(CONDITIONS)
-        a, b = (self.side(side) for side in (left, right))
+        sides = [
+            _constant(side.value)
+            if isinstance(side, ast.Constant) and isinstance(side.value, str)
+            else self.compiled(side)
+            for side in (left, right)
+        ]
         compare = COMPARISONS[type(node.ops[0])]
-        return lambda values: compare(a(values), b(values))
-
-    def side(self, node: ast.expr) -> Function:
-        """Compile one side of a comparison, which may be text."""
-        match node:
-            case ast.Constant(value=str() as text):
-                return _constant(text)
-        return self.compiled(node)
+        return lambda values: compare(*(side(values) for side in sides))
 
     def call(self, node: ast.Call) -> Function:
         """Compile ``function(x, axis=1)``, and ``get("name")``, which is a branch of whatever name."""
@@ -315,116 +364,109 @@ class _Parser:
         match node:
             case ast.Call(func=ast.Name(id="get"), args=[ast.Constant(value=str() as branch)], keywords=[]):
                 return self.branch(branch)
-        if name == "DeltaR":
-            raise InvalidEvents("ROOT's DeltaR(eta1, eta2, phi1, phi2) is deltaR(eta1, phi1, eta2, phi2) here")
         if name not in FUNCTIONS:
-            close = near(name.rpartition(".")[2], FUNCTIONS)
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "see the table of functions"
-            raise InvalidEvents(f"no function {name!r}; {hint}")
+            raise InvalidEvents(f"no function {name!r}; {_function_hint(name)}")
         options = {}
         for keyword in node.keywords:
             if keyword.arg not in OPTIONS:
                 raise InvalidEvents(f"{name} takes no option {keyword.arg!r}; the options are {' and '.join(OPTIONS)}")
             options[keyword.arg] = _whole_number(keyword.value)
+        if name == "fill_none" and len(node.args) == 2:
+            return self.filled(*node.args)
+        if name == "where" and not options:
+            return self.behind_guard(FUNCTIONS[name], *node.args)
         return self.applied(FUNCTIONS[name], *node.args, **options)
+
+    def filled(self, x: ast.expr, value: ast.expr) -> Function:
+        """Compile ``fill_none(x, value)``; a largest or smallest entry of none is missing there."""
+        match x:
+            case ast.Call(func=function, args=[vector], keywords=[] | [ast.keyword(arg="axis")]):
+                name = _without_module(_dotted(function) or "")
+                if name in WITHOUT:
+                    axis = _whole_number(x.keywords[0].value) if x.keywords else -1
+                    reduced = self.applied(WITHOUT[name], vector, axis=axis)
+                    default = self.compiled(value)
+                    return lambda values: ak.fill_none(reduced(values), default(values))
+        return self.applied(FUNCTIONS["fill_none"], x, value)
 
     def subscript(self, node: ast.Subscript) -> Function:
         """Compile ``x[:, 0]``, ``x[:, :2]``, ``x[y > 0]``: an index looks inside an event and never chooses events."""
-        text, value = ast.unparse(node.value), self.compiled(node.value)
-        wrong = f"the first index runs over the events; write {text}[:, 0], or {text}[condition] with one per entry"
+        text, chosen, value = ast.unparse(node.value), ast.unparse(node.slice), self.compiled(node.value)
         match node.slice:
             case ast.Tuple(elts=[ast.Slice(lower=None, upper=None, step=None), *rest]):
-                steps = [self.step(part) for part in rest]
-            case ast.Slice() | ast.Tuple() | ast.Constant():
-                raise InvalidEvents(wrong)
-            case index:
-                step = self.mask(index, text, wrong)
-                steps = [self.positions(index) if self.is_positions(index) else step]
+                return self.inside(text, value, rest)
+            case ast.Slice() | ast.Tuple() | ast.Constant() | ast.UnaryOp(op=ast.USub()):
+                inner = ", ".join(part.strip("()") for part in chosen.split("]["))
+                raise InvalidEvents(
+                    f"the first index runs over the events; write {text}[:, {inner}], "
+                    f"or {text}[condition] with one per entry"
+                )
+        index, positions = self.compiled(node.slice), self.says_where(node.slice)
 
         def subscript(values: Values) -> Any:
-            x, axis = value(values), 1
-            for step in steps:
-                if getattr(x, "ndim", 0) < 2:
-                    raise InvalidEvents(f"{text} is one number per event and takes no index")
-                if axis >= x.ndim:
-                    raise InvalidEvents(f"{text} has not as many indices")
-                x, axis = step(x, axis, values)
-            return x
+            return subset(_vector(value(values), text), index(values), positions=positions, texts=(text, chosen))
 
         return subscript
 
-    def step(self, node: ast.expr) -> _Step:
-        """Compile one index after the first of ``x[:, i, j]``: a slice, a whole number, or a position in each event."""
-        if isinstance(node, ast.Slice):
-            part = slice(*(None if end is None else _whole_number(end) for end in (node.lower, node.upper, node.step)))
-            return lambda x, axis, values: (x[(*[slice(None)] * axis, part)], axis + 1)
-        try:
-            number = operator.index(ast.literal_eval(node))
-        except (TypeError, ValueError):
-            return self.positions(node)
-        return lambda x, axis, values: (element(x, number, axis), axis)
+    def inside(self, text: str, value: Function, indices: Sequence[ast.expr]) -> Function:
+        """Compile ``x[:, i, j]``: positions, slices and, as the first, an expression."""
+        steps: list[tuple[str, Any]] = []
+        for place, node in enumerate(indices):
+            if isinstance(node, ast.Slice):
+                steps.append((ast.unparse(node), _slice(node)))
+            elif isinstance(_literal(node), int) or place > 0:
+                steps.append((ast.unparse(node), _whole_number(node)))
+            else:
+                steps.append((ast.unparse(node), self.compiled(node)))
 
-    def positions(self, node: ast.expr) -> _Step:
-        """Compile an index that is a position, or several, in each event."""
-        index = self.compiled(node)
+        def inside(values: Values) -> Any:
+            x, axis = value(values), 1
+            for chosen, index in steps:
+                x = _vector(x, text, axis)
+                if isinstance(index, slice):
+                    x, axis = sliced(x, index, axis), axis + 1
+                elif isinstance(index, int):
+                    x = element(x, index, axis)
+                elif kind_of(found := index(values)) == "i":
+                    x = taken(x, found)
+                    axis += isinstance(found, ak.Array) and found.ndim > 1
+                else:
+                    x, axis = subset(x, found, positions=False, texts=(text, chosen)), axis + 1
+            return x
 
-        def step(x: Any, axis: int, values: Values) -> tuple[Any, int]:
-            if axis > 1:
-                raise InvalidEvents(f"the position {ast.unparse(node)} can only be the index after the first")
-            i = index(values)
-            return taken(x, i), axis + (getattr(i, "ndim", 0) > 1)
+        return inside
 
-        return step
-
-    def mask(self, node: ast.expr, text: str, wrong: str) -> _Step:
-        """Compile the condition in ``x[y > 0]``."""
-        index, name = self.compiled(node), ast.unparse(node)
-
-        def step(x: Any, axis: int, values: Values) -> tuple[Any, int]:
-            mask = index(values)
-            if kind_of(mask) in "iu":
-                raise InvalidEvents(
-                    f"{name} is whole numbers; write {text}[{name} != 0] to select elements, or "
-                    f"take({text}, {name}) for those at positions"
-                )
-            if getattr(mask, "ndim", 0) < 2:
-                raise InvalidEvents(wrong)
-            return x[condition(mask)], axis
-
-        return step
-
-    def is_positions(self, node: ast.expr) -> bool:
-        """Tell whether the values of a node are positions of elements, whatever aliases it goes through."""
-        match node:
-            case ast.Subscript():
-                return self.is_positions(node.value)
-            case ast.Call():
-                return _without_module(_dotted(node.func) or "") in POSITIONS
-            case ast.Name(id=name) if name in self.aliases:  # which is compiled already, so that this ends
-                return self.is_positions(_node(self.aliases[name]))
+    def says_where(self, node: ast.expr) -> bool:
+        """Return whether integers are positions by what made them, or by a name with "index" or "idx" in it."""
+        for part in ast.walk(node):
+            name = _dotted(part) if isinstance(part, ast.Name | ast.Attribute) else None
+            if name is None:
+                continue
+            if _without_module(name) in POSITIONS or "idx" in name.lower() or "index" in name.lower():
+                return True
+            if name in self.aliases and self.says_where(_node(self.aliases[name])):  # compiled already: this ends
+                return True
         return False
 
 
-_Step: TypeAlias = Callable[[Any, int, Values], tuple[Any, int]]
-"""Takes an array, the axis of an index and the branches; returns what the index leaves, and the axis of the next."""
+def _vector(x: Any, text: str, axis: int = 1) -> ak.Array:
+    if not isinstance(x, ak.Array) or x.ndim < 2:
+        raise InvalidEvents(f"{text} is one number per event and takes no index")
+    if x.ndim <= axis:
+        raise InvalidEvents(f"{text} is a vector and takes no second index; write {text}[:, 0]")
+    return x
+
+
+def _function_hint(name: str) -> str:
+    if name in OTHER_NAMES:
+        return OTHER_NAMES[name]
+    if close := near(name.rpartition(".")[2], FUNCTIONS):
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return "functions have the names of numpy and awkward, as sqrt(x), sum(x), num(x), where(condition, a, b)"
 
 
 def _node(text: str) -> ast.expr:
     return ast.parse(" ".join(text.split()), mode="eval").body
-
-
-def _bits(node: ast.BinOp) -> str | None:
-    """Return how bits are looked at, if whole numbers in an expression say that they are."""
-    if isinstance(node.op, ast.LShift | ast.RShift):
-        return "bit(flags, 3) for bit number 3"
-    for flags, other in ((node.left, node.right), (node.right, node.left)):
-        match other:
-            case ast.Constant(value=int() as number) if not isinstance(number, bool):
-                if number > 0 and number & (number - 1) == 0:
-                    name = ast.unparse(flags)
-                    return f"bit({name}, {number.bit_length() - 1}), or {name} != 0 if it is a flag"
-                return "bit(flags, 3) for bit number 3, or flag != 0 for a flag"
-    return None
 
 
 def _constant(value: Any) -> Function:
@@ -435,6 +477,35 @@ def _combines_conditions(node: ast.expr) -> bool:
     return isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd | ast.BitOr)
 
 
+def _literal(node: ast.expr) -> bool | int | float | None:
+    """Return the number that is written out, with its sign, or nothing."""
+    match node:
+        case ast.Constant(value=bool() | int() | float() as value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.UnaryOp(op=ast.Invert(), operand=ast.Constant(value=int() as value)) if not isinstance(value, bool):
+            return ~value
+    return None
+
+
+def _is_mask(node: ast.expr) -> bool:
+    """Return whether a node can only be meant as bits: a whole number as it is written, or one that is shifted."""
+    literal = _literal(node)
+    if literal is not None:
+        return not isinstance(literal, bool)
+    match node:
+        case ast.BinOp(op=ast.LShift() | ast.RShift()):
+            return _literal(node.left) is not None or _literal(node.right) is not None
+        case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
+            return _is_mask(node.left) and _is_mask(node.right)
+    return False
+
+
+def _slice(node: ast.Slice) -> slice:
+    return slice(*(None if part is None else _whole_number(part) for part in (node.lower, node.upper, node.step)))
+
+
 def _whole_number(node: ast.expr) -> int:
     try:
         return operator.index(ast.literal_eval(node))
@@ -442,7 +513,7 @@ def _whole_number(node: ast.expr) -> int:
         raise InvalidEvents(f"{ast.unparse(node)!r} is no whole number; write one, as in x[:, 0]") from None
 
 
-def _dotted(node: ast.expr) -> str | None:
+def _dotted(node: ast.AST) -> str | None:
     """Return ``"a.b"`` for the attribute ``a.b``, or nothing where the first part is not a name."""
     if isinstance(node, ast.Name):
         return node.id

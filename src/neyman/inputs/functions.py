@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,144 +12,172 @@ import awkward as ak
 import numpy as np
 
 from neyman.exceptions import InvalidEvents
-from neyman.inputs.operators import chosen, condition, kind_of, power, taken
+from neyman.inputs.kinematics import delta_phi, delta_r, mass
+from neyman.inputs.operators import ARITHMETIC, aligned, condition, inverted, joined, kind_of, number
+from neyman.inputs.subscripts import taken
 
-__all__ = ["CONSTANTS", "FUNCTIONS", "POSITIONS", "bit", "deltaR", "deltaphi", "mass"]
+__all__ = ["CONSTANTS", "FUNCTIONS", "OTHER_NAMES", "POSITIONS", "extreme"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-def deltaphi(phi1: Any, phi2: Any) -> Any:
-    """Return the difference of two azimuthal angles, from -pi to pi.
-
-    Example:
-        >>> deltaphi(3.0, -3.0)
-        np.float64(-0.283)
-    """
-    difference = 1.0 * phi1 - phi2
-    return difference - 2 * np.pi * np.rint(difference / (2 * np.pi))
+Function = Callable[..., Any]
 
 
-def deltaR(eta1: Any, phi1: Any, eta2: Any, phi2: Any) -> Any:
-    """Return the distance of two objects in pseudorapidity and azimuth; object by object, as in NanoAOD's tools.
+def _elementwise(function: Function) -> Function:
+    """Return a function of numbers, entry by entry; of what is missing it is missing."""
 
-    Example:
-        >>> deltaR(0.0, 3.1, 0.3, -3.1)
-        np.float64(0.311)
-    """
-    return np.hypot(1.0 * eta1 - eta2, deltaphi(phi1, phi2))
+    def applied(*arguments: Any) -> Any:
+        if not arguments:
+            raise InvalidEvents(f"{function.__name__} needs an argument, as in {function.__name__}(x)")
+        return function(*aligned(*map(number, arguments)))
 
-
-def mass(pt1: Any, eta1: Any, phi1: Any, m1: Any, pt2: Any, eta2: Any, phi2: Any, m2: Any) -> Any:
-    """Return the invariant mass of two objects, each given by transverse momentum, pseudorapidity, azimuth and mass.
-
-    The square of the mass is a sum of positive terms, so that light or close objects lose no digits.
-
-    Example:
-        >>> mass(50.0, 0.3, 0.1, 0.0, 40.0, -0.5, -2.9, 0.0)
-        np.float64(96.49)
-    """
-    square1, square2 = 1.0 * m1 * m1, 1.0 * m2 * m2
-    transverse1, transverse2 = np.sqrt(square1 + pt1 * pt1), np.sqrt(square2 + pt2 * pt2)
-    y1, y2 = np.arcsinh(pt1 / transverse1 * np.sinh(eta1)), np.arcsinh(pt2 / transverse2 * np.sinh(eta2))
-    product = transverse1 * transverse2
-    excess = (square1 * pt2 * pt2 + square2 * pt1 * pt1 + square1 * square2) / (product + pt1 * pt2)
-    angles = product * np.sinh((y1 - y2) / 2) ** 2 + pt1 * pt2 * np.sin((1.0 * phi1 - phi2) / 2) ** 2
-    return np.sqrt(square1 + square2 + 2 * excess + 4 * angles)
+    return applied
 
 
-def bit(x: Any, number: Any) -> Any:
-    """Return whether a bit of whole numbers is set, the lowest being number 0.
-
-    Example:
-        >>> import awkward as ak
-        >>> bit(ak.Array([0, 2, 6, 1]), 1).tolist()
-        [False, True, True, False]
-    """
-    if kind_of(x) not in "iu" or isinstance(number, ak.Array) or kind_of(number) != "i" or not 0 <= number < 64:
-        raise InvalidEvents("bit takes whole numbers and the number of a bit, as in bit(flags, 3)")
-    return np.right_shift(x, number) % 2 != 0
-
-
-def _within(function: Callable[..., Any], axis: int = -1) -> Callable[..., Any]:
+def _within(function: Function, axis: int = -1, prepare: Function = number, **always: Any) -> Function:
     """Return an awkward function that stays inside the events: never axis 0, which is the other events of the step."""
     signature = inspect.signature(function)
 
     def within(*arguments: Any, **options: Any) -> Any:
-        call = signature.bind(*arguments, **options)
-        x, given = call.args[0], call.arguments.setdefault("axis", axis)
-        if not isinstance(x, ak.Array) or x.ndim < 2 or (kind_of(x) == "s" and x.ndim < 3):
+        call = signature.bind(*arguments, **always, **options)
+        if isinstance(call.arguments.get("weight"), int):  # numpy's second argument is the axis
+            call.arguments["axis"] = call.arguments.pop("weight")
+        x, chosen = call.args[0], call.arguments.setdefault("axis", axis)
+        if not isinstance(x, ak.Array) or x.ndim < 2:
             raise InvalidEvents(f"{function.__name__} needs a vector, not one number per event; use the branch itself")
-        if given % x.ndim == 0:
+        if not isinstance(chosen, int) or chosen % x.ndim == 0:
             raise InvalidEvents(f"{function.__name__} cannot run over events; use axis=1")
-        return function(*call.args, **call.kwargs)
+        return function(prepare(x), *call.args[1:], **call.kwargs)
 
     return within
 
 
-def _of_some(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an average of each event's entries, which is missing where there are none."""
-    average, number = _within(function), _within(ak.count)
+def extreme(reduction: Function, of_two: Function, *, identity: bool = True) -> Function:
+    """Return ``min`` or ``max``: of each event's entries, or of two expressions.
 
-    def of_some(x: Any, axis: int = -1) -> Any:
-        return ak.mask(average(x, axis=axis), number(x, axis=axis) > 0)
+    Args:
+        reduction: awkward's function.
+        of_two: numpy's.
+        identity: whether that of no entries is +inf or -inf, so that ``max(x) < 30`` is true; otherwise it is missing.
+    """
+    of_conditions = ak.any if of_two is np.maximum else ak.all
+    reduced = _within(reduction, mask_identity=not identity)
 
-    return of_some
+    def applied(x: Any, *others: Any, **options: Any) -> Any:
+        if others:
+            for other in others:
+                x = of_two(*aligned(number(x), number(other)))
+            return x
+        if identity and kind_of(x) == "b":
+            return _within(of_conditions, prepare=lambda x: x)(x, **options)
+        if not identity or kind_of(x) != "i":
+            return reduced(x, **options)
+        largest = _within(ak.max)(abs(x), **options)
+        if ak.max(largest, axis=None) is not None and ak.max(largest, axis=None) > 2**53:
+            raise InvalidEvents(f"{reduction.__name__} of integers above 2^53 would round them; compare the entries")
+        return reduced(ak.values_astype(x, np.float64), **options)
 
-
-def _extreme(reduction: Callable[..., Any], of_two: Callable[[Any, Any], Any], of_none: float) -> Callable[..., Any]:
-    """Return ``min`` or ``max``: of each event's entries, infinite without any, or of two expressions."""
-
-    def extreme(x: Any, *others: Any, axis: int = -1) -> Any:
-        if not others:
-            found = _within(reduction)(x, axis=axis)
-            return ak.fill_none(ak.values_astype(found, np.float64), of_none, axis=-1)
-        for other in others:
-            x = of_two(x, other)
-        return x
-
-    return extreme
+    return applied
 
 
 def _flatten(x: Any) -> Any:
-    if getattr(x, "ndim", 0) < 3:
-        raise InvalidEvents("flatten joins the vectors of each event, and needs vectors of vectors")
-    return ak.flatten(x, axis=2)
+    """Return vectors of vectors as vectors, and vectors that have at most one entry as that entry."""
+    if not isinstance(x, ak.Array) or x.ndim < 2:
+        raise InvalidEvents("flatten needs a vector, not one number per event; use the branch itself")
+    if x.ndim > 2:
+        return ak.flatten(x, axis=2)
+    if ak.any(ak.num(x, axis=1) > 1):
+        raise InvalidEvents("flatten would mix the events, some of which have several entries; write x[:, 0] or sum(x)")
+    return ak.firsts(x, axis=1)
+
+
+def _where(chosen: Any, a: Any, b: Any) -> Any:
+    """Return ``a`` where a condition is true and ``b`` elsewhere; only the chosen one may not be missing."""
+    chosen = condition(chosen, "the first argument of where")
+    if kind_of(a) + kind_of(b) != "bb":
+        a, b = number(a), number(b)
+    return ak.where(*aligned(chosen, a, b))
+
+
+def _bit(x: Any, n: Any) -> Any:
+    """Return whether bit ``n`` of integers is set, counted from 0."""
+    if kind_of(x) not in "bi" or not isinstance(n, int) or not 0 <= n < 64:
+        raise InvalidEvents("bit needs integers and the number of a bit from 0 to 63, as in bit(jet_id, 1)")
+    x = number(x)
+    if isinstance(x, ak.Array):
+        x = ak.values_astype(x, np.uint64)
+    return condition(np.right_shift(x, np.uint64(n)) & np.uint64(1), "bit")
+
+
+def _connective(combine: Function) -> Function:
+    def applied(a: Any, b: Any) -> Any:
+        return joined(combine, condition(a, "an argument"), condition(b, "an argument"), bits=False, texts=("a", "b"))
+
+    return applied
+
+
+def _condition(x: Any) -> Any:
+    return condition(x, "what any or all is of")
 
 
 _NUMPY = """absolute arccos arccosh arcsin arcsinh arctan arctan2 arctanh cbrt ceil cos cosh exp exp2 expm1 fabs floor
-fmod hypot isfinite isinf isnan log log10 log1p log2 maximum minimum rint sign sin sinh sqrt square tan tanh trunc"""
+fmod hypot isfinite isinf isnan log log10 log1p log2 maximum minimum rint sign sin sinh sqrt square tan tanh
+trunc"""
 CONSTANTS: dict[str, float] = {"pi": np.pi}
-POSITIONS = ("argmax", "argmin", "argsort")  # the functions whose values are positions of elements
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{name: getattr(np, name) for name in _NUMPY.split()},
-    "abs": np.absolute,
-    "acos": np.arccos,
-    "acosh": np.arccosh,
-    "asin": np.arcsin,
-    "asinh": np.arcsinh,
-    "atan": np.arctan,
-    "atan2": np.arctan2,
-    "atanh": np.arctanh,
-    "ln": np.log,
-    "pow": power,
-    "power": power,
-    "round": np.rint,
-    "where": chosen,
-    "logical_and": lambda a, b: condition(a) & condition(b),
-    "logical_or": lambda a, b: condition(a) | condition(b),
-    "logical_not": lambda a: np.logical_not(condition(a)),
-    **{f.__name__: f for f in (bit, deltaR, deltaphi, mass)},
+FUNCTIONS: dict[str, Function] = {
+    **{name: _elementwise(getattr(np, name)) for name in _NUMPY.split()},
+    "abs": _elementwise(np.absolute),
+    "acos": _elementwise(np.arccos),
+    "acosh": _elementwise(np.arccosh),
+    "asin": _elementwise(np.arcsin),
+    "asinh": _elementwise(np.arcsinh),
+    "atan": _elementwise(np.arctan),
+    "atan2": _elementwise(np.arctan2),
+    "atanh": _elementwise(np.arctanh),
+    "ln": _elementwise(np.log),
+    "pow": ARITHMETIC[ast.Pow],
+    "power": ARITHMETIC[ast.Pow],
+    "round": _elementwise(np.rint),
+    "deltaphi": _elementwise(delta_phi),
+    "deltaR": _elementwise(delta_r),
+    "mass": _elementwise(mass),
+    "bit": _bit,
+    "where": _where,
+    "logical_and": _connective(operator.and_),
+    "logical_or": _connective(operator.or_),
+    "logical_not": lambda a: inverted(a, text="the argument of logical_not"),
     "fill_none": ak.fill_none,
     "flatten": _flatten,
     "take": taken,
-    **{f.__name__: _within(f) for f in (ak.all, ak.any, ak.count, ak.prod, ak.sum)},
-    **{f.__name__: _of_some(f) for f in (ak.mean, ak.std, ak.var)},
+    **{f.__name__: _within(f, prepare=_condition) for f in (ak.all, ak.any)},
+    **{f.__name__: _within(f) for f in (ak.count, ak.prod, ak.sum)},
+    **{f.__name__: _within(f, mask_identity=True) for f in (ak.mean, ak.std, ak.var)},
     **{f.__name__: _within(f) for f in (ak.argmax, ak.argmin, ak.argsort, ak.sort)},
-    **{f.__name__: _within(f, axis=1) for f in (ak.firsts, ak.num, ak.pad_none)},
-    "len": _within(ak.num, axis=1),
-    "max": _extreme(ak.max, np.maximum, -np.inf),
-    "min": _extreme(ak.min, np.minimum, np.inf),
+    **{f.__name__: _within(f, axis=1, prepare=lambda x: x) for f in (ak.firsts, ak.num, ak.pad_none)},
+    "len": _within(ak.num, axis=1, prepare=lambda x: x),
+    "max": extreme(ak.max, np.maximum),
+    "min": extreme(ak.min, np.minimum),
 }
+POSITIONS = ("argmax", "argmin", "argsort")  # functions that say where something stands in a vector
+OTHER_NAMES: dict[str, str] = {
+    "DeltaR": "write deltaR(eta1, phi1, eta2, phi2); ROOT's DeltaR has the order eta1, eta2, phi1, phi2",
+    "InvariantMass": "write mass(pt1, eta1, phi1, m1, pt2, eta2, phi2, m2)",
+    "DeltaPhi": "write deltaphi(phi1, phi2)",
+    "dphi": "write deltaphi(phi1, phi2)",
+    "delta_phi": "write deltaphi(phi1, phi2)",
+    "delta_r": "write deltaR(eta1, phi1, eta2, phi2)",
+    "dR": "write deltaR(eta1, phi1, eta2, phi2)",
+    "size": "write len(x)",
+    "Length": "write len(x)",
+    "count_nonzero": "write sum(condition)",
+    "isin": "write (x == 1) | (x == 2)",
+    "float": "all arithmetic is in double precision; leave it out",
+    "double": "all arithmetic is in double precision; leave it out",
+    "int": "write trunc(x)",
+    "clip": "write max(min(x, upper), lower)",
+    "median": "there is mean(x)",
+}
+"""What to write for functions of other names."""

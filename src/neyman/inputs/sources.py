@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidEvents
+from neyman.inputs.aliases import names_used
 from neyman.inputs.expressions import ENTRY, Expression, parsed
 from neyman.inputs.operators import kind_of
 from neyman.inputs.parquet import SUFFIXES, is_table, open_parquet
@@ -113,6 +114,9 @@ def check(source: EventSource, expressions: Sequence[str]) -> int:
     Raises:
         InvalidEvents: if something is missing or wrong. A selection that keeps none of the first events is not.
     """
+    for name, text in source.aliases:  # those that nothing uses may name branches of other trees
+        names = names_used([text], {}) - (set() if text.replace(".", "").isidentifier() else {text.strip()})
+        parsed(text, names, f"tree {source.tree!r}: alias {name!r}")
     total = 0
     for path in files_of(source):
         with _opened(path, source.tree) as tree:
