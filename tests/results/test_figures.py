@@ -330,10 +330,10 @@ LONG = "theory_uncertainty_of_the_irreducible_background"
 
 def with_long_names() -> dict[str, Result]:
     names = tuple(f"{LONG}_{k}" for k in range(4))
-    report = a_report(3)
+    report, long = a_report(3), {"class": LONG, "feature": f"cosh({LONG}) * sqrt({LONG})"}
     classifiers = tuple(
         {**c, "name": LONG, "calibration": {f"{LONG}_{k}": c["calibration"][c["classes"][0]] for k in range(9)},
-         "reweighting": [{**cell, "class": LONG, "feature": f"cosh({LONG}) * sqrt({LONG})"} for cell in c["reweighting"]]}
+         "reweighting": [{**cell, **long} for cell in c["reweighting"]]}
         for c in report.classifiers
     )  # fmt: skip
     fit = dataclasses.replace(
@@ -341,7 +341,7 @@ def with_long_names() -> dict[str, Result]:
     )
     return {
         "fit": fit,
-        "free": dataclasses.replace(fit, labels=("free",) * 4, bestfit=1e5 * fit.bestfit, uncertainty=100 * fit.uncertainty),
+        "free": dataclasses.replace(fit, labels=("free",) * 4, bestfit=1e5 * fit.bestfit),
         "scan": dataclasses.replace(a_scan(), name=LONG * 3),
         "flat scan": dataclasses.replace(a_scan(), delta_twice_nll=0.02 * a_scan().delta_twice_nll),
         "scan of two": dataclasses.replace(a_scan_of_two(), name=(LONG * 2, LONG)),

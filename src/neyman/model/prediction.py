@@ -259,19 +259,21 @@ def _learned(
         ((r.name, "ratio", r.label), r.values(mixture.pool.summary), None if encoded is None else r.values(encoded))
         for r in ratios
     ]
-    found = []
-    for (key, kind, label), values, observed in quantities:
+    binned = []
+    for (key, _, _), values, observed in quantities:
         kept = values[inside]
         edges = wanted.edges(key, kept, mixture.pool.summary.weights[inside], simulation.expected[inside])
-        if observed is not None and data_inside is not None:
-            observed = observed[data_inside]
-        bins = Bins.around(edges, [kept, *([] if observed is None else [observed])])
-        yields, change, covariance = simulation.filled(bins, values, inside)
+        beside = () if observed is None else (observed if data_inside is None else observed[data_inside],)
+        binned.append((Bins.around(edges, [kept, *beside]), values))
+    found = []
+    for (title, _, observed), (bins, _), filled in zip(
+        quantities, binned, simulation.filled(binned, inside), strict=True
+    ):
         counts = None
         if observed is not None and events is not None:
-            weights = events.weights if data_inside is None else events.weights[data_inside]
-            counts = _histogram(bins.index(observed), weights, len(bins))
-        title = (key, kind, label)
+            chosen = slice(None) if data_inside is None else data_inside
+            counts = _histogram(bins.index(observed[chosen]), events.weights[chosen], len(bins))
+        yields, change, covariance = filled
         found.append(_distribution(name, title, mixture.samples, bins, yields, shifts, change, covariance, counts))
     return found, text
 
@@ -294,34 +296,39 @@ class _Simulation:
         for own, rate, weights in zip(self._own, self._rates, self._nominal, strict=True):
             self.expected[own] = rate * weights
 
-    def filled(self, bins: Bins, values: Any, inside: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
-        """Return the expected events in the bins of a quantity, how they change, and what the simulation's size adds.
+    def filled(
+        self, quantities: Sequence[tuple[Bins, Array]], inside: NDArray[np.bool_]
+    ) -> list[tuple[Array, Array, Array]]:
+        """Return the expected events in the bins of quantities, how they change, and what the simulation's size adds.
 
         Args:
-            bins: of the quantity.
-            values: of all simulated events, shape ``(N,)``.
+            quantities: the bins of each, and the values of all simulated events, shape ``(N,)``.
             inside: which of them are shown, shape ``(N,)``.
 
         Returns:
-            The yields ``(C, B)``, the changes of their sum with the moved parameters ``(K, B)``, and a covariance
-            ``(B, B)``.
+            Of each the yields ``(C, B)``, the changes of their sum with the moved parameters ``(K, B)``, and a
+            covariance ``(B, B)``.
         """
-        n, index = len(bins), np.full(len(values), len(bins), dtype=np.uint16)
-        index[inside] = bins.index(values[inside])
-        yields, covariance = np.empty((len(self._own), n)), np.zeros((n, n))
-        change = np.zeros((len(self._shifts.moved), n))
+        found, indices = [], []
+        for bins, values in quantities:
+            n, index = len(bins), np.full(len(values), len(bins), dtype=np.uint16)
+            index[inside] = bins.index(values[inside])
+            indices.append(index)
+            found.append((np.zeros((len(self._own), n)), np.zeros((len(self._shifts.moved), n)), np.zeros((n, n))))
         for c, (own, weights, rate) in enumerate(zip(self._own, self._nominal, self._rates, strict=True)):
-            place = index[own]
-            shape = _histogram(place, weights, n)
-            yields[c] = rate * shape
-            squares = _histogram(place, weights**2, n + 1)
-            covariance += rate**2 * _simulated(shape, squares, held=self._held[c])
-            change += 0.5 * np.outer(self._up[:, c] - self._down[:, c], shape)
+            places = [index[own] for index in indices]
+            for place, (yields, change, covariance) in zip(places, found, strict=True):
+                shape = _histogram(place, weights, len(covariance))
+                squares = _histogram(place, weights**2, len(covariance) + 1)
+                yields[c] = rate * shape
+                covariance += rate**2 * _simulated(shape, squares, held=self._held[c])
+                change += 0.5 * np.outer(self._up[:, c] - self._down[:, c], shape)
             for k in self._shapes.moving(c):
-                sides = (_histogram(place, self._shapes.at(c, k, sign), n) - shape for sign in (1, -1))
-                for sign, rates, side in zip((0.5, -0.5), (self._up, self._down), sides, strict=True):
-                    change[k] += sign * rates[k, c] * side
-        return yields, change, covariance
+                for sign, rates in ((1, self._up), (-1, self._down)):
+                    bent = self._shapes.at(c, k, sign) - weights
+                    for place, (_, change, covariance) in zip(places, found, strict=True):
+                        change[k] += 0.5 * sign * rates[k, c] * _histogram(place, bent, len(covariance))
+        return found
 
 
 class _Shapes:
