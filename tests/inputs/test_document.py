@@ -418,7 +418,7 @@ def test_an_alias_that_files_contradict_is_found_by_validation(
 def test_an_error_about_a_source_names_the_line_of_a_loaded_document(folder: Path) -> None:
     path = folder / "analysis.json"
     path.write_text(json.dumps(learned(histosys({"branches": {"HT": "HT_Up"}}, {})), indent=1))
-    line = path.read_text().partition('"name": "s"')[0].count("\n")
+    line = path.read_text().partition('"hi"')[0].count("\n") + 1
     with pytest.raises(InvalidEvents) as caught:
         Workspace.load(path).validate()
     assert str(caught.value).startswith(f"{path}, line {line}: {AT} ('s', 'jes' hi): {folder / 's.root'}: tree 't': ")

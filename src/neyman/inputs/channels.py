@@ -355,16 +355,20 @@ class Channel:
     observation: Contents | None
 
     @property
-    def sources(self) -> dict[EventSource, tuple[Node, str]]:
-        """Every event source, each once, with its first place in the document and what it is there."""
-        found: dict[EventSource, tuple[Node, str]] = {}
+    def sources(self) -> dict[EventSource, tuple[str, Node]]:
+        """Every event source, each once: what it is for the first time, and where that stands in the document."""
+        found: dict[EventSource, tuple[str, Node]] = {}
         for sample in self.samples:
             if isinstance(sample.contents, EventSource):
-                found.setdefault(sample.contents, (sample.place, repr(sample.name)))
-            for name, sides in sample.variations.items():
-                for key, side in (("hi", sides.hi), ("lo", sides.lo)):
+                found.setdefault(sample.contents, (f"{sample.place} ({sample.name!r})", sample.place["events"]))
+            for modifier in sample.place.get("modifiers", []):
+                name = modifier["name"].value
+                sides = sample.variations.get(name) if modifier["type"].value == "histosys" else None
+                for key, side in zip(("hi", "lo"), sides or (), strict=False):
                     if side is not None:
-                        found.setdefault(side, (sample.place, f"{sample.name!r}, {name!r} {key}"))
+                        what = f"{sample.place} ({sample.name!r}, {name!r} {key})"
+                        found.setdefault(side, (what, modifier["data"][key]))
         if isinstance(self.observation, EventSource):
-            found.setdefault(self.observation, (Node(None, ("observations",)), repr(self.name)))
+            observations = Node(None, ("observations",))
+            found.setdefault(self.observation, (f"{observations} ({self.name!r})", observations))
         return found

@@ -389,8 +389,8 @@ class Workspace:
         try:
             yield
         except InvalidEvents as error:
-            place, what = channel.sources[source]
-            raise InvalidEvents(f"{self._at(place.path)}{place} ({what}): {error}") from error
+            what, place = channel.sources[source]
+            raise InvalidEvents(f"{self._at(place.path)}{what}: {error}") from error
 
     def _at(self, key: tuple[str | int, ...]) -> str:
         """Return what errors about a key begin with: file and line, where the document was read from a file."""
