@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import cabinetry
 import numpy as np
 import pytest
+import scipy.stats
 
 import neyman
 from neyman.exceptions import InvalidParameter, InvalidResult, Unsupported
+from neyman.model.discriminants import discriminant
+from neyman.model.toys import draw
 from neyman.results import from_json
 
 EDGES = np.linspace(-4.0, 4.0, 9)
@@ -135,8 +139,6 @@ def test_the_prediction_sums_to_the_rates_in_every_distribution(model, fit):
 
 def test_the_learned_ratio_of_a_sample_is_that_of_the_exact_densities(model):
     """Signal N((1, -1), 1) over background N(0, 1.5): the learned ratio is close to it in the bulk."""
-    from neyman.model.discriminants import discriminant
-
     [term], pool = model.terms, model.learned["SR"].pool
     ratio = discriminant("signal", model, term, model.learned["SR"], np.array(model.config.suggested_init()))
     x, y = pool.features[:, 0].astype(float), pool.features[:, 1].astype(float)
@@ -187,6 +189,37 @@ def test_a_channel_without_events_has_a_prediction(model):
     data = model.data(neyman.Ensemble({"SR": events}, {"CR": [0.0, 0.0]}, empty.auxdata))
     found = model.prediction(data, ratios=["mu"], features=["x"])
     assert all(one.data.sum() == 0 and one.p_value < 1e-6 for one in found.distributions)
+
+
+def test_the_distance_after_a_fit_is_a_chi_square_in_toys():
+    """Of pyhf's own kind of model, fitted to each toy: the p-values are uniform, as far as 150 of them can tell."""
+    signal = {"name": "signal", "data": [5.0, 20.0, 30.0, 10.0], "modifiers": [
+        {"name": "mu", "type": "normfactor", "data": None}]}  # fmt: skip
+    background = {"name": "background", "data": [90.0, 70.0, 60.0, 50.0], "modifiers": [
+        {"name": "slope", "type": "histosys", "data": {"hi_data": [99.0, 73.0, 57.0, 45.0],
+                                                        "lo_data": [81.0, 67.0, 63.0, 55.0]}},
+        {"name": "xsec", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}}]}  # fmt: skip
+    model = neyman.Model({"channels": [{"name": "CR", "samples": [signal, background]}]}, {}, poi_name="mu")
+    toys = draw([2.0 if name == "mu" else 0.0 for name in model.config.par_names], model, 150, seed=4)
+    p_values, degrees = [], set()
+    for toy in range(len(toys)):
+        data = model.data(toys.ensemble(toy))
+        [one] = model.prediction(data, neyman.fit(data, model)).distributions
+        p_values.append(one.p_value)
+        degrees.add(one.degrees)
+    assert degrees <= {3, 4}  # mu is free
+    assert scipy.stats.kstest(p_values, "uniform").pvalue > 0.01
+
+
+def test_the_error_of_the_simulation_is_not_counted_twice_beside_a_staterror(model):
+    """A staterror on the rate has the error of the total already: in one bin nothing is left for the simulation."""
+    spec = copy.deepcopy(model.spec)
+    for sample in next(channel for channel in spec["channels"] if channel["name"] == "SR")["samples"]:
+        sample["modifiers"].append({"name": "staterror_SR", "type": "staterror", "data": [0.5]})
+    with_error = neyman.Model(spec, model.learned, poi_name="mu", observed=model.observed_ensemble)
+    wide = {"features": ["x"], "bins": {"x": [-1e3, 1e3]}}
+    assert model.prediction(**wide)["SR", "x"].simulation_error.item() > 1
+    assert with_error.prediction(**wide)["SR", "x"].simulation_error.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_a_prediction_goes_to_json_and_back(model, fit):

@@ -23,7 +23,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Distribution:
     r"""The expected events of every sample in bins of one quantity, and the observed ones.
 
@@ -60,6 +60,13 @@ class Distribution:
     chi_squared: float = np.nan
     degrees: int = 0
     p_value: float = np.nan
+
+    def __repr__(self) -> str:
+        expected, error = rounded(float(self.total.sum()), self.total_error)
+        observed = "blind" if self.data is None else f"{self.data.sum():g} observed"
+        return (
+            f"Distribution({self.channel}: {self.label} in {len(self.error)} bins, {expected} +/- {error}, {observed})"
+        )
 
     @property
     def total(self) -> NDArray[np.float64]:
