@@ -82,11 +82,9 @@ def of_model(model: Model) -> dict[str, Any]:
         if channel["name"] in model.learned and model.learned[channel["name"]].owns_number:
             for sample in channel["samples"]:
                 sample["yield"] = None  # the network knows it, and nobody else
-    found["warnings"] += [
-        f"{report.channel}: {report.verdict}"
-        for report in model.report
-        if isinstance(report, SetReport) and not report.good
-    ]
+    for report in model.report:
+        bad = [report.verdict] if isinstance(report, SetReport) and not report.good else []
+        found["warnings"] += [f"{report.channel}: {text}" for text in (*bad, *report.warnings)]
     return {**found, "provenance": model.provenance, "training": [report.to_dict() for report in model.report]}
 
 

@@ -55,7 +55,7 @@ class TrainingReport(Result):
             lines.append(f"  {name}: {classes}")
             lines.append(f"    {folds} folds, best epochs {epochs}, validation loss {loss}")
             lines.append(f"    closure, chi2/bins: {closure}")
-        return "\n".join(lines)
+        return self._warned("\n".join(lines))
 
     def table(self) -> Table:
         """Return what is printed: classes, folds, epochs, validation loss and closure of each classifier."""

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2 as chi2_distribution
 
-__all__ = ["calibration_curve", "reweighting"]
+from neyman.networks.scaling import spikes_of
+from neyman.results.training import chi_squared
+
+__all__ = ["calibration_curve", "closure_failures", "membership", "reweighting"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_KNOWN = 1 / 3  # of its error: how well the effect of a variation by weight can be learned
+_ROUNDING = 1e-3  # of the contents of a bin: a ratio that is one everywhere is not learned better
+_CHANCE = 1e-5  # of a failure that is none, in a classifier
+_MATTERS = 0.2  # standard deviations of the data
 
 
 def calibration_curve(
@@ -55,7 +66,14 @@ def reweighting(
     name: str,
     bins: int = 25,
 ) -> list[dict[str, Any]]:
-    """Histogram every feature of a reference, of the reference times a learned ratio, and of what that should give.
+    r"""Histogram every feature of a reference, of the reference times a learned ratio, and of what that should give.
+
+    The same events with other weights, as of a variation by weight, stand on both sides, and what both have in common
+    has no error: that of the contents of a bin is the error of a difference, :math:`\sqrt{\sum_i (v_i - w_i r_i)^2}`.
+    Where the features tell the weights exactly, that vanishes with the last digits of the ratio; it is at least a third
+    of :math:`\sqrt{\sum_i (v_i - w_i)^2}`, as well as the simulation knows what the weights do. Elsewhere the samples
+    are independent, :math:`\sqrt{\sum_i (w_i r_i)^2 + \sum_i v_i^2}`. A variation of branches has the same collisions
+    in other bins and counts as that, too: its errors are too large rather than too small.
 
     Args:
         features: names of the features.
@@ -63,33 +81,122 @@ def reweighting(
         ratio: the learned ratio of each reference event, shape ``(N,)``.
         target: features ``(M, d)`` and weights ``(M,)``.
         name: what the target is.
-        bins: between the 0.5 % and 99.5 % quantiles; the first and last bin take what lies beyond.
+        bins: between the 0.5 % and 99.5 % quantiles of the target without its spikes; the first and last bin take what
+            lies beyond.
 
     Returns:
-        One entry per feature, all contents as fractions; ``error`` is that of ``reweighted - target``.
+        One entry per feature, all contents as fractions; ``error`` is that of ``reweighted - target``, at least a
+        thousandth of them.
+
+    Example:
+        >>> import numpy as np
+        >>> x, w = np.arange(4, dtype=np.float32)[:, None], np.ones(4)
+        >>> same = reweighting(["x"], (x, w), np.ones(4), (x, w), "itself", bins=2)[0]
+        >>> other = reweighting(["x"], (x, w), np.ones(4), (x[::-1], w), "another", bins=2)[0]
+        >>> np.round(same["error"], 4), np.round(other["error"], 4)
+        (array([0.0005, 0.0005]), array([0.5, 0.5]))
     """
     (x, w), (y, v) = reference, target
-    w, v = w / w.sum(), v / v.sum()
+    before, wanted = w / w.sum(), v / v.sum()
+    after = before * ratio
+    if np.array_equal(x, y):
+        return _histograms(features, x, before, after, wanted, _KNOWN * (wanted - before), name, bins)
+    none, here, there = np.zeros(len(w) + len(v)), np.zeros(len(w)), np.zeros(len(v))
+    before, after, wanted = (np.concatenate(pair) for pair in ((before, there), (after, there), (here, wanted)))
+    return _histograms(features, np.concatenate([x, y]), before, after, wanted, none, name, bins)
+
+
+def membership(
+    features: Sequence[str],
+    events: tuple[NDArray[np.float32], NDArray[np.float64]],
+    ratio: NDArray[np.float64],
+    member: NDArray[np.bool_],
+    name: str,
+    bins: int = 25,
+) -> list[dict[str, Any]]:
+    r"""Do the same for the mixture of all classes, reweighted to one of them, whose events are part of the mixture.
+
+    An event's weight is :math:`w_i r_i` on one side and, if it is one of the class, :math:`v_i` on the other: the error
+    is :math:`\sqrt{\sum_i (v_i - w_i r_i)^2}`.
+
+    Args:
+        features: names of the features.
+        events: features ``(N, d)`` and weights ``(N,)`` of the mixture.
+        ratio: the learned ratio of the class to the mixture, shape ``(N,)``.
+        member: which events are the class's, shape ``(N,)``.
+        name: of the class.
+        bins: as for :func:`reweighting`.
+    """
+    x, w = events
+    before, wanted = w / w.sum(), np.where(member, w, 0.0) / w[member].sum()
+    return _histograms(features, x, before, before * ratio, wanted, np.zeros(len(w)), name, bins)
+
+
+def _histograms(
+    features: Sequence[str],
+    x: NDArray[np.float32],
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    wanted: NDArray[np.float64],
+    least: NDArray[np.float64],
+    name: str,
+    bins: int,
+) -> list[dict[str, Any]]:
+    """Return the histograms of events with three weights each, and a least error of the difference of the last two."""
     out = []
     for i, feature in enumerate(features):
-        low, high = np.quantile(y[:, i], [0.005, 0.995])
-        edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
-        here, there = (np.searchsorted(edges[1:-1], z[:, i], side="right") for z in (x, y))
-        before, after, wanted = (
-            np.bincount(here, w, minlength=bins),
-            np.bincount(here, w * ratio, minlength=bins),
-            np.bincount(there, v, minlength=bins),
-        )
-        variance = np.bincount(here, (w * ratio) ** 2, minlength=bins) + np.bincount(there, v**2, minlength=bins)
+        edges = _edges(x[wanted != 0, i], bins)
+        place = np.searchsorted(edges[1:-1], x[:, i], side="right")
+        reference, reweighted, target = (np.bincount(place, w, minlength=bins) for w in (before, after, wanted))
+        variances = [np.bincount(place, one**2, minlength=bins) for one in (wanted - after, least)]
         out.append(
             {
                 "feature": feature,
                 "class": name,
                 "edges": edges.tolist(),
-                "reference": before.tolist(),
-                "reweighted": after.tolist(),
-                "target": wanted.tolist(),
-                "error": np.sqrt(variance).tolist(),
+                "reference": reference.tolist(),
+                "reweighted": reweighted.tolist(),
+                "target": target.tolist(),
+                "error": np.hypot(np.sqrt(np.maximum(*variances)), _ROUNDING * target).tolist(),
             }
         )
     return out
+
+
+def closure_failures(classifier: Mapping[str, Any], expected: Mapping[str, float]) -> list[str]:
+    """Say which classes of a classifier do not close in which feature: more than chance allows, and than matters.
+
+    Args:
+        classifier: its entry in the report, with ``reweighting``.
+        expected: how many events of each class are expected in the data: a deviation matters if these could tell it
+            by a fifth of a standard deviation.
+
+    Example:
+        >>> cell = {"feature": "x", "class": "scale hi", "reweighted": [0.5, 0.5], "target": [0.6, 0.4]}
+        >>> closure_failures({"name": "b", "reweighting": [{**cell, "error": [0.01, 0.01]}]}, {"scale hi": 50.0})
+        ['b: scale hi is not learned: x does not close (chi2 200 for 2 bins), off by 1.4 sigma of the data']
+        >>> closure_failures({"name": "b", "reweighting": [{**cell, "error": [0.1, 0.1]}]}, {"scale hi": 50.0})
+        []
+    """
+    worst: dict[str, tuple[float, str]] = {}
+    cells = classifier["reweighting"]
+    for cell in cells:
+        after, target, error = (np.asarray(cell[key], dtype=np.float64) for key in ("reweighted", "target", "error"))
+        used = (error > 0) & (target > 0)
+        chi2, n = chi_squared([cell])
+        excess = float((((after - target)[used] ** 2 - error[used] ** 2) / target[used]).sum())
+        sigma = math.sqrt(max(excess, 0.0) * expected[cell["class"]])
+        if len(cells) * chi2_distribution.sf(chi2, n) < _CHANCE and sigma > _MATTERS:
+            text = (
+                f"{cell['feature']} does not close (chi2 {chi2:.0f} for {n} bins), off by {sigma:.2g} sigma of the data"
+            )
+            worst[cell["class"]] = max(worst.get(cell["class"], (0.0, "")), (chi2, text))
+    return [f"{classifier['name']}: {name} is not learned: {text}" for name, (_, text) in worst.items()]
+
+
+def _edges(values: NDArray[np.float32], bins: int) -> NDArray[np.float64]:
+    """Return the edges of bins of a feature, shape ``(bins + 1,)``, that its sentinels do not stretch."""
+    distinct, counts = np.unique(values, return_counts=True)
+    rest = values[~np.isin(values, distinct[spikes_of(distinct, counts)])]
+    low, high = np.quantile(rest if len(rest) else values, [0.005, 0.995])
+    return np.linspace(low, high if high > low else low + 1.0, bins + 1)

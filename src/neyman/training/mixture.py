@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from neyman.model.variations import Variation, slopes_and_curvatures
 from neyman.networks.mixture import CrossFitClassifier, fold_of, logits
 from neyman.networks.options import TrainingOptions
 from neyman.results import TrainingReport
-from neyman.training.closure import calibration_curve, reweighting
+from neyman.training.closure import calibration_curve, closure_failures, membership, reweighting
 from neyman.training.crossfit import TrainedClassifier, train_classifier
 
 __all__ = ["check_sizes", "train_mixture"]
@@ -39,6 +40,9 @@ __all__ = ["check_sizes", "train_mixture"]
 
 def __dir__() -> list[str]:
     return __all__
+
+
+log = logging.getLogger(__name__)
 
 
 def train_mixture(
@@ -102,7 +106,8 @@ def train_mixture(
         values = (layout.calibrated([networks.raw(events)], calibration)[0][1] for events in sources[c])
         at_nominal = layout.calibrated([labelled[c]], calibration)[0][1]
         entries.append(_variation_entry(trained, simulation, c, layout, sources[c], at_nominal, values))
-    return channel, TrainingReport(simulation.channel, tuple(simulation.features), tuple(entries))
+    failures = _failures(simulation, layout, entries)
+    return channel, TrainingReport(simulation.channel, simulation.features, tuple(entries), warnings=failures)
 
 
 Raw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -298,6 +303,20 @@ def _signs(sample: str, events: Events, train: _Trainer) -> NDArray[np.float64]:
     return signs
 
 
+def _failures(simulation: ChannelSimulation, layout: _Layout, entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return what does not close, and warn of it."""
+    samples = list(simulation.samples)
+    expected = dict(zip(samples, layout.yields, strict=True))
+    found = []
+    for entry in entries:
+        owner = entry["name"].removeprefix("variations of ")
+        own = dict.fromkeys(entry["classes"], expected.get(owner, 0.0)) if owner in expected else expected
+        found += closure_failures(entry, own)
+    for text in found:
+        log.warning("channel %s: %s", simulation.channel, text)
+    return tuple(found)
+
+
 def _entry(name: str, classes: Sequence[str], trained: TrainedClassifier) -> dict[str, Any]:
     return {
         "name": name,
@@ -321,10 +340,9 @@ def _sample_entry(
     labels = np.repeat(np.arange(len(nominal)), [len(e) for e in nominal])
     weights = balanced_weights(np.concatenate([e.weights for e in nominal]), labels)
     reference = (np.concatenate([e.features for e in nominal]), weights)
-    for c, (sample, events) in enumerate(simulation.samples.items()):
+    for c, sample in enumerate(simulation.samples):
         entry["calibration"][sample] = calibration_curve(ratios[:, c] / len(nominal), labels == c, weights)
-        target = (events.features, events.weights)
-        entry["reweighting"] += reweighting(simulation.features, reference, ratios[:, c], target, sample)
+        entry["reweighting"] += membership(simulation.features, reference, ratios[:, c], labels == c, sample)
     return entry
 
 
