@@ -117,6 +117,17 @@ def test_limits_do_not_depend_on_the_bounds_of_mu(bounds: tuple[float, float]) -
     np.testing.assert_allclose(found.expected, reference.expected, rtol=5e-5)
 
 
+def test_a_bound_that_cuts_a_result_off_is_named_with_what_to_write() -> None:
+    model, _ = both(spec(([1.0],), ([50.0],), bounds=[[0.0, 10.0]], inits=[1.0]))
+    interval = neyman.interval([90.0], model, calibration="asymptotics")
+    assert not interval.valid
+    assert "above its bound 10" in interval.message
+    for message in (interval.message, neyman.significance([90.0], model).message):
+        assert 'bounds={"mu": (0, 20)}' in message
+        assert "bounds: [[0, 20]] for mu" in message
+    assert neyman.limit([90.0], model).observed > 10.0  # which does not depend on the bound
+
+
 # -- a bin with events and no background: L(mu = 0) is zero
 
 

@@ -30,7 +30,7 @@ from neyman.inference.critical.values import CriticalValues, complaint
 from neyman.inference.crossing import crossing
 from neyman.inference.ends import extended, intervals_of, refined, settled, without_chance
 from neyman.inference.learned_statistic import LearnedStatistic
-from neyman.inference.observed import Observed
+from neyman.inference.observed import Observed, wider_bounds
 from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.roots import why_flat
@@ -319,6 +319,8 @@ def _result(observed: Observed, points: list[Point], level: float, calibration: 
         ends.append(f"above its bound {high:g}")
     if ends:
         messages.append(f"the interval may go on {' and '.join(ends)}, where nothing was tested")
+    if last.accepted and last.value >= high and observed.test.side != "lower":
+        messages.append(wider_bounds(observed))
     return IntervalResult(
         name=observed.name,
         level=level,

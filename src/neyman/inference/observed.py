@@ -20,7 +20,7 @@ from neyman.model.model import Model
 from neyman.model.summary import Data, Summary
 from neyman.support.checks import checked_source, checked_values
 
-__all__ = ["Observed", "Tested", "asimov_data", "poi_profile", "without_signal"]
+__all__ = ["Observed", "Tested", "asimov_data", "poi_profile", "wider_bounds", "without_signal"]
 
 
 def __dir__() -> list[str]:
@@ -86,6 +86,16 @@ def asimov_data(model: Model, pars: Array) -> Array:
     """
     checked_rates(model, np.asarray(pars, dtype=np.float64)[None], "no Asimov dataset exists")
     return np.asarray(model.expected_data(pars))
+
+
+def wider_bounds(observed: Observed) -> str:
+    """Return what a user may write where the upper bound of the parameter of interest cuts a result off."""
+    (low, high), name = observed.bounds, observed.name
+    high = 2.0 * high if high > 0.0 else high + (high - low)
+    return (
+        f"for wider bounds write bounds: [[{low:g}, {high:g}]] for {name} among the measurement's parameters, or "
+        f'bounds={{"{name}": ({low:g}, {high:g})}}'
+    )
 
 
 def without_signal(

@@ -11,7 +11,7 @@ import pyhf
 import scipy.stats
 
 from neyman.inference.calibrations import Thrower, chosen_calibration, fraction_at_least
-from neyman.inference.observed import Observed, asimov_data
+from neyman.inference.observed import Observed, asimov_data, wider_bounds
 from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.statistics import statistic_named
@@ -105,8 +105,11 @@ def significance(
         deviations = float(scipy.stats.norm.isf(p_value or 1.0 / number))
         if p_value == 0.0:
             message = f"none of {number} toys has a statistic as large: at least this significance, throw more toys"
+    low, high = observed.bounds
+    if math.isfinite(tested.statistic) and observed.best >= high:
+        cut_off = f"the best fit is at the upper bound {high:g}, beyond which the significance may be larger"
+        message = "; ".join(filter(None, [message, cut_off, wider_bounds(observed)]))
     if calibration == "asymptotics":
-        low, high = observed.bounds
         with_signal = observed.at(_SIGNAL)
         if low <= _SIGNAL <= high and can_throw(model, with_signal, "model"):
             asimov = asimov_data(model, with_signal)

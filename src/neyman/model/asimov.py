@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neyman.events import Events
+from neyman.model.pool import MixtureSummary
 
 if TYPE_CHECKING:
     from neyman.model.mixture import MixtureChannel
@@ -62,16 +63,24 @@ class AsimovPool:
         Raises:
             InvalidParameter: if the density is negative somewhere.
         """
-        if not rates.any():
-            return Events(self._features[:0])
         weights = self._channel.density_weights(self._summary, rates, alphas)
-        scores = np.concatenate(self._channel.scores(self._summary, rates, alphas))
-        target = np.concatenate([np.ones(len(rates)), np.zeros(len(alphas))])
+        possible = weights > 0.0
+        if not possible.any():
+            return Events(self._features[:0])
+        # what the density of a sample is where no event is expected is missing from its score: that is not zero then
+        missing = self._channel.densities(self._summary, alphas)[:, ~possible] @ self._summary.weights[~possible]
+        target = np.concatenate([1.0 - missing, np.zeros(len(alphas))])
+        own = self._summary
+        summary = MixtureSummary(
+            own.weights[possible], own.ratios[:, possible], own.slopes[:, possible], own.curvatures[:, possible]
+        )
+        weights = weights[possible]
+        scores = np.concatenate(self._channel.scores(summary, rates, alphas))
         for _ in range(3):  # linear: once would do, were it not for rounding
             moments = (scores * weights) @ scores.T
             tilt = np.linalg.lstsq(moments, target - scores @ weights, rcond=1e-12)[0]
             weights = weights * (1 + tilt @ scores)
-        return Events(self._features, weights)
+        return Events(self._features[possible], weights)
 
 
 class SetAsimov:
