@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 
 MUON_MASS = 0.10566
-EXPECTED = {"signal": 120.0, "drell_yan": 3000.0, "ttbar": 4000.0}  # events before any selection, at mu = 1
+EXPECTED = {"signal": 30.0, "drell_yan": 3000.0, "ttbar": 4000.0}  # events before any selection, at mu = 1
 NEGATIVE = 0.15  # of the Drell-Yan events have a negative weight
 MU = 1.0  # of the data
 DATA_SEED = 2307  # the data are the same whatever the seed of the simulation
