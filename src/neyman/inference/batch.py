@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from neyman.exceptions import FailedFit
+from neyman.inference.edges import ROUNDS, Edges, nominal_reach
 from neyman.inference.newton import newton
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters
 from neyman.inference.profile import Profile
@@ -98,11 +99,32 @@ def fit_batch(
     toys, start, copies = _distinct(toys, given.start)
     nll = BatchNLL(model, toys)
     pars, values, converged = newton(nll, start, lows, highs, given.fixed, ITERATIONS)
+    edged = np.flatnonzero(~converged & (toys.main[:, model.counted] == 0.0).any(axis=1))
+    if edged.size:  # where the likelihood ends without being zero
+        found = _within(BatchNLL(model, toys[edged]), start[edged], lows, highs, given.fixed)
+        pars[edged], values[edged], converged[edged] = found
     failed = np.flatnonzero(~converged)
     valid = np.ones(len(toys), dtype=bool)
     for toy in failed:
         pars[toy], values[toy], valid[toy] = _iminuit(model, toys, int(toy), pars[toy], given.bounds, given.fixed)
     return BatchFit(pars[copies], values[copies], valid[copies], ~converged[copies])
+
+
+def _within(
+    nll: BatchNLL, start: Array, lows: Array, highs: Array, held: NDArray[np.bool_]
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return the minima within the domain of toys with bins without events, the values, and whether they are ones."""
+    everyone = np.arange(len(start))
+    edges = nll.keep_inside(start)
+    pars, arrived = start.copy(), np.zeros(len(start), dtype=bool)
+    for _ in range(ROUNDS):
+        pars, _, converged = newton(nll, pars, lows, highs, held, ITERATIONS, 1e-8, last=True)
+        arrived = edges.move(nll.totals(pars)) & converged
+        if arrived.all():
+            break
+    nll.edges = None  # what is inside now, has no need of them
+    values = nll(pars, everyone)[0]
+    return pars, values, arrived & np.isfinite(values)
 
 
 class BatchNLL:
@@ -117,7 +139,26 @@ class BatchNLL:
         self._model, self._toys = model, toys
         self._counted = model.counted
         self._constant = gammaln(toys.main[:, self._counted] + 1.0).sum(axis=1)
+        self.edges: Edges | None = None
         self._learned = [(term, term.channel.batch(toys.events[term.channel.name])) for term in model.terms]
+
+    def keep_inside(self, start: Array) -> Edges:
+        """Continue the terms of bins without events to negative rates, and return the edges that keep the toys off.
+
+        Args:
+            start: a point for each toy, shape ``(n, P)``.
+        """
+        reach = np.abs(self._model.rates(start)[0]).sum(axis=1)[:, self._counted]
+        self.edges = edges = Edges(self._toys.main[:, self._counted] == 0.0, reach, nominal_reach(self._model))
+        return edges
+
+    def totals(self, pars: Array) -> Array:
+        """Return the rates of the bins that are counted, shape ``(n, B)``.
+
+        Args:
+            pars: a point for each toy, shape ``(n, P)``.
+        """
+        return np.asarray(self._model.rates(pars)[0].sum(axis=1)[:, self._counted])
 
     def __call__(self, pars: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         """Return values, gradients and approximate Hessians, which are positive semidefinite.
@@ -149,7 +190,9 @@ class BatchNLL:
         rates, jacobian = self._model.rates(pars)
         main = self._toys.main[np.ix_(rows, self._counted)]
         expected, slope = rates.sum(axis=1)[:, self._counted], jacobian.sum(axis=1)[:, self._counted]
-        undefined = ((expected < 0) | ((expected == 0) & (main != 0))).any(axis=1)
+        undefined = ((expected <= 0) & (main != 0)).any(axis=1)
+        if self.edges is None:
+            undefined |= (expected < 0).any(axis=1)
         known = expected > 0
         inverse = np.divide(1.0, expected, out=np.zeros_like(expected), where=known)
         value, gradient, diagonal = self._model.constraints.batch(pars, self._toys.auxdata[rows])
@@ -160,6 +203,12 @@ class BatchNLL:
         hessian = weighted.transpose(0, 2, 1) @ slope
         index = np.arange(pars.shape[1])
         hessian[:, index, index] += diagonal
+        if self.edges is not None:
+            kept, by_pars, stiff = self.edges.terms(rows, expected, slope)
+            value -= 0.5 * kept
+            gradient -= 0.5 * by_pars
+            reach = np.abs(rates).sum(axis=1)[:, self._counted]
+            hessian += 0.5 * (stiff + self.edges.expected(rows, expected, reach, slope))
         for term, log_ratio in self._learned:
             alphas = pars[:, term.parameters]
             by_alpha = np.zeros((len(alphas), alphas.shape[1], pars.shape[1]))

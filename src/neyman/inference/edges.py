@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from neyman.inference.curvature import positive
 from neyman.inference.newton import newton
 from neyman.inference.twice_nll import TwiceNLL
+from neyman.model.model import Model
 from neyman.model.summary import Summary
 
-__all__ = ["Edges", "minimum_within"]
+__all__ = ["ROUNDS", "Edges", "minimum_within", "nominal_reach"]
 
 
 def __dir__() -> list[str]:
@@ -23,9 +24,11 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 ROUNDS = 30  # of multipliers
-_CLOSE = 1e-8  # how near to the edge, in units of the samples' rates
+_CLOSE = 1e-8  # how near to the edge, in units of the samples' rates or of one event,
+_FLOOR = 3e-8  # which is drawn in by this, so that what is close is inside
 _STIFFNESS = 1e3  # of the edges, in the units of the slope that a bin without events has
 _ITERATIONS = 60
+_ONLY = np.zeros(1, dtype=np.intp)  # the one dataset
 
 
 class Edges:
@@ -38,14 +41,17 @@ class Edges:
 
     Args:
         empty: which bins have no event, shape ``(n, B)``.
-        reach: the sum of the samples' rates without their signs, which is the unit of rates, shape ``(n, B)``.
+        reach: the sum of the samples' rates without their signs where the search begins, shape ``(n, B)``.
+        nominal: the same where the model begins, shape ``(B,)``.
     """
 
-    def __init__(self, empty: NDArray[np.bool_], reach: Array) -> None:
+    def __init__(self, empty: NDArray[np.bool_], reach: Array, nominal: Array) -> None:
         self._empty = empty
-        self._reach = np.where(reach > 0.0, reach, 1.0)
+        self._unit = np.minimum(np.maximum(reach, nominal), 1.0)
+        self._unit = np.where(self._unit > 0.0, self._unit, 1.0)
+        reach = np.where(reach > 0.0, reach, 1.0)
         self._multiplier = np.zeros(empty.shape)
-        self._stiffness = 2.0 * _STIFFNESS / self._reach
+        self._stiffness = 2.0 * _STIFFNESS / reach
         self._violation = np.full(empty.shape, np.inf)
 
     def terms(self, rows: NDArray[np.intp], rates: Array, slopes: Array) -> tuple[Array, Array, Array]:
@@ -57,7 +63,7 @@ class Edges:
             slopes: and the derivatives of these, shape ``(r, B, P)``.
         """
         multiplier, stiffness = self._multiplier[rows], self._stiffness[rows]
-        force = np.where(self._empty[rows], np.maximum(0.0, multiplier - stiffness * rates), 0.0)
+        force = np.where(self._empty[rows], np.maximum(0.0, multiplier - stiffness * self._above(rates, rows)), 0.0)
         value = (0.5 * (force**2 - multiplier**2) / stiffness).sum(axis=1)
         stiff = np.where(force > 0.0, stiffness, 0.0)
         hessian = (slopes * stiff[:, :, None]).transpose(0, 2, 1) @ slopes
@@ -69,7 +75,7 @@ class Edges:
         In truth they have none, and a Newton method would not know how far to go.
         """
         multiplier, stiffness = self._multiplier[rows], self._stiffness[rows]
-        idle = self._empty[rows] & (multiplier <= stiffness * rates)
+        idle = self._empty[rows] & (multiplier <= stiffness * self._above(rates, rows))
         weights = np.divide(2.0, reach, out=np.zeros_like(reach), where=idle & (reach > 0.0))
         return np.asarray((slopes * weights[:, :, None]).transpose(0, 2, 1) @ slopes)
 
@@ -79,14 +85,28 @@ class Edges:
         Args:
             rates: at the minima, shape ``(n, B)``.
         """
+        above = self._above(rates, slice(None))
         # beyond the edge, or pushed off it
-        violation = np.where(self._empty, np.abs(np.minimum(rates, self._multiplier / self._stiffness)), 0.0)
-        arrived = (violation <= _CLOSE * self._reach).all(axis=1)
-        self._multiplier = np.maximum(0.0, self._multiplier - self._stiffness * rates) * self._empty
-        slow = violation > 0.1 * self._violation
-        self._stiffness = np.where(slow & (violation > _CLOSE * self._reach), 10.0 * self._stiffness, self._stiffness)
+        violation = np.where(self._empty, np.abs(np.minimum(above, self._multiplier / self._stiffness)), 0.0)
+        wrong = violation > _CLOSE * self._unit
+        self._multiplier = np.where(self._empty, np.maximum(0.0, self._multiplier - self._stiffness * above), 0.0)
+        self._stiffness = np.where(wrong & (violation > 0.1 * self._violation), 10.0, 1.0) * self._stiffness
         self._violation = violation
-        return np.asarray(arrived)
+        return np.asarray(~wrong.any(axis=1))
+
+    def _above(self, rates: Array, rows: NDArray[np.intp] | slice) -> Array:
+        """Return how far rates are above the least that they may be."""
+        return np.asarray(rates - _FLOOR * self._unit[rows])
+
+
+def nominal_reach(model: Model) -> Array:
+    """Return the sum of the samples' rates without their signs where the model begins, of the bins that are counted.
+
+    Args:
+        model: the model.
+    """
+    rates = model.rates(model.config.suggested_init())[0]
+    return np.asarray(np.abs(rates).sum(axis=0)[model.counted])
 
 
 class _Continued(TwiceNLL):
@@ -95,40 +115,28 @@ class _Continued(TwiceNLL):
     def __init__(self, nll: TwiceNLL, start: Array) -> None:
         pars = nll.full(start)
         super().__init__(nll.model, nll.data, pars, np.isin(np.arange(pars.size), nll.free))
-        model, data = nll.model, nll.data
-        self._summary = data if isinstance(data, Summary) else model.encode(model.ensemble(data))
-        rates = model.rates(self.full(start))[0]
-        empty = (self.main == 0.0)[model.counted]
-        self.edges = Edges(empty[None], np.abs(rates).sum(axis=0)[model.counted][None])
+        self._summary = nll.data if isinstance(nll.data, Summary) else nll.model.encode(nll.model.ensemble(nll.data))
+        empty = self.main[nll.model.counted] == 0.0
+        self.edges = Edges(empty[None], np.abs(self.rates(start)[0]).sum(axis=0)[None], nominal_reach(nll.model))
 
     def forget(self) -> None:
         """Forget the last point: the multipliers have moved."""
         self._centre = self._last = None, 0.0, np.empty(0)
 
-    def rates(self, pars: Array) -> Array:
-        """Return the rates of the bins that are counted, shape ``(B,)``."""
-        return np.asarray(self.model.rates(self.full(pars))[0].sum(axis=0)[self.model.counted])
-
     def hessian(self, pars: Array, bounds: Sequence[tuple[float, float]], *, central: bool = False) -> Array:
-        """Return positive semidefinite second derivatives, with those expected of the bins without events."""
-        rates, jacobian = self.model.rates(self.full(pars))
-        counted = self.model.counted
-        expected = self.edges.expected(
-            np.zeros(1, dtype=np.intp),
-            rates.sum(axis=0)[None, counted],
-            np.abs(rates).sum(axis=0)[None, counted],
-            jacobian.sum(axis=0)[None, counted][:, :, self.free],
-        )
+        """Return second derivatives, with those expected of the bins without events."""
+        rates, slopes = self.rates(pars)
+        total, reach = rates.sum(axis=0)[None], np.abs(rates).sum(axis=0)[None]
+        expected = self.edges.expected(_ONLY, total, reach, slopes.sum(axis=0)[None])
         return np.asarray(super().hessian(pars, bounds, central=central) + expected[0])
 
     def _evaluate(self, full: Array) -> tuple[float, Array]:
         own = self._summary
         value, gradient = self.model.evaluate_encoded(full, own.main, own.auxdata, own.channels, continued=True)
-        rates, jacobian = self.model.rates(full)
-        counted = self.model.counted
-        first = np.zeros(1, dtype=np.intp)
-        term, slope, _ = self.edges.terms(first, rates.sum(axis=0)[None, counted], jacobian.sum(axis=0)[None, counted])
-        return value - 0.5 * float(term[0]), gradient - 0.5 * slope[0]
+        rates, slopes = self.rates(full[self.free])
+        term, slope, _ = self.edges.terms(_ONLY, rates.sum(axis=0)[None], slopes.sum(axis=0)[None])
+        gradient[self.free] -= 0.5 * slope[0]
+        return value - 0.5 * float(term[0]), gradient
 
 
 def minimum_within(nll: TwiceNLL, start: Array, bounds: Sequence[tuple[float, float]]) -> tuple[Array, float] | None:
@@ -144,8 +152,7 @@ def minimum_within(nll: TwiceNLL, start: Array, bounds: Sequence[tuple[float, fl
     """
     lows, highs = np.array(bounds, dtype=np.float64).reshape(-1, 2).T
     held = np.zeros(start.size, dtype=bool)
-    edged = nll.has_rates and bool((nll.main == 0.0)[nll.model.counted].any())
-    function = _Continued(nll, start) if edged else nll
+    function = _Continued(nll, start) if nll.edged else nll
 
     def objective(pars: Array, _: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         value = function(pars[0])
@@ -160,17 +167,10 @@ def minimum_within(nll: TwiceNLL, start: Array, bounds: Sequence[tuple[float, fl
         if not isinstance(function, _Continued):
             arrived = bool(converged)
             break
-        arrived = bool(function.edges.move(function.rates(pars[0])[None])[0]) and bool(converged)
+        arrived = bool(function.edges.move(function.rates(pars[0])[0].sum(axis=0)[None])[0]) and bool(converged)
         function.forget()
         if arrived:
             break
-    if not arrived:
+    if not (arrived and math.isfinite(nll(pars[0]))):
         return None
-    # the edge is where rounding has left it: back to where there is support, by as little as that takes
-    fraction = 0.0
-    for power in range(-12, -3):
-        point = pars[0] + fraction * (start - pars[0])
-        if math.isfinite(nll(point)):
-            return point, nll(point)
-        fraction = 10.0**power
-    return None
+    return pars[0], nll(pars[0])

@@ -10,6 +10,7 @@ import pyhf
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter
+from neyman.inference.crossing import crossing
 from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start, parameter_index
 from neyman.inference.profile import Profile
@@ -236,7 +237,17 @@ def _axis(profile: Profile, index: int, values: ArrayLike | None, points: int, n
     if np.isnan(width):  # which the data do not determine
         width = (high - low) if np.isfinite(high - low) else profile.scale(index)
     reach = _SCAN_WIDTH * width
-    return np.linspace(max(low, best - reach), min(high, best + reach), points)
+    ends = [
+        _inside(profile, index, float(best), float(end)) for end in (max(low, best - reach), min(high, best + reach))
+    ]
+    return np.linspace(ends[0], ends[1], points)
+
+
+def _inside(profile: Profile, index: int, best: float, end: float) -> float:
+    """Return the end of a range, drawn in to where the likelihood is zero beyond."""
+    if end == best or np.isfinite(profile.ratio({index: end})):
+        return end
+    return crossing(lambda value: profile.ratio({index: value}), np.inf, best, end, end)
 
 
 def _from_the_inside(profile: Profile, indices: list[int], axes: list[Array]) -> list[tuple[int, ...]]:

@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 _NO_HESSIAN = {"hessian": False, "g2": False}
 _TOLERANCE = 0.01  # Minuit's: the minimum is good to 2e-5 in -2 log L
 _ATTEMPTS = 5
+_CALLS = 30  # for each parameter, before an edge of the likelihood is suspected
 _FAR = 1e5  # widths: a bound that far away is no matter to Minuit
 _AT = 1e-2  # widths: nearer to its bound than this a parameter is tried on it,
 _UNSEEN = 1e-6  # and stays there if -2 log L does not rise by more
@@ -125,6 +126,8 @@ def minimise(
     random = np.random.default_rng(0)  # only to shake a start that has failed
     low, high = np.array(bounds, dtype=np.float64).T
     start = np.clip(start, low, high)
+    if nll.starved(start):
+        start = supported(nll, start, bounds)
     widths = nll.widths(start, bounds)
     unit = 2.0 ** np.round(np.log2(widths))  # without rounding of what is divided by it
     values = start
@@ -137,7 +140,8 @@ def minimise(
         minimiser.strategy = min(attempt, 1)
         if attempt == 2:
             minimiser.simplex()
-        minimiser.migrad()
+        patience = (_CALLS * (start.size + 5), 1) if attempt == 0 and nll.edged else (None, 5)
+        minimiser.migrad(*patience)
         found = np.array(minimiser.values) * unit
         inside = bool(np.all((found >= low) & (found <= high)))
         if minimiser.valid and inside and math.isfinite(minimiser.fval):

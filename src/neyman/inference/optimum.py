@@ -23,7 +23,8 @@ _NOTHING = 1e-5  # of the curvature that the expected counts would give: less is
 _FLAT = 1e-5  # of an eigenvalue, the diagonal being one; below it a direction has no curvature,
 _UNSURE = 1e-2  # and below this, only precise derivatives can tell
 _INVOLVED = 1e-2  # of a flat direction: what it must have of a parameter not to determine that
-_AT_EDGE = 1e-4  # of what a parameter's width changes: a bin with less is at the edge
+_AT_EDGE = 1e-4  # of what a parameter's width changes: a bin with less is at the edge,
+_AN_EVENT = 1e-6  # or with less than this where that is large enough
 _DISTANCE = 1e-2  # in -2 log L: what a minimum may still be expected to lie lower
 
 
@@ -40,6 +41,7 @@ class Optimum:
         curved: whether the Hessian is positive definite along the bounds and edges.
         distance: how much lower the minimum is expected to be.
         step: where it is expected, from here, shape ``(F,)``.
+        unsure: whether an eigenvalue is so small that the place matters: it should be no other than the minimum.
         downhill: a direction along which -2 log L is curved downwards, of about one standard deviation, if any.
     """
 
@@ -51,6 +53,7 @@ class Optimum:
     curved: bool
     distance: float
     step: Array
+    unsure: bool
     downhill: Array | None
 
     @property
@@ -71,7 +74,8 @@ def examined(nll: TwiceNLL, pars: Array, bounds: Sequence[tuple[float, float]]) 
     widths = nll.widths(pars, bounds)
     hessian, gradient = nll.hessian(pars, bounds), nll.gradient(pars) * widths
     scaled = hessian * np.outer(widths, widths)
-    if np.linalg.eigvalsh(_normalised(scaled)[0]).min(initial=1.0) < _UNSURE:
+    unsure = bool(np.linalg.eigvalsh(_normalised(scaled)[0]).min(initial=1.0) < _UNSURE)
+    if unsure:
         hessian = nll.hessian(pars, bounds, central=True)
         scaled = hessian * np.outer(widths, widths)
 
@@ -107,6 +111,7 @@ def examined(nll: TwiceNLL, pars: Array, bounds: Sequence[tuple[float, float]]) 
         curved=bool((values > _FLAT).all() and (np.diag(along.T @ scaled @ along) > _NOTHING).all()),
         distance=float(-0.5 * slope @ steps),
         step=back @ steps,
+        unsure=unsure,
         downhill=downhill,
     )
 
@@ -120,15 +125,13 @@ def _normalised(matrix: Array) -> tuple[Array, Array]:
 
 def _edges(nll: TwiceNLL, pars: Array, widths: Array) -> tuple[NDArray[np.intp], Array]:
     """Return the bins without events whose rate a small step makes negative, and its derivatives."""
-    model = nll.model
     if not nll.has_rates:
         return np.empty(0, dtype=np.intp), np.empty((0, pars.size))
-    rates, jacobian = model.rates(nll.full(pars))
-    total, slopes = rates.sum(axis=0), jacobian.sum(axis=0)[:, nll.free]
+    total, slopes = (array.sum(axis=0) for array in nll.rates(pars))
     step = np.abs(slopes * widths).max(axis=1, initial=0.0)
-    counted = np.isin(np.arange(total.size), model.counted)
-    found = np.flatnonzero(counted & (nll.main == 0.0) & (total < _AT_EDGE * step))
-    return found, slopes[found]
+    low = (total < _AT_EDGE * step) | ((total < _AN_EVENT) & (step > 10.0 * _AN_EVENT))
+    found = np.flatnonzero((nll.main[nll.model.counted] == 0.0) & low)
+    return nll.model.counted[found], slopes[found]
 
 
 def _null_space(normals: Array) -> Array:

@@ -237,11 +237,12 @@ class Profile:
             pars, value = lower
             self._set(lower)
         step = self.optimum.step
-        if self.optimum.curved and self.optimum.distance > _SEEN:
+        if self.optimum.distance > _SEEN or self.optimum.unsure:
             nll = self._nll(pars, free)
             moved = pars[free] + step
-            if np.all((moved >= low) & (moved <= high)) and nll(moved) < value:
-                known = self.optimum if self.optimum.distance < _NEAR else None  # its Hessian is as good there
+            if np.all((moved >= low) & (moved <= high)) and nll(moved) <= value:
+                # its Hessian is as good there
+                known = self.optimum if self.optimum.distance < _NEAR and not self.optimum.unsure else None
                 self._set((nll.full(moved), nll(moved)))
                 self._optimum = known
 

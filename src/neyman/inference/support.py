@@ -49,7 +49,8 @@ def supported(nll: TwiceNLL, pars: Array, bounds: Sequence[tuple[float, float]])
     if nll.has_rates and start.size:
         points.append(_with_rates(nll, start, low, high))
     if start.size:
-        centre = np.where(np.isfinite(low + high), 0.5 * (low + high), start)
+        middle = np.isfinite(low) & np.isfinite(high)
+        centre = np.where(middle, 0.5 * (np.where(middle, low, 0.0) + np.where(middle, high, 0.0)), start)
         widths, random = nll.widths(start, bounds), np.random.default_rng(0)
         points += [centre, *(start + scale * widths * random.normal(size=start.size) for scale in _SHIFTS * 3)]
     for point in points:

@@ -64,7 +64,7 @@ class TwiceNLL:
         self.free = np.flatnonzero(free)
         self.has_rates = hasattr(model, "rates")  # which other likelihoods than ours need not have
         self._found = {} if found is None else found
-        self._widths: tuple[bytes | None, Array] = None, np.empty(0)
+        self._rates: tuple[bytes | None, tuple[Array, Array]] = None, (np.empty(0), np.empty(0))
         self._pars = np.array(pars, dtype=np.float64)
         self._everything = self.free.size == self._pars.size
         self._last = self._centre = _NOWHERE
@@ -114,10 +114,44 @@ class TwiceNLL:
 
         That is what the expected counts and the constraint terms say, and of what they do not depend on, the bounds.
         """
+        low, high = np.array(bounds, dtype=np.float64).reshape(-1, 2).T
+        fallback = np.minimum(0.1 * (high - low), np.maximum(1.0, np.abs(pars)))
+        if not self.has_rates:
+            return np.asarray(fallback)
+        full = self.full(pars)
+        rates, jacobian = self.rates(pars)
+        reach = np.abs(rates).sum(axis=0)  # unlike the rate, it is not zero where samples cancel
+        slope = np.abs(jacobian).sum(axis=0)
+        information = (slope**2 / np.where(reach > 0.0, reach, 1.0)[:, None]).sum(axis=0)
+        information += self.model.constraints.batch(full[None], self.auxdata[None])[2][0][self.free]
+        known = information > 0.0
+        widths = np.divide(1.0, np.sqrt(information), out=np.array(fallback), where=known)
+        return np.asarray(np.minimum(widths, high - low))
+
+    def rates(self, pars: Array) -> tuple[Array, Array]:
+        """Return the rates of the bins that are counted, and their derivatives by the free parameters.
+
+        Returns:
+            By sample and bin, shape ``(S, B)``, and shape ``(S, B, F)``.
+        """
         point = np.asarray(pars, dtype=np.float64).tobytes()
-        if self._widths[0] != point:
-            self._widths = point, self._widths_at(pars, bounds)
-        return self._widths[1]
+        if point != self._rates[0]:
+            rates, jacobian = self.model.rates(self.full(pars))
+            counted = self.model.counted
+            self._rates = point, (rates[:, counted], jacobian[:, counted][:, :, self.free])
+        return self._rates[1]
+
+    @property
+    def edged(self) -> bool:
+        """Whether the domain may end where the likelihood is not zero: in a bin without events."""
+        return self.has_rates and bool((self.main[self.model.counted] == 0.0).any())
+
+    def starved(self, pars: Array) -> bool:
+        """Return whether a bin has a rate that gives no support, which is known without the events."""
+        if not self.has_rates:
+            return False
+        rates, main = self.rates(pars)[0].sum(axis=0), self.main[self.model.counted]
+        return bool(np.any((rates < 0.0) | ((rates == 0.0) & (main != 0.0))))
 
     @property
     def main(self) -> Array:
@@ -141,23 +175,6 @@ class TwiceNLL:
         full = self._pars.copy()
         full[self.free] = pars
         return full
-
-    def _widths_at(self, pars: Array, bounds: Sequence[tuple[float, float]]) -> Array:
-        low, high = np.array(bounds, dtype=np.float64).reshape(-1, 2).T
-        fallback = np.minimum(0.1 * (high - low), np.maximum(1.0, np.abs(pars)))
-        if not self.has_rates:
-            return np.asarray(fallback)
-        full = self.full(pars)
-        rates, jacobian = self.model.rates(full)
-        counted = self.model.counted
-        reach = np.abs(rates).sum(axis=0)[counted]  # unlike the rate, it is not zero where samples cancel
-        slope = np.abs(jacobian).sum(axis=0)[counted]
-        information = (slope**2 / np.where(reach > 0.0, reach, 1.0)[:, None]).sum(axis=0)
-        information += self.model.constraints.batch(full[None], self.auxdata[None])[2][0]
-        information = information[self.free]
-        known = information > 0.0
-        widths = np.divide(1.0, np.sqrt(information), out=np.array(fallback), where=known)
-        return np.asarray(np.minimum(widths, high - low))
 
     def _slope(self, pars: Array, centre: Array, row: int, step: float, low: float, high: float) -> Array:
         """Return the derivative of the gradient by a parameter, to that side on which the likelihood goes on."""
