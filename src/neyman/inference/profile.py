@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.inference.crossing import crossing
 from neyman.inference.curvature import inverse
+from neyman.inference.edges import minimum_within
 from neyman.inference.minimise import minimise
 from neyman.inference.optimum import Optimum, examined
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters, parameter_index
@@ -236,15 +237,18 @@ class Profile:
                 break
             pars, value = lower
             self._set(lower)
-        step = self.optimum.step
-        if self.optimum.distance > _SEEN or self.optimum.unsure:
-            nll = self._nll(pars, free)
-            moved = pars[free] + step
-            if np.all((moved >= low) & (moved <= high)) and nll(moved) <= value:
-                # its Hessian is as good there
-                known = self.optimum if self.optimum.distance < _NEAR and not self.optimum.unsure else None
-                self._set((nll.full(moved), nll(moved)))
-                self._optimum = known
+        optimum = self.optimum
+        if not (optimum.distance > _SEEN or optimum.unsure):
+            return
+        nll = self._nll(pars, free)
+        moved = pars[free] + optimum.step
+        if optimum.distance < _NEAR and np.all((moved >= low) & (moved <= high)) and nll(moved) <= value:
+            self._set((nll.full(moved), nll(moved)))
+            self._optimum = None if optimum.unsure else optimum  # else the Hessian is as good there
+        elif optimum.distance > _NEAR:  # which Minuit has not seen
+            found = minimum_within(nll, pars[free], list(zip(low.tolist(), high.tolist(), strict=True)))
+            if found is not None and found[1] < value:
+                self._set((nll.full(found[0]), found[1]))
 
     def _nll(self, pars: Array, free: NDArray[np.bool_]) -> TwiceNLL:
         if (free == ~self.fixed).all():
