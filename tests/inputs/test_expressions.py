@@ -15,6 +15,7 @@ import pytest
 
 from neyman.exceptions import InvalidEvents
 from neyman.inputs.expressions import parsed
+from neyman.inputs.functions import FUNCTIONS
 
 N = 60
 INF = math.inf
@@ -325,3 +326,169 @@ def test_number_is_that_of_a_loop_over_the_events(expression, loop):
     right = [loop(e) for e in EVENTS]
     assert missing.tolist() == [value is None for value in right]
     assert values[~missing] == pytest.approx([value for value in right if value is not None], rel=1e-9, abs=1e-12)
+
+
+# --- What is refused
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("nJet > 1 && nMuon > 0", "(nJet > 1) & (nMuon > 0)"),
+        ("nJet > 3 || !passed", "(nJet > 3) | ~passed"),
+        ("nJet > 1 and nMuon > 0", "(nJet > 1) & (nMuon > 0)"),
+        ("not passed", "~passed"),
+        ("nJet > 0 ? MET_pt : 0", "where(nJet > 0, MET_pt, 0)"),
+        ("nJet == 1 & nMuon == 2", "(nJet == 1) & (nMuon == 2)"),
+        ("1 < nJet < 4", "(1 < nJet) & (nJet < 4)"),
+        ("Sum$(Jet_pt > 30) >= 2", "sum(Jet_pt > 30) >= 2"),
+        ("Length$(Jet_pt)", "len(Jet_pt)"),
+        ("TMath::Abs(Jet_eta[0]) < 2.4", "abs(Jet_eta[:, 0]) < 2.4"),
+        ("Entry$ % 2", "entry % 2"),
+        ("Jet_pt.max()", "max(Jet_pt)"),
+        ("Jet_pt.at(0)", "Jet_pt[:, 0]"),
+        ("Jet_pt[0] > 30", "Jet_pt[:, 0] > 30"),
+        ("nJet^2", "nJet**2"),
+        ("MET_pt^2 + 1", "write **"),
+        ("nJet^nMuon", "write **"),
+        ("flags & nJet", "(flags > 0) & (nJet > 0)"),
+        ("w & passed", "w is no condition; compare it with a number, as in w > 0"),
+        ("~w", "w is no condition"),
+        ("where(w, 1, 2)", "w is no condition"),
+        ("any(Jet_pt)", "Jet_pt is no condition"),
+        ("Jet_pt[Jet_puId]", "Jet_pt[Jet_puId == 1] for a condition, Jet_pt[:, Jet_puId] for positions"),
+        ("Jet_pt[nJet]", "Jet_pt[:, nJet]"),
+        ("Jet_pt[Muon_tightId]", "have not the same number of entries in"),
+        ("Jet_pt + Muon_pt", "have not as many elements in every event"),
+        ("sqroot(MET_pt)", "did you mean 'sqrt'"),
+        ("DeltaR(w, w, w, w)", "write deltaR(eta1, phi1, eta2, phi2); ROOT's DeltaR has the order eta1, eta2, phi1, phi2"),
+        ("deltaR(w, w)", "deltaR takes 4 arguments, not 2"),
+        ("sqrt(MET_pt, axis=1)", "sqrt cannot be called so"),
+        ("nJet // zero", "an integer is divided by 0"),
+        ("nJet % zero", "an integer is divided by 0"),
+        ("nJet // 0", "an integer is divided by 0"),
+        ("event * 1000", "beyond what 64-bit integers can hold"),
+        ("category", "is text"),
+        ("category > 3", "compared with == and !="),
+        ("category + 1", "is text, not a number"),
+        ("flatten(Jet_pt)", "flatten would mix the events"),
+        ("bit(w, 1)", "bit needs integers"),
+        ("Jet_cells[:, 0, 0, 0]", "takes no index"),
+    ],
+)  # fmt: skip
+def test_refusal_says_what_to_write(expression, said):
+    assert said in refusal(expression)
+
+
+def test_unknown_function_does_not_list_a_hundred():
+    assert len(refusal("xyzzy(nJet)")) < 200
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_only_errors_of_ones_own_come_out_of_any_expression(seed):
+    """Expressions at random; and an event is worth the same whatever other events stand beside it."""
+    rng = np.random.default_rng(seed)
+    names = [*BRANCHES, *ALIASES, "entry", "0", "1", "-1", "0.5", "True", str(2**63), str(10**25)]
+    functions = sorted(FUNCTIONS)
+    indices = [":, 0", ":, -1", ":, 1:", ":, 0, 0", ":, :, 0", "0"]
+    signs = ["+", "-", "*", "/", "//", "%", "**", "&", "|", "^", "<<", ">>", "==", "!=", "<", ">="]
+
+    def text(depth: int) -> str:
+        a, b, c = (text(depth - 1) if depth and rng.random() < 0.6 else str(rng.choice(names)) for _ in range(3))
+        forms = [a, f"({a}) {rng.choice(signs)} ({b})", f"~({a})", f"-({a})", f"where({a}, {b}, {c})"]
+        forms += [f"({a})[{b}]", f"({a})[:, {b}]", f"({a})[{rng.choice(indices)}]", f"({a}) {rng.choice(signs)} ({b})"]
+        forms += [f"{rng.choice(functions)}({a})", f"{rng.choice(functions)}({a}, {b})"]
+        return str(rng.choice(forms))
+
+    everything = {**BRANCHES, "entry": ak.Array(np.arange(N))}
+    fifth = {name: array[5:6] for name, array in everything.items()}
+    evaluated_ones = 0
+    for _ in range(150):
+        expression = text(int(rng.integers(1, 3)))
+        try:
+            found = parsed(expression, BRANCHES, "f.root", aliases=ALIASES)
+            (values, missing), (value, none) = found.numbers(everything, N, "f"), found.numbers(fifth, 1, "f")
+        except InvalidEvents:
+            continue
+        evaluated_ones += 1
+        assert missing[5] == none[0]
+        assert none[0] or float(value[0]) == pytest.approx(float(values[5]), nan_ok=True)
+    assert evaluated_ones > 10
+
+
+# --- Numbers of 64 bits
+
+
+LARGE = {
+    "event": ak.Array(np.array([2**63 + 5, 2**63 + 10, 12], np.uint64)),
+    "signed": ak.Array(np.array([2**62 + 1, -(2**62), 5])),
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "right"),
+    [
+        ("event > 100", [1, 1, 0]),
+        (f"event == {2**63 + 5}", [1, 0, 0]),
+        (f"event != {2**63 + 5}", [0, 1, 1]),
+        ("event > -1", [1, 1, 1]),
+        ("event == 12.0", [0, 0, 1]),
+        (f"event > {2**63 + 5}", [0, 1, 0]),
+        (f"event < {10**25}", [1, 1, 1]),
+        ("event % 10 == 3", [1, 0, 0]),
+        ("event // 2 > 5", [1, 1, 1]),
+        ("(event & 1) == 1", [1, 0, 0]),
+        ("event == event", [1, 1, 1]),
+        (f"event - 1 == {2**63 + 4}", [1, 0, 0]),
+        (f"signed == {2.0**62}", [0, 0, 0]),
+        (f"signed > {2.0**62}", [1, 0, 0]),
+        ("signed == 4611686018427387905", [1, 0, 0]),
+        ("event > signed", [1, 1, 1]),
+    ],
+)
+def test_large_integers_are_compared_and_divided_exactly(expression, right):
+    assert parsed(expression, LARGE, "f").condition(LARGE, 3, "f").tolist() == [bool(x) for x in right]
+
+
+@pytest.mark.parametrize("expression", ["event + event", "signed * 4", "signed + signed", "event * signed", "-event"])
+def test_integers_do_not_wrap_around(expression):
+    with pytest.raises(InvalidEvents, match="beyond what 64-bit integers can hold"):
+        parsed(expression, LARGE, "f").numbers(LARGE, 3, "f")
+
+
+def test_mass_of_light_and_parallel_objects_is_no_rounding_error():
+    kinematics = np.random.default_rng(0).uniform([1, -3, -3], [900, 3, 3], (2000, 3)).T
+    branches = dict(zip(("pt", "eta", "phi"), map(ak.Array, kinematics)))
+    itself = parsed("mass(pt, eta, phi, 0, pt, eta, phi, 0)", branches, "f").numbers(branches, 2000, "f")[0]
+    assert np.all(itself == 0)
+    electrons = parsed("mass(pt, eta, phi, 0.000511, 2 * pt, eta, phi, 0.000511)", branches, "f").numbers(
+        branches, 2000, "f"
+    )[0]
+    assert electrons == pytest.approx(np.full(2000, 0.000511 * math.sqrt(2 + 2.5)), rel=1e-6)  # m^2 (2 + 2 + 1/2)
+
+
+# --- Aliases and what stands in the place of branches
+
+
+def test_replaced_branch_changes_aliases_and_not_itself():
+    branches = {"x": ak.Array([1.0, 2.0]), "up": ak.Array([5.0, 6.0])}
+    known = {"aliases": {"y": "10 * x"}, "branches": {"x": "x + up"}}
+    assert parsed("y + x", branches, "f", **known).numbers(branches, 2, "f")[0].tolist() == [66.0, 88.0]
+
+
+def test_error_inside_an_alias_names_it():
+    with pytest.raises(InvalidEvents, match=r"f: 'y > 1': alias 'y': 'log\(xx\)': no branch 'xx'; did you mean 'x'"):
+        parsed("y > 1", {"x"}, "f", aliases={"y": "log(xx)"})
+    with pytest.raises(InvalidEvents, match="alias 'y': 'x // 0': an integer is divided by 0"):
+        parsed("y > 1", {"x"}, "f", aliases={"y": "x // 0"}).numbers({"x": ak.Array([1])}, 1, "f")
+    with pytest.raises(InvalidEvents, match="in a circle: y -> z -> y"):
+        parsed("y", {"x"}, "f", aliases={"y": "z + x", "z": "y"})
+    with pytest.raises(InvalidEvents, match="alias 'x' would hide the branch"):
+        parsed("x + 1", {"x"}, "f", aliases={"x": "2"})
+
+
+@pytest.mark.parametrize("name", ["jet.pt", "a-b", "a[3]", "a/b", "a b", "max", "class"])
+def test_any_name_of_a_branch_can_be_got(name):
+    branches = {name: ak.Array([1.0, 2.0])}
+    assert parsed(f'2 * get("{name}")', branches, "f").numbers(branches, 2, "f")[0].tolist() == [2.0, 4.0]
+    assert parsed(name, branches, "f").numbers(branches, 2, "f")[0].tolist() == [1.0, 2.0]

@@ -11,6 +11,7 @@ reduces a vector, and compiles what it is given, while a document that somebody 
 from __future__ import annotations
 
 import ast
+import inspect
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from neyman.inputs.operators import (
     ARITHMETIC,
     COMPARISONS,
     CONNECTIVES,
+    condition,
     divided,
     exclusive_or,
     inverted,
@@ -52,6 +54,7 @@ Function: TypeAlias = "Callable[[Values], Any]"
 MODULES = ("ak", "awkward", "math", "np", "numpy")  # which may stand before a function's name
 OPTIONS = ("axis", "ascending", "keepdims")  # of functions
 ENTRY = "entry"  # stands for the number of the entry in the tree, where nothing has that name
+OF_CONDITIONS = ("all", "any", "where")  # functions whose first argument is a condition
 DIVISIONS = {ast.FloorDiv: np.floor_divide, ast.Mod: np.remainder}
 SHIFTS = {ast.LShift: np.left_shift, ast.RShift: np.right_shift}
 NO_EXPRESSION = "is no expression; write Python, with &, |, ~ for and, or, not and where(condition, a, b) for a choice"
@@ -139,7 +142,7 @@ class Expression:
                 return self.function(Values(branches, {}))
         except InvalidEvents as error:
             raise InvalidEvents(f"{where}: {error}") from None
-        except (ArithmeticError, LookupError, NotImplementedError, RecursionError, TypeError, ValueError) as error:
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if "broadcast" in str(error):
                 raise InvalidEvents(
                     f"{where} combines vectors that have not as many elements in every event; "
@@ -308,12 +311,12 @@ class _Parser:
 
         return evaluated
 
-    def applied(self, function: Callable[..., Any], *nodes: ast.expr, **options: int) -> Function:
-        """Compile a function of other nodes."""
-        arguments = [self.compiled(node) for node in nodes]
+    def applied(self, function: Callable[..., Any], *nodes: ast.expr | Function, **options: int) -> Function:
+        """Compile a function of other nodes, or of what is compiled already."""
+        arguments = [self.compiled(node) if isinstance(node, ast.expr) else node for node in nodes]
         return lambda values: function(*(argument(values) for argument in arguments), **options)
 
-    def behind_guard(self, function: Callable[..., Any], *nodes: ast.expr) -> Function:
+    def behind_guard(self, function: Callable[..., Any], *nodes: ast.expr | Function) -> Function:
         """Compile a function of other nodes, of which some may keep events away from others."""
         before, self.guarded = self.guarded, True
         applied = self.applied(function, *nodes)
@@ -373,9 +376,19 @@ class _Parser:
             options[keyword.arg] = _whole_number(keyword.value)
         if name == "fill_none" and len(node.args) == 2:
             return self.filled(*node.args)
-        if name == "where" and not options:
-            return self.behind_guard(FUNCTIONS[name], *node.args)
+        try:
+            inspect.signature(FUNCTIONS[name]).bind(*node.args, **options)
+        except TypeError as error:
+            raise InvalidEvents(f"{name} cannot be called so ({error})") from None
+        if name in OF_CONDITIONS and node.args:
+            first, rest = self.condition(node.args[0]), node.args[1:]
+            return self.behind_guard(partial(FUNCTIONS[name], **options), first, *rest)
         return self.applied(FUNCTIONS[name], *node.args, **options)
+
+    def condition(self, node: ast.expr) -> Function:
+        """Compile a node that has to be a condition."""
+        text = ast.unparse(node)
+        return self.applied(partial(condition, text=text), node)
 
     def filled(self, x: ast.expr, value: ast.expr) -> Function:
         """Compile ``fill_none(x, value)``; a largest or smallest entry of none is missing there."""

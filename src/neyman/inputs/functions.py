@@ -26,12 +26,14 @@ def __dir__() -> list[str]:
 Function = Callable[..., Any]
 
 
-def _elementwise(function: Function) -> Function:
+def _elementwise(function: Function, name: str = "") -> Function:
     """Return a function of numbers, entry by entry; of what is missing it is missing."""
+    name = name or function.__name__
+    wanted = function.nin if isinstance(function, np.ufunc) else len(inspect.signature(function).parameters)
 
     def applied(*arguments: Any) -> Any:
-        if not arguments:
-            raise InvalidEvents(f"{function.__name__} needs an argument, as in {function.__name__}(x)")
+        if len(arguments) != wanted:
+            raise InvalidEvents(f"{name} takes {wanted} arguments, not {len(arguments)}")
         return function(*aligned(*map(number, arguments)))
 
     return applied
@@ -96,7 +98,6 @@ def _flatten(x: Any) -> Any:
 
 def _where(chosen: Any, a: Any, b: Any) -> Any:
     """Return ``a`` where a condition is true and ``b`` elsewhere; only the chosen one may not be missing."""
-    chosen = condition(chosen, "the first argument of where")
     if kind_of(a) + kind_of(b) != "bb":
         a, b = number(a), number(b)
     return ak.where(*aligned(chosen, a, b))
@@ -112,15 +113,17 @@ def _bit(x: Any, n: Any) -> Any:
     return condition(np.right_shift(x, np.uint64(n)) & np.uint64(1), "bit")
 
 
+def _pad(x: Any, n: Any, **options: int) -> Any:
+    if not isinstance(n, int):
+        raise InvalidEvents("pad_none needs a whole number, as in pad_none(x, 2)")
+    return _within(ak.pad_none, axis=1, prepare=lambda x: x)(x, n, **options)
+
+
 def _connective(combine: Function) -> Function:
     def applied(a: Any, b: Any) -> Any:
         return joined(combine, condition(a, "an argument"), condition(b, "an argument"), bits=False, texts=("a", "b"))
 
     return applied
-
-
-def _condition(x: Any) -> Any:
-    return condition(x, "what any or all is of")
 
 
 _NUMPY = """absolute arccos arccosh arcsin arcsinh arctan arctan2 arctanh cbrt ceil cos cosh exp exp2 expm1 fabs floor
@@ -141,8 +144,8 @@ FUNCTIONS: dict[str, Function] = {
     "pow": ARITHMETIC[ast.Pow],
     "power": ARITHMETIC[ast.Pow],
     "round": _elementwise(np.rint),
-    "deltaphi": _elementwise(delta_phi),
-    "deltaR": _elementwise(delta_r),
+    "deltaphi": _elementwise(delta_phi, "deltaphi"),
+    "deltaR": _elementwise(delta_r, "deltaR"),
     "mass": _elementwise(mass),
     "bit": _bit,
     "where": _where,
@@ -152,11 +155,12 @@ FUNCTIONS: dict[str, Function] = {
     "fill_none": ak.fill_none,
     "flatten": _flatten,
     "take": taken,
-    **{f.__name__: _within(f, prepare=_condition) for f in (ak.all, ak.any)},
+    **{f.__name__: _within(f, prepare=lambda x: x) for f in (ak.all, ak.any)},
     **{f.__name__: _within(f) for f in (ak.count, ak.prod, ak.sum)},
     **{f.__name__: _within(f, mask_identity=True) for f in (ak.mean, ak.std, ak.var)},
     **{f.__name__: _within(f) for f in (ak.argmax, ak.argmin, ak.argsort, ak.sort)},
-    **{f.__name__: _within(f, axis=1, prepare=lambda x: x) for f in (ak.firsts, ak.num, ak.pad_none)},
+    **{f.__name__: _within(f, axis=1, prepare=lambda x: x) for f in (ak.firsts, ak.num)},
+    "pad_none": _pad,
     "len": _within(ak.num, axis=1, prepare=lambda x: x),
     "max": extreme(ak.max, np.maximum),
     "min": extreme(ak.min, np.minimum),

@@ -51,6 +51,8 @@ def kind_of(x: Value) -> str:
         ('i', 'f', 's')
     """
     if not isinstance(x, ak.Array):
+        if isinstance(x, int) and not isinstance(x, bool):  # of any size
+            return "i"
         return "s" if isinstance(x, str) else np.asarray(x).dtype.kind.replace("u", "i")
     layout = x.layout
     while layout.parameter("__array__") is None and (layout.is_list or layout.is_option or layout.is_indexed):
@@ -79,7 +81,9 @@ def number(x: Value, of: str = "") -> Value:
             what = "text" if other == "s" else "of more than one kind"
             raise InvalidEvents(f"{of or 'an operand'} is {what}, not a number; compare text, as in x == 'word'")
         case "i" if isinstance(x, int):
-            return np.int64(x) if -LIMIT <= x < LIMIT else np.uint64(x) if 0 <= x < 2 * LIMIT else float(x)
+            if -LIMIT <= x < LIMIT:
+                return np.int64(x)
+            return np.uint64(x) if 0 <= x < 2 * LIMIT else float(x)
     return x
 
 
@@ -196,7 +200,7 @@ def _arithmetic(ufunc: Operator, largest: Callable[[int, int], int]) -> Operator
         result = ufunc(_as(a, np.uint64), _as(b, np.uint64))  # right up to multiples of 2^64
         if _lowest(estimate) >= 0 and _highest(estimate) < 2 * LIMIT:
             return result
-        if _lowest(estimate) >= -LIMIT and _highest(estimate) < LIMIT:
+        if _lowest(estimate) > -LIMIT and _highest(estimate) < LIMIT:
             return _as(result, np.int64)
         raise InvalidEvents("goes beyond what 64-bit integers can hold; write 1.0 * x for double precision")
 
@@ -316,7 +320,7 @@ def joined(combine: Operator, a: Value, b: Value, *, bits: bool, texts: tuple[st
 def exclusive_or(a: Value, b: Value, *, texts: tuple[str, str]) -> Value:
     """Return ``a ^ b`` of conditions, which is no power."""
     if "b" not in kind_of(a) + kind_of(b):
-        raise InvalidEvents(f"^ is no power; write {texts[0]} ** {texts[1]}, or a != b for one condition but not both")
+        raise InvalidEvents("^ is no power; write **, or a != b where one of two conditions holds but not both")
     return joined(operator.xor, a, b, bits=False, texts=texts)
 
 

@@ -28,6 +28,8 @@ _NAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         r"\b([A-Za-z_][\w.]*(?:\[[^\[\]]*\])?)\.(max|min|sum|any|all|mean|size)\(\)",
         lambda m: f"{_method(m[2])}({m[1]})",
     ),
+    (r"\b([A-Za-z_][\w.]*)\.at\((\d+)\)", r"\1[:, \2]"),
+    (r"\b([A-Za-z_][\w.]*)\[(\d+)\]", r"\1[:, \2]"),
     (r"\^", "**"),
 )
 _LEVELS = ((r"\|\||\bor\b|\|", "|"), (r"&&|\band\b|&", "&"))
