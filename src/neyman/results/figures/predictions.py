@@ -75,7 +75,7 @@ def features(result: PredictionResult, channel: str | None = None) -> Figure:
         _Panel(one).draw(ax, below, stack, width / columns, one.channel if len(channels) > 1 else "")
         if column == 0:
             ax.set_ylabel("events per bin")
-            below.set_ylabel("data / prediction" if one.data is not None else "uncertainty", fontsize="small")
+            below.set_ylabel("data / prediction" if one.data is not None else "uncertainty", fontsize="x-small")
     return figure
 
 
@@ -105,7 +105,7 @@ class _Stack:
     def handles(self, data: bool) -> list[Any]:
         """Return what the legend shows."""
         samples = [
-            Patch(facecolor=colour, label=wrapped(sample or f"{self._others} other samples", 3.0, lines=1))
+            Patch(facecolor=colour, label=wrapped(sample or f"{self._others} other samples", 4.0, lines=1))
             for sample, colour in self._colours.items()
         ]
         points = (
