@@ -26,6 +26,7 @@ def __dir__() -> list[str]:
 
 
 _FIRST = 3  # entries whose values are shown
+_TOGETHER = 50  # branches are read, so that one that cannot be is soon found
 _WIDTH = 36  # of the values of a branch
 _STEP = 64_000_000  # bytes, more than so few entries have
 _MAGIC = (b"root", b"PAR1")  # what ROOT and parquet files begin with
@@ -103,7 +104,10 @@ def _tree(tree: Tree, filters: Collection[str]) -> dict[str, Any]:
         for name, said in tree.columns.items()
         if not filters or any(fnmatchcase(name, pattern) for pattern in filters)
     }
-    arrays = _first(tree, [name for name, said in columns.items() if not said])
+    names = [name for name, said in columns.items() if not said]
+    arrays: dict[str, ak.Array | InvalidEvents] = {}
+    for start in range(0, len(names), _TOGETHER):
+        arrays |= _first(tree, names[start : start + _TOGETHER])
     branches = []
     for name, said in columns.items():
         found = arrays.get(name)
