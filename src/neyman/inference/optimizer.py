@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import iminuit
 import numpy as np
 import pyhf
 import scipy.optimize
 from numpy.typing import ArrayLike, NDArray
 
-from neyman.inference.minimise import minuit
+from neyman.exceptions import FailedFit
+from neyman.inference.minimise import minimise, minuit
+from neyman.inference.optimum import examined
 from neyman.inference.twice_nll import TwiceNLL
 from neyman.model.model import Model
 
@@ -124,6 +127,8 @@ class _Optimizer(pyhf.optimize.minuit_optimizer):
         minimiser.tol = self.tolerance if tolerance is None else tolerance
         minimiser.strategy = next((given for given in (strategy, self.strategy) if given is not None), 0)
         minimiser.migrad(ncall=self.maxiter if maxiter is None else maxiter)
+        if not minimiser.fmin.has_reached_call_limit and not (minimiser.valid and math.isfinite(minimiser.fval)):
+            return self._at_edge(nll, pars, bounds, held, minimiser)
         if not minimiser.valid:
             reason = " Call limit was reached." if minimiser.fmin.has_reached_call_limit else ""
             reason += " Estimated distance to minimum too large." if minimiser.fmin.is_above_max_edm else ""
@@ -142,6 +147,44 @@ class _Optimizer(pyhf.optimize.minuit_optimizer):
             fun=np.asarray(minimiser.fval),
             hess_inv=minimiser.covariance,
             message="Optimization terminated successfully.",
+            nfev=minimiser.nfcn,
+            njev=minimiser.ngrad,
+            minuit=minimiser,
+        )
+
+    def _at_edge(
+        self,
+        nll: TwiceNLL,
+        pars: Array,
+        bounds: Sequence[tuple[float, float]],
+        held: Mapping[int, float],
+        minimiser: iminuit.Minuit,
+    ) -> scipy.optimize.OptimizeResult:
+        """Return the minimum that Minuit has not found, as at the edge of the likelihood's domain, by our own fit."""
+        free = np.array([index not in held for index in range(pars.size)])
+        places = np.flatnonzero(free)
+        limits, names = [bounds[i] for i in places], [nll.model.config.par_names[i] for i in places]
+        nll = TwiceNLL(nll.model, nll.data, pars, free)
+        try:
+            found, value = minimise(nll, pars[free], limits, names)
+        except FailedFit as error:
+            message = f"Optimization failed. {error}"
+            result = scipy.optimize.OptimizeResult(success=False, message=message, minuit=minimiser)
+            raise pyhf.exceptions.FailedMinimization(result) from error
+        covariance = examined(nll, found, limits).covariance
+        sigma = np.sqrt(np.diag(covariance))
+        uncertainty, correlation = np.zeros(pars.size), np.zeros((pars.size, pars.size))
+        uncertainty[places] = sigma
+        scale = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0.0)
+        correlation[np.ix_(places, places)] = covariance * np.outer(scale, scale)
+        return scipy.optimize.OptimizeResult(
+            x=nll.full(found),
+            unc=uncertainty,
+            corr=correlation,
+            success=True,
+            fun=np.asarray(value),
+            hess_inv=covariance,
+            message="Optimization terminated successfully, by Newton's method.",
             nfev=minimiser.nfcn,
             njev=minimiser.ngrad,
             minuit=minimiser,

@@ -71,7 +71,7 @@ def examined(nll: TwiceNLL, pars: Array, bounds: Sequence[tuple[float, float]]) 
         bounds: their bounds.
     """
     low, high = np.array(bounds, dtype=np.float64).reshape(-1, 2).T
-    widths = nll.widths(pars, bounds)
+    widths = nll.widths(pars, bounds, within=False)
     hessian, gradient = nll.hessian(pars, bounds), nll.gradient(pars) * widths
     scaled = hessian * np.outer(widths, widths)
     unsure = bool(np.linalg.eigvalsh(_normalised(scaled)[0]).min(initial=1.0) < _UNSURE)

@@ -109,10 +109,15 @@ class TwiceNLL:
                 hessian[row] = self._precise(pars, centre, row, _STEP * width, low, high, hessian[row])
         return 0.5 * (hessian + hessian.T)
 
-    def widths(self, pars: Array, bounds: Sequence[tuple[float, float]]) -> Array:
+    def widths(self, pars: Array, bounds: Sequence[tuple[float, float]], *, within: bool = True) -> Array:
         """Return about how far each parameter alone moves -2 log L by one, shape ``(F,)``: its unit, so to say.
 
         That is what the expected counts and the constraint terms say, and of what they do not depend on, the bounds.
+
+        Args:
+            pars: the free parameters, shape ``(F,)``.
+            bounds: their bounds.
+            within: whether the widths are no larger than the bounds are wide.
         """
         low, high = np.array(bounds, dtype=np.float64).reshape(-1, 2).T
         fallback = np.minimum(0.1 * (high - low), np.maximum(1.0, np.abs(pars)))
@@ -126,7 +131,7 @@ class TwiceNLL:
         information += self.model.constraints.batch(full[None], self.auxdata[None])[2][0][self.free]
         known = information > 0.0
         widths = np.divide(1.0, np.sqrt(information), out=np.array(fallback), where=known)
-        return np.asarray(np.minimum(widths, high - low))
+        return np.asarray(np.minimum(widths, high - low) if within else widths)
 
     def rates(self, pars: Array) -> tuple[Array, Array]:
         """Return the rates of the bins that are counted, and their derivatives by the free parameters.
