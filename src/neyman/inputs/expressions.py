@@ -89,13 +89,16 @@ class Expression:
     branches: frozenset[str]
     function: Function
 
-    def numbers(self, branches: Branches, n: int, where: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def numbers(
+        self, branches: Branches, n: int, where: str, found: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Evaluate it to one number per event.
 
         Args:
             branches: of each, the entries of ``n`` events.
             n: the number of events.
             where: what messages begin with.
+            found: what aliases are evaluated to, filled here: expressions of one source share it on the same events.
 
         Returns:
             Truth values, integers or double precision, shape ``(n,)``, and for which events they are missing.
@@ -103,7 +106,7 @@ class Expression:
         Raises:
             InvalidEvents: if it cannot be evaluated, or not to a number per event.
         """
-        value = self._evaluated(branches, where)
+        value = self._evaluated(Values(branches, {} if found is None else found), where)
         if isinstance(value, ak.Array) and value.ndim == 1 and kind_of(value) != "s":
             missing = np.asarray(ak.to_numpy(ak.is_none(value)))
             return np.asarray(ak.to_numpy(ak.fill_none(value, 0))), missing
@@ -117,13 +120,16 @@ class Expression:
             raise InvalidEvents(f"{where} is not one number per event; correct the expression")
         return np.full(n, value), np.zeros(n, dtype=bool)
 
-    def condition(self, branches: Branches, n: int, where: str) -> NDArray[np.bool_]:
+    def condition(
+        self, branches: Branches, n: int, where: str, found: dict[str, Any] | None = None
+    ) -> NDArray[np.bool_]:
         """Evaluate it to one truth value per event, which is false where what it needs is missing.
 
         Args:
             branches: of each, the entries of ``n`` events.
             n: the number of events.
             where: what messages begin with.
+            found: what aliases are evaluated to, filled here: expressions of one source share it on the same events.
 
         Returns:
             Truth values, shape ``(n,)``.
@@ -131,15 +137,15 @@ class Expression:
         Raises:
             InvalidEvents: if it cannot be evaluated, or not to a condition.
         """
-        value, missing = self.numbers(branches, n, where)
+        value, missing = self.numbers(branches, n, where, found)
         if value.dtype.kind == "f":
             raise InvalidEvents(f"{where} is no condition; compare it with a number")
         return np.asarray((value != 0) & ~missing)
 
-    def _evaluated(self, branches: Branches, where: str) -> Any:
+    def _evaluated(self, values: Values, where: str) -> Any:
         try:
             with np.errstate(all="ignore"):
-                return self.function(Values(branches, {}))
+                return self.function(values)
         except InvalidEvents as error:
             raise InvalidEvents(f"{where}: {error}") from None
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -149,7 +150,8 @@ def passing(source: EventSource, conditions: Sequence[str], *, step: int = STEP)
             cuts = [_parsed(text, source, tree, where) for text in conditions]
             used = frozenset().union(*(cut.branches for cut in cuts))
             for branches, n in _steps(tree, used, step, where, source.entries):
-                masks = [cut.condition(branches, n, f"{where}: condition {cut.text!r}") for cut in cuts]
+                of_aliases: dict[str, Any] = {}
+                masks = [cut.condition(branches, n, f"{where}: condition {cut.text!r}", of_aliases) for cut in cuts]
                 left += np.array([n, *np.logical_and.accumulate(masks).sum(axis=1)] if masks else [n])
     return [int(n) for n in left]
 
@@ -264,8 +266,9 @@ def _selected(
             n_kept = int(np.count_nonzero(mask))
         x = np.empty((n_kept, len(expressions)), dtype=np.float32)
         w = np.empty(n_kept)
+        of_aliases: dict[str, Any] = {}
         for i, (expression, column) in enumerate(zip(wanted, [*x.T, w], strict=True)):
-            values, absent = expression.numbers(branches, n_kept, f"{where}: {expression.text!r}")
+            values, absent = expression.numbers(branches, n_kept, f"{where}: {expression.text!r}", of_aliases)
             with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted
                 column[:] = values
             missing[i] += int(np.count_nonzero(absent))
