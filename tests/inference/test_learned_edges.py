@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import neyman
 from neyman.exceptions import InvalidParameter
 from neyman.inference.observed import asimov_data
+from neyman.model.pool import MixtureSummary
 
 
 @pytest.fixture
@@ -57,3 +59,26 @@ def test_no_asimov_data_exist_where_a_rate_is_negative(trained: neyman.Model) ->
     pars[trained.config.par_names.index("norm")] = -1.0
     with pytest.raises(InvalidParameter, match=r"channel CR, bin 1: the expected rate is -200 at .*norm = -1"):
         asimov_data(trained, pars)
+
+
+def test_asimov_data_have_no_events_where_the_density_is_zero(trained: neyman.Model) -> None:
+    """Without signal its score is not zero then but negative: the signal's events there are missing."""
+    channel = copy.copy(trained.learned["SR"])
+    background, encode = channel.samples.index("background"), channel.encode
+
+    def cut(events: neyman.Events) -> MixtureSummary:
+        summary = encode(events)
+        ratios = summary.ratios.copy()
+        ratios[background, events.features[:, 0] > 2.5] = 0.0  # as a softmax does that underflows
+        return dataclasses.replace(summary, ratios=ratios)
+
+    channel.encode = cut
+    model = neyman.Model(trained.spec, {"SR": channel}, poi_name="mu")
+    pars = np.array(model.config.suggested_init())
+    pars[model.config.poi_index] = 0.0
+    data = model.expected_data(pars)
+    assert model.ensemble(data).events["SR"].features[:, 0].max() < 2.5
+    gradient = model.evaluate(pars, data)[1]
+    np.testing.assert_allclose(np.delete(gradient, model.config.poi_index), 0.0, atol=1e-5)
+    assert -40.0 < gradient[model.config.poi_index] < -1.0
+    assert neyman.limit(data, model).observed > 0.0
