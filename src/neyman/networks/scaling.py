@@ -169,7 +169,9 @@ def robust_scaler(features: Tensor) -> FeatureScaler:
         >>> scaler.spikes, scaler.centre.abs().item() < 0.05, scaler.size
         (tensor([-999.]), True, 2)
     """
-    sample = features[:: max(len(features) // _SAMPLE, 1)].to("cpu", torch.float32).numpy()
+    if len(features) > _SAMPLE:  # at random: every tenth event may be of a kind
+        features = features[np.random.default_rng(0).integers(len(features), size=_SAMPLE)]
+    sample = features.to("cpu", torch.float32).numpy()
     columns = [_column(sample[:, k]) for k in range(sample.shape[1])]
     spikes = [(k, value) for k, column in enumerate(columns) for value in column.spikes]
     bent = [(k, column.knots) for k, column in enumerate(columns) if column.knots is not None]

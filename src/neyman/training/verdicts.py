@@ -60,10 +60,10 @@ def _calibration(axis: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
         ("biased", "bias", 0.0, _BIAS, (-1.0, 1.0)),
     ):
         for side in sides:
-            excess = np.array([side * (_number(entry[key]) - expected) for entry in entries])
-            errors = np.array([_number(entry[f"{key}_error"]) for entry in entries])
+            excess = np.array([side * (entry[key] - expected) for entry in entries])
+            errors = np.array([entry[f"{key}_error"] for entry in entries])
             bad = (excess > tolerance) & (excess > _SIGNIFICANT * errors)
-            whole = np.array([not np.isfinite(_number(entry["low"])) for entry in entries])
+            whole = np.array([not np.isfinite(entry["low"]) for entry in entries])
             if not bad.any():
                 continue
             if bad[whole].any():  # then a slice need not show it all alone
@@ -83,7 +83,7 @@ def _closure(axis: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
     places: dict[str, list[float]] = {}
     for entry in entries:
         if wrong := _open(entry):
-            places.setdefault(wrong, []).append(_number(entry["at"]) + 0.0)
+            places.setdefault(wrong, []).append(entry["at"] + 0.0)
     return [
         f"{wrong} near {axis} = {', '.join(f'{value:.3g}' for value in sorted(at))}" for wrong, at in places.items()
     ]
@@ -91,7 +91,7 @@ def _closure(axis: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _open(entry: Mapping[str, Any]) -> str:
     """Say what is wrong in one closure, or nothing."""
-    offset, error = _number(entry["offset"]), _number(entry["offset_error"])
+    offset, error = entry["offset"], entry["offset_error"]
     if abs(offset) > max(_OFFSET, _SIGNIFICANT * error):
         return "wrong in weight"
     shifts, errors = (np.abs(np.asarray(entry[key], dtype=np.float64)) for key in ("shifts", "shift_errors"))
@@ -123,13 +123,9 @@ def _beyond(region: Mapping[str, Any], side: float) -> bool:
 def _where(name: str, slices: Sequence[Mapping[str, Any]]) -> str:
     """Name slices, those side by side together."""
     joined: list[list[float]] = []
-    for low, high in sorted((_number(one["low"]), _number(one["high"])) for one in slices):
+    for low, high in sorted((one["low"], one["high"]) for one in slices):
         if joined and np.isclose(low, joined[-1][1]):
             joined[-1][1] = high
         else:
             joined.append([low, high])
     return f"{name} " + ", ".join(f"{low:.3g} to {high:.3g}" for low, high in joined)
-
-
-def _number(value: Any) -> float:
-    return np.nan if value is None else float(value)
