@@ -65,8 +65,9 @@ class RootTree:
         """Yield some branches of one step of events after another."""
         chosen = {name: column(self._columns, name, self._where) for name in names}
         keys = sorted({found.key for found in chosen.values()})
-        for found in chosen.values():
-            self._check(found)
+        with readable(self._file):
+            for found in chosen.values():
+                self._check(found)
         chooser = {"filter_field": self._is_field(keys)} if self._is_ntuple else {"expressions": keys}
         try:
             for step in self._tree.iterate(
