@@ -117,7 +117,7 @@ def test_a_decision_that_is_certain_takes_fewer_toys() -> None:
 
 
 def test_the_grid_refines_itself_about_the_ends() -> None:
-    result = neyman.interval([5.0], counting(), level=LEVEL, n_toys=4000)
+    result = neyman.interval([5.0], counting(), level=LEVEL, n_toys=4000, seed=1)
     widths = np.diff(result.scan)
     for end in result.intervals[0][1:]:
         assert widths[np.searchsorted(result.scan, end) - 1] < 0.1 * widths.max()

@@ -156,5 +156,5 @@ def test_events_are_drawn_with_a_frequency_proportional_to_their_weights(weights
 
 
 def test_a_negative_rate_of_a_channel_is_refused(model: neyman.Model) -> None:
-    with pytest.raises(InvalidParameter, match="channel CR: a rate of -200 is expected"):
+    with pytest.raises(InvalidParameter, match=r"channel CR, bin 1: the expected rate is -200 at .*norm = -1"):
         draw(at(model, norm=-1.0), model, 1)

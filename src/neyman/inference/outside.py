@@ -27,7 +27,7 @@ def warn_of_outside(data: Data, model: Model) -> tuple[str, ...]:
     Raises:
         pyhf.exceptions.InvalidPdfData: if the data vector does not fit the model.
     """
-    found = model.outside(data)
+    found = model.outside(data) if hasattr(model, "outside") else ()  # any other likelihood does not know
     for text in found:
         log.warning("%s", text)
     return found
