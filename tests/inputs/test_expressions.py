@@ -373,6 +373,8 @@ def test_number_is_that_of_a_loop_over_the_events(expression, loop):
         ("category + 1", "is text, not a number"),
         ("flatten(Jet_pt)", "flatten would mix the events"),
         ("bit(w, 1)", "bit needs integers"),
+        ("sum(Jet_pt[:, ::0])", "the step of a slice is not 0"),
+        ("!" * 3000 + "passed", "is no expression"),
         ("Jet_cells[:, 0, 0, 0]", "takes no index"),
     ],
 )  # fmt: skip

@@ -234,6 +234,27 @@ def test_check_counts_events_and_evaluates_every_expression(file):
             check(EventSource((str(file),), "nominal", wrong), ["m4l"])
 
 
+@pytest.mark.parametrize(
+    ("branches", "said"),
+    [({"m": [1.0]}, "no branch 'n'"), ({"m": [1.0], "n": [0.5]}, "n is no condition"), ({"n": [1]}, "no branch 'm'")],
+)
+def test_check_finds_the_one_file_that_is_not_as_the_others(tmp_path, branches, said):
+    for i in range(5):
+        write(tmp_path / f"f{i}.root", m=[1.0, 2.0], n=[0, 1])
+    odd = write(tmp_path / "f3.root", **branches)
+    with pytest.raises(InvalidEvents, match=said) as error:
+        check(EventSource((str(tmp_path / "*.root"),), "nominal", selection="~n & (m > 0)"), ["m"])
+    assert str(odd) in str(error.value)
+
+
+def test_check_parses_aliases_that_nothing_uses(tmp_path):
+    path = write(tmp_path / "f.root", m=[1.0])
+    others = (("a", "log(branch_of_another_tree)"), ("b", "m +"))
+    assert check(EventSource((str(path),), "nominal", aliases=others[:1]), ["m"]) == 1
+    with pytest.raises(InvalidEvents, match="alias 'b': 'm \\+': is no expression"):
+        check(EventSource((str(path),), "nominal", aliases=others), ["m"])
+
+
 def test_provenance_has_size_and_hash_of_each_file_once(file):
     source = EventSource((str(file),), "nominal")
     content = file.read_bytes()

@@ -57,6 +57,7 @@ ENTRY = "entry"  # stands for the number of the entry in the tree, where nothing
 OF_CONDITIONS = ("all", "any", "where")  # functions whose first argument is a condition
 DIVISIONS = {ast.FloorDiv: np.floor_divide, ast.Mod: np.remainder}
 SHIFTS = {ast.LShift: np.left_shift, ast.RShift: np.right_shift}
+LONG = 500  # characters of a text, beyond which no other spelling of it is looked for
 NO_EXPRESSION = "is no expression; write Python, with &, |, ~ for and, or, not and where(condition, a, b) for a choice"
 CONDITIONS = "conditions are combined with &, |, ~, each in parentheses: (a > 1) & (b < 2)"
 WITHOUT = {"max": extreme(ak.max, np.maximum, identity=False), "min": extreme(ak.min, np.minimum, identity=False)}
@@ -224,7 +225,7 @@ class _Parser:
             return self.compiled(_node(text))
         except (SyntaxError, ValueError, RecursionError, MemoryError, InvalidEvents) as error:
             what = str(error) if isinstance(error, InvalidEvents) else NO_EXPRESSION
-            hint = in_python(text)
+            hint = in_python(text) if len(text) < LONG else None
             if hint is not None and self.is_right(hint):
                 what = f"{what.partition('; did you mean')[0]}; did you mean {hint!r}?"
             raise InvalidEvents(what) from error
@@ -522,7 +523,10 @@ def _is_mask(node: ast.expr) -> bool:
 
 
 def _slice(node: ast.Slice) -> slice:
-    return slice(*(None if part is None else _whole_number(part) for part in (node.lower, node.upper, node.step)))
+    part = slice(*(None if end is None else _whole_number(end) for end in (node.lower, node.upper, node.step)))
+    if part.step == 0:
+        raise InvalidEvents("the step of a slice is not 0; write x[:, ::2] for every other entry")
+    return part
 
 
 def _whole_number(node: ast.expr) -> int:
