@@ -291,3 +291,17 @@ def test_cls_is_a_number_where_both_p_values_are_too_small_for_one() -> None:
     assert values == sorted(values, reverse=True)
     assert values[0] == pytest.approx(1.0, abs=0.01)
     assert values[-1] > 0.0
+
+
+def test_any_other_likelihood_has_limits_and_significances() -> None:
+    """One with ``evaluate``, ``expected_data`` and pyhf's ``config``, and no more."""
+    model, _ = both(spec(([5.0, 2.0],), ([8.0, 30.0], NORM)))
+
+    class Likelihood:
+        config, evaluate, expected_data = model.config, model.evaluate, model.expected_data
+
+    data: list[float] = [12.0, 28.0, *model.config.auxdata]
+    other: Any = Likelihood()
+    # to the 1e-5 of the root finding: the steps of the fits are not the same
+    assert neyman.limit(data, other).observed == pytest.approx(neyman.limit(data, model).observed, rel=5e-5)
+    assert neyman.significance(data, other).p_value == pytest.approx(neyman.significance(data, model).p_value, rel=1e-3)

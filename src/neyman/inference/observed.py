@@ -84,7 +84,8 @@ def asimov_data(model: Model, pars: Array) -> Array:
     Raises:
         InvalidParameter: if a bin has a negative rate there, so that no dataset is to be expected.
     """
-    checked_rates(model, np.asarray(pars, dtype=np.float64)[None], "no Asimov dataset exists")
+    if hasattr(model, "rates"):  # any other likelihood has its own ways
+        checked_rates(model, np.asarray(pars, dtype=np.float64)[None], "no Asimov dataset exists")
     return np.asarray(model.expected_data(pars))
 
 
@@ -190,6 +191,8 @@ class Observed:
 
     def why_impossible(self, pars: Array) -> str:
         """Return why the likelihood of the data is zero at some parameters."""
+        if not hasattr(self.model, "rates"):
+            return "its likelihood is zero"
         data = self.profile.data
         main = data.main if isinstance(data, Summary) else np.asarray(data)[: self.model.config.nmaindata]
         return why_impossible(self.model, pars, main)

@@ -93,6 +93,8 @@ def why_flat(data: Observed, value: float) -> str:
         value: a large value of the parameter of interest.
     """
     model, name = data.model, data.name
+    if not hasattr(model, "rates"):
+        return f"does the signal's rate grow with {name}?"
     # where the model suggests: the data may have made the signal vanish
     usual = np.where(data.profile.fixed, data.profile.start, model.config.suggested_init())
     signal = model.rates(usual)[1][:, :, data.poi] != 0.0
