@@ -120,7 +120,7 @@ def test_the_maximum_at_the_edge_of_the_domain_is_found_from_anywhere(bounds):
         result = neyman.fit([3.0, 1.0, 0.0], model, init={"mu": init}, minos="mu")
         assert result["mu"] == pytest.approx(-0.1, abs=1e-6)
         assert result.valid
-        assert "nothing is expected in bin 3 of channel SR" in result.message
+        assert "nothing is expected in channel SR, bin 3" in result.message
         down, up = result.minos["mu"]
         assert down == pytest.approx(0.0, abs=1e-6)
         rise = neyman.fit([3.0, 1.0, 0.0], model, fixed={"mu": -0.1 + up}).twice_nll - result.twice_nll
@@ -171,8 +171,8 @@ def test_by_default_a_scan_ends_where_the_domain_does():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bounds": {"mu": (-10.0, -1.0)}}, "bin 1 of channel SR has 3 observed events but an expected rate of -5"),
-        ({"fixed": {"mu": -0.15}}, "bin 3 of channel SR has an expected rate of -0.5"),
+        ({"bounds": {"mu": (-10.0, -1.0)}}, "channel SR, bin 1 has 3 observed events but an expected rate of -5"),
+        ({"fixed": {"mu": -0.15}}, "channel SR, bin 3 has an expected rate of -0.5"),
     ],
 )
 def test_without_any_support_the_bin_is_named(options, message):

@@ -197,7 +197,7 @@ def test_the_maximum_may_be_where_the_likelihood_ends():
     result = neyman.fit(data, model, minos="mu")
     assert dict(result) == pytest.approx({"mu": -0.6, "size": 0.0}, abs=1e-5)
     assert result.valid
-    assert "edge of the likelihood's domain, where nothing is expected in bin 1 of channel SR" in result.message
+    assert "edge of the likelihood's domain, where nothing is expected in channel SR, bin 1" in result.message
     sizes = np.linspace(-2.0, 2.0, 401)
     for side in result.minos["mu"]:
         values = [-2.0 * model.logpdf([result["mu"] + side, size], data)[0] for size in sizes]

@@ -84,3 +84,4 @@ def test_a_fit_and_a_limit_warn_and_say_so_in_their_results(model, data, caplog)
     assert any(text.startswith("channel SR: ") and "have x outside the range" in text for text in result.warnings)
     assert f"warning: {result.warnings[0]}" in repr(result)
     assert from_json(result.to_json()).warnings == result.warnings
+    assert neyman.scan(other, model, "mu", points=3).warnings == result.warnings

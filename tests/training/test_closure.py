@@ -75,7 +75,7 @@ def failed(ratio: np.ndarray, seed: int, expected: float = 200.0) -> list[str]:
 
 def test_a_failure_is_told_with_its_size_and_nothing_is_told_of_a_good_ratio_or_one_that_does_not_matter():
     [text] = failed(np.ones(N), 0)
-    assert text.startswith("variations of b: scale hi is not learned: x does not close (chi2 ")
+    assert text.startswith("variations of b: scale hi is not learned well: x does not close (chi2 ")
     assert text.endswith("sigma of the data")
     assert not [text for seed in range(30) for text in failed(weighted(seed)[2], seed)]
     assert not failed(np.ones(N), 0, expected=0.1)
@@ -104,7 +104,7 @@ def test_a_training_warns_of_what_does_not_close():
     torch.set_num_threads(1)
     channel, report = train_mixture(simulation("wave"), QUICK)
     [text] = report.warnings
-    assert text.startswith("variations of b: wave hi is not learned: x does not close")
+    assert text.startswith("variations of b: wave hi is not learned well: x does not close")
     assert f"warning: {text}" in repr(report)
     assert from_json(report.to_json()).warnings == report.warnings
     modifiers = {

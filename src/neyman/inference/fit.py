@@ -14,8 +14,8 @@ from neyman.inference.crossing import crossing
 from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start, parameter_index
 from neyman.inference.profile import Profile
-from neyman.inference.support import bin_name
 from neyman.model.constraints import constraints
+from neyman.model.impossible import bin_name
 from neyman.model.model import Model
 from neyman.model.plain import as_model
 from neyman.model.summary import Data
@@ -186,6 +186,7 @@ def scan(
         array([4.1, 0.1, 1.8])
     """
     model = as_model(model)
+    warnings = warn_of_outside(data, model)
     profile = Profile(data, model, init, bounds, fixed)
     names = [name] if isinstance(name, str) else list(name)
     if len(names) not in (1, 2) or len(set(names)) != len(names):
@@ -210,7 +211,7 @@ def scan(
     delta = np.maximum(profiled - minimum, 0.0)
     widths = [_width(profile, index) for index in indices]
     if len(names) == 1:
-        return ScanResult(names[0], axes[0], delta, float(best[indices[0]]), widths[0])
+        return ScanResult(names[0], axes[0], delta, float(best[indices[0]]), widths[0], warnings=warnings)
     first, second = indices
     return ScanResult(
         (names[0], names[1]),
@@ -218,6 +219,7 @@ def scan(
         delta,
         (float(best[first]), float(best[second])),
         (widths[0], widths[1]),
+        warnings=warnings,
     )
 
 

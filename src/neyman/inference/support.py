@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit
 from neyman.inference.twice_nll import TwiceNLL
-from neyman.model.model import Model
+from neyman.model.impossible import bin_name
 
-__all__ = ["NoSupport", "bin_name", "supported"]
+__all__ = ["NoSupport", "supported"]
 
 
 def __dir__() -> list[str]:
@@ -58,23 +58,6 @@ def supported(nll: TwiceNLL, pars: Array, bounds: Sequence[tuple[float, float]])
         if math.isfinite(nll(point)):
             return np.asarray(point)
     raise NoSupport(_reason(nll, np.clip(points[0], low, high) if points else start))
-
-
-def bin_name(model: Model, index: int) -> str:
-    """Return a bin as messages call it: a channel learned from events has only one.
-
-    Example:
-        >>> import pyhf
-        >>> from neyman.inference.support import bin_name
-        >>> from neyman.model.plain import as_model
-        >>> bin_name(as_model(pyhf.simplemodels.uncorrelated_background([5.0], [50.0], [7.0])), 0)
-        'bin 1 of channel singlechannel'
-    """
-    for name in model.config.channels:
-        part = model.config.channel_slices[name]
-        if part.start <= index < part.stop:
-            return f"channel {name}" if name in model.learned else f"bin {index - part.start + 1} of channel {name}"
-    raise IndexError(index)
 
 
 def _with_rates(nll: TwiceNLL, start: Array, low: Array, high: Array) -> Array:

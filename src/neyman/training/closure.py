@@ -174,7 +174,7 @@ def closure_failures(classifier: Mapping[str, Any], expected: Mapping[str, float
     Example:
         >>> cell = {"feature": "x", "class": "scale hi", "reweighted": [0.5, 0.5], "target": [0.6, 0.4]}
         >>> closure_failures({"name": "b", "reweighting": [{**cell, "error": [0.01, 0.01]}]}, {"scale hi": 50.0})
-        ['b: scale hi is not learned: x does not close (chi2 200 for 2 bins), off by 1.4 sigma of the data']
+        ['b: scale hi is not learned well: x does not close (chi2 200 for 2 bins), off by 1.4 sigma of the data']
         >>> closure_failures({"name": "b", "reweighting": [{**cell, "error": [0.1, 0.1]}]}, {"scale hi": 50.0})
         []
     """
@@ -191,7 +191,7 @@ def closure_failures(classifier: Mapping[str, Any], expected: Mapping[str, float
                 f"{cell['feature']} does not close (chi2 {chi2:.0f} for {n} bins), off by {sigma:.2g} sigma of the data"
             )
             worst[cell["class"]] = max(worst.get(cell["class"], (0.0, "")), (chi2, text))
-    return [f"{classifier['name']}: {name} is not learned: {text}" for name, (_, text) in worst.items()]
+    return [f"{classifier['name']}: {name} is not learned well: {text}" for name, (_, text) in worst.items()]
 
 
 def _edges(values: NDArray[np.float32], bins: int) -> NDArray[np.float64]:
