@@ -480,7 +480,7 @@ class Model(pyhf.Model):
             >>> print(model.prediction(model.data(neyman.Ensemble(counts={"CR": [52, 61]}))))
             pre-fit prediction
               channel  quantity  bins    expected  observed  chi2 / dof  p-value
-              CR       bin          2  110 +/- 11       113     0.1 / 2     0.95
+              CR            bin     2  110 +/- 11       113     0.1 / 2     0.97
         """
         return prediction(
             self, data, fit, channels=channels, features=features, ratios=ratios, bins=bins, equal=equal,
