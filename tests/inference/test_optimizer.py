@@ -7,7 +7,9 @@ import pyhf
 import pytest
 
 import neyman
-from neyman.inference.minimise import TwiceNLL, inverse, minuit, positive
+from neyman.inference.curvature import inverse, positive
+from neyman.inference.minimise import minuit
+from neyman.inference.twice_nll import TwiceNLL
 
 SPEC = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0]).spec
 

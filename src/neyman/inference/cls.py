@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import scipy.special
@@ -20,7 +19,7 @@ from neyman.inference.throws import can_throw
 from neyman.model.model import Model
 from neyman.model.summary import Data
 
-__all__ = ["AsymptoticCls", "Cls", "ToyCls", "asymptotic_cls", "without_upper_bound"]
+__all__ = ["AsymptoticCls", "ToyCls", "asymptotic_cls", "without_upper_bound"]
 
 
 def __dir__() -> list[str]:
@@ -30,13 +29,6 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _SIGMAS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-
-
-class Cls(Protocol):
-    """CLs as a function of the tested value."""
-
-    def curves(self, values: Sequence[float]) -> Array:
-        """Return the observed CLs and the expected ones at -2 .. +2 sigma, shape ``(n, 6)``."""
 
 
 class AsymptoticCls:

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import FailedFit
-from neyman.inference.curvature import inverse, positive
+from neyman.inference.curvature import positive
 from neyman.inference.edges import minimum_within
 from neyman.inference.support import supported
 from neyman.inference.twice_nll import TwiceNLL
 
-__all__ = ["TwiceNLL", "inverse", "minimise", "minuit", "positive"]
+__all__ = ["minimise", "minuit"]
 
 
 def __dir__() -> list[str]:

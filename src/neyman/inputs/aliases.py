@@ -7,6 +7,7 @@ import keyword
 from collections.abc import Iterable, Mapping
 
 from neyman.inputs.node import Node
+from neyman.inputs.syntax import parsed_node
 
 __all__ = ["aliases_of", "names_used"]
 
@@ -68,7 +69,7 @@ def _names(text: str) -> set[str]:
     """Return the names in one expression, those of functions left out."""
     names = {text.strip()}
     try:
-        waiting: list[ast.AST] = [ast.parse(" ".join(text.split()), mode="eval")]
+        waiting: list[ast.AST] = [parsed_node(text)]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return names  # that of a branch, or an error once there is a file to read
     while waiting:
