@@ -85,3 +85,7 @@ def test_a_fit_and_a_limit_warn_and_say_so_in_their_results(model, data, caplog)
     assert f"warning: {result.warnings[0]}" in repr(result)
     assert from_json(result.to_json()).warnings == result.warnings
     assert neyman.scan(other, model, "mu", points=3).warnings == result.warnings
+    for calculated in (neyman.limit, neyman.cls, neyman.significance):
+        arguments = (1.0, other, model) if calculated is neyman.cls else (other, model)
+        assert calculated(*arguments).warnings == result.warnings
+    assert neyman.interval(other, model, calibration="asymptotics").warnings == result.warnings
