@@ -2,8 +2,8 @@
 
 Its chapters are read in one order and import one way: ``exceptions``; ``support``, mechanisms without physics;
 ``events``; ``networks``, torch modules; ``results`` with their figures; ``inputs``, documents, files and simulators;
-``model``, the likelihood; ``inference``, fits, limits and intervals; ``training``, from inputs to a model; ``demo``;
-``cli``.
+``model``, the likelihood; ``posteriors``, what networks say of parameters; ``inference``, fits, limits and intervals;
+``training``, from inputs to a model; ``demo``; ``cli``.
 """
 
 from __future__ import annotations
