@@ -24,6 +24,8 @@ from neyman.results import (
     FitResult,
     IntervalResult,
     LimitResult,
+    LocalsResult,
+    PosteriorResult,
     PredictionResult,
     Result,
     ScanResult,
@@ -129,6 +131,19 @@ def some_toys(*, fitted: bool = True) -> ToysResult:
                       np.arange(1000) > 0)  # fmt: skip
 
 
+def a_posterior(parameters: int = 3, draws: int = 2000) -> PosteriorResult:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(draws, parameters)) @ np.triu(np.full((parameters, parameters), 0.3), 1) + rng.normal(
+        1.0, 0.5, size=(draws, parameters)
+    )
+    values[:, 0] = np.abs(values[:, 0])  # which has a bound
+    return PosteriorResult(("mu", *(f"alpha_{k}" for k in range(1, parameters))), values)
+
+
+def some_locals() -> LocalsResult:
+    return LocalsResult(("z", "w"), np.random.default_rng(0).normal(size=(100, 7, 2)))
+
+
 def texts(figure: Figure) -> set[str]:
     """Return every text of a figure: titles, labels, legends, annotations."""
     return {text.get_text() for text in figure.findobj(Text)}
@@ -140,7 +155,7 @@ def texts(figure: Figure) -> set[str]:
     [
         a_scan(), a_scan_of_two(), a_limit(), a_fit(), a_report(), an_interval(), a_coverage(),
         a_coverage(("mu", "norm")), a_test_statistic(), some_cls(), a_significance(), a_significance(np.nan),
-        some_toys(), some_toys(fitted=False),
+        some_toys(), some_toys(fitted=False), a_posterior(), a_posterior(1), some_locals(),
     ],
 )  # fmt: skip
 def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind: str) -> None:
@@ -156,7 +171,7 @@ def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind:
     "result",
     [
         a_scan(), a_scan_of_two(), a_limit(), a_fit(), an_interval(), a_coverage(), a_test_statistic(), some_cls(),
-        a_significance(), a_significance(np.nan), some_toys(fitted=False), a_report(),
+        a_significance(), a_significance(np.nan), some_toys(fitted=False), a_report(), a_posterior(2), some_locals(),
     ],
 )  # fmt: skip
 def test_a_result_from_json_gives_the_same_figure(result: Result) -> None:
@@ -279,6 +294,54 @@ def test_toys_of_which_no_fit_is_valid_have_nothing_to_draw() -> None:
         dataclasses.replace(some_toys(), fitted=np.zeros(1000, dtype=bool)).plot()
 
 
+def test_a_corner_plot_has_a_panel_for_every_parameter_and_pair_that_varies() -> None:
+    posterior = a_posterior(3)
+    held = dataclasses.replace(
+        posterior, names=(*posterior.names, "held"), draws=np.c_[posterior.draws, np.full(2000, 3.0)]
+    )
+    figure = held.plot()
+    assert len(figure.axes) == 6
+    assert {"mu", "alpha_1", "alpha_2", "68 %", "95 %"} <= texts(figure)
+    assert "held" not in texts(figure)
+
+
+def test_the_regions_of_a_corner_plot_hold_68_and_95_percent_of_the_draws() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=20_000)
+    thin = PosteriorResult(("a", "b"), np.stack([x, x + 0.01 * rng.normal(size=x.size)], axis=1))
+    lines = thin.plot().axes[1].collections[-1].get_paths()  # dashed, then solid
+    for path, level in zip(lines, (0.95, 0.68), strict=True):
+        inside = path.contains_points(thin.draws).mean()
+        assert inside == pytest.approx(level, abs=0.015)  # what smoothing and bins leave
+
+
+def test_a_corner_plot_of_many_parameters_shows_ten_or_those_that_are_named() -> None:
+    many = a_posterior(13, draws=200)
+    figure = many.plot()
+    assert len(figure.axes) == 55
+    assert "3 more by names=[...]" in texts(figure)
+    assert {ax.get_xlabel() for ax in many.plot(["alpha_12", "mu"]).axes} == {"", "alpha_12", "mu"}
+    free_first = dataclasses.replace(many, labels=(*["constrained"] * 12, "free"))
+    assert "alpha_12" in texts(free_first.plot())
+    with pytest.raises(InvalidParameter, match="did you mean 'alpha_2'"):
+        many.plot(["alpha2"])
+
+
+def test_posteriors_are_compared_in_one_corner_plot_and_true_values_marked() -> None:
+    figure = plot.corner({"learned": a_posterior(2), "exact": a_posterior(2, draws=50)}, truth={"mu": 0.5})
+    assert {"learned", "exact", "true value"} <= texts(figure)
+    with pytest.raises(InvalidParameter, match="no posterior has the parameter 'nu'"):
+        plot.corner(a_posterior(2), truth={"nu": 0.5})
+
+
+def test_a_posterior_without_draws_has_nothing_to_draw() -> None:
+    for empty in (PosteriorResult(("mu",), np.empty((0, 1))), LocalsResult(("z",), np.empty((5, 0, 1)))):
+        with pytest.raises(Unsupported, match="nothing to draw"):
+            empty.plot()
+    with pytest.raises(Unsupported, match="no parameter varies"):
+        PosteriorResult(("mu",), np.ones((10, 1))).plot()
+
+
 def test_the_legend_of_a_belt_is_not_on_its_curves() -> None:
     figure = plot.belt(an_interval())
     figure.draw_without_rendering()
@@ -351,6 +414,8 @@ def with_long_names() -> dict[str, Result]:
         "interval": dataclasses.replace(an_interval(), name=LONG * 2),
         "coverage": dataclasses.replace(a_coverage(("mu", "norm")), names=names[:2], poi=names[0]),
         "toys": dataclasses.replace(some_toys(), names=(LONG * 2, "norm")),
+        "posterior": dataclasses.replace(a_posterior(4), names=names),
+        "locals": dataclasses.replace(some_locals(), names=names[:2]),
         "test statistic": dataclasses.replace(a_test_statistic(), name=LONG * 2),
         "training": dataclasses.replace(report, channel=LONG * 2, classifiers=classifiers),
     }  # fmt: skip

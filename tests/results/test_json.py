@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as npst
 
 from neyman import results
 from neyman.exceptions import InvalidResult
-from neyman.results import FitResult, LimitResult, Result, ScanResult, ToysResult, from_dict, from_json
+from neyman.results import FitResult, LimitResult, LocalsResult, Result, ScanResult, ToysResult, from_dict, from_json
 
 KINDS = [getattr(results, name) for name in results.__all__ if name.endswith(("Result", "Report")) and name != "Result"]
 
@@ -62,6 +62,12 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(same, a, b))
     return repr(a) == repr(b) if isinstance(a, float) else bool(a == b)
+
+
+@pytest.mark.parametrize("shape", [(5, 0, 2), (0, 3, 2), (4, 3, 0), (4, 0)])
+def test_an_empty_array_keeps_its_axes(shape: tuple[int, ...]) -> None:
+    result = LocalsResult(("z", "w"), np.empty(shape))
+    assert from_json(result.to_json()).draws.shape == shape  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from neyman.results import (
     FitResult,
     IntervalResult,
     LimitResult,
+    LocalsResult,
+    PosteriorResult,
     ScanResult,
     SignificanceResult,
     ToysResult,
@@ -188,3 +191,75 @@ def test_an_empty_interval_says_why() -> None:
     assert repr(an_interval(intervals=(), errors=(), message="nothing fits")).endswith(
         "empty, best fit 0.5; nothing fits"
     )
+
+
+def a_posterior(**changes: object) -> PosteriorResult:
+    draws = np.random.default_rng(0).normal([1.0, -0.3, 2.0], [0.3, 0.1, 0.0], size=(1000, 3))
+    fields = {
+        "names": ("mu", "alpha", "held"), "draws": draws, "labels": ("free", "constrained", "fixed"), "chains": 4,
+        "r_hat": np.array([1.001, 1.002, math.nan]), "effective": np.array([912.3, 700.0, math.nan]),
+        "effective_tail": np.array([800.0, 650.0, math.nan]), "message": "converged.",
+    }  # fmt: skip
+    return PosteriorResult(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_a_posterior_prints_a_line_per_parameter_with_what_its_chains_say() -> None:
+    assert repr(a_posterior()).splitlines() == [
+        "posterior: 1000 draws of 4 chains, converged.",
+        "  parameter    mean    std  median     68 % interval  R-hat  effective draws",
+        "  mu           0.97   0.30    0.96      0.68 to 1.26  1.001              912",
+        "  alpha      -0.297  0.097  -0.300  -0.391 to -0.197  1.002              700",
+        "  held            2  fixed",
+    ]
+    assert "NOT VALID" in repr(a_posterior(valid=False))
+
+
+def test_moments_quantiles_and_intervals_of_a_posterior_are_those_of_its_draws() -> None:
+    posterior = a_posterior()
+    draws = posterior.draws
+    np.testing.assert_array_equal(posterior["alpha"], draws[:, 1])
+    np.testing.assert_allclose(posterior.mean, draws.mean(axis=0))
+    np.testing.assert_allclose(posterior.std, draws.std(axis=0))
+    np.testing.assert_allclose(posterior.covariance, np.cov(draws.T, ddof=0), atol=1e-15)
+    np.testing.assert_allclose(posterior.quantile([0.1, 0.9]), np.quantile(draws, [0.1, 0.9], axis=0))
+    assert posterior.interval("mu", 0.9) == pytest.approx(np.quantile(draws[:, 0], [0.05, 0.95]))
+    assert list(dict(posterior)) == ["mu", "alpha", "held"]
+    assert len(posterior) == 1000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda p: p["alhpa"], "did you mean 'alpha'"),
+        (lambda p: p.quantile(1.2), "from 0 to 1"),
+        (lambda p: p.interval("mu", 0.05), "did you mean 0.95"),
+    ],
+)
+def test_what_a_posterior_does_not_have_is_refused(wrong: Callable[[PosteriorResult], object], message: str) -> None:
+    with pytest.raises(InvalidParameter, match=message):
+        wrong(a_posterior())
+
+
+def test_a_posterior_without_draws_prints_and_has_no_moments() -> None:
+    empty = a_posterior(draws=np.empty((0, 3)))
+    assert "0 draws" in repr(empty)
+    with pytest.raises(InvalidParameter, match="the posterior has no draws"):
+        _ = empty.mean
+
+
+def test_arviz_gets_the_draws_chain_by_chain() -> None:
+    posterior = a_posterior()
+    data = posterior.to_arviz()
+    assert data.posterior["mu"].shape == (4, 250)
+    np.testing.assert_array_equal(np.ravel(data.posterior["alpha"]), posterior["alpha"])
+
+
+def test_local_parameters_have_draws_and_intervals_for_every_event() -> None:
+    draws = np.random.default_rng(0).normal([[0.0, 1.0], [5.0, 2.0], [9.0, 3.0]], 0.5, size=(400, 3, 2))
+    result = LocalsResult(("z", "w"), draws)
+    np.testing.assert_array_equal(result["w"], draws[:, :, 1])
+    np.testing.assert_allclose(result.mean, draws.mean(axis=0))
+    np.testing.assert_allclose(result.interval("z", 0.9).T, np.quantile(draws[:, :, 0], [0.05, 0.95], axis=0))
+    assert result.to_arviz().posterior["z"].shape == (1, 400, 3)
+    assert "posterior of what is local to 3 events: 400 draws" in repr(result)
+    assert "0 events" in repr(LocalsResult(("z",), np.empty((400, 0, 1))))

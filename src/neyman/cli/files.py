@@ -189,8 +189,12 @@ def _with_features(command: Any) -> Any:
 @click.argument("result", type=click.Path(path_type=Path), default="-")
 @output_option("The figure; its suffix says the format: pdf, png, svg, ... Default: a pdf named like RESULT.", False)
 @click.option("--correlations", is_flag=True, help="Draw the correlation matrix of a fit instead of its pulls.")
+@click.option("--parameter", "names", metavar="NAME", multiple=True,
+              help="Of a posterior: draw this one instead of the first ten; repeatable.")  # fmt: skip
 @_with_features
-def plot(result: Path, output_file: Path | None, correlations: bool, show: bool, **options: Any) -> None:
+def plot(
+    result: Path, output_file: Path | None, correlations: bool, names: tuple[str, ...], show: bool, **options: Any
+) -> None:
     """Draw a result, the training of a model file, or the data over its prediction.
 
     RESULT is the JSON that another command wrote, standard input by default, or a model file. Where a
@@ -199,12 +203,13 @@ def plot(result: Path, output_file: Path | None, correlations: bool, show: bool,
     \b
     $ neyman plot limit.json -o limit.pdf
     $ neyman plot fit.json -o correlations.png --correlations
+    $ neyman plot posterior.json -o corner.pdf --parameter mu --parameter scale
     $ neyman plot analysis.neyman -o training.pdf
     $ neyman plot analysis.neyman --features -o prefit.pdf
     $ neyman plot analysis.neyman --features --fit fit.json --region "top 20%" -o postfit.pdf
     $ neyman plot analysis.neyman --features --post-fit -o numbers.json
     """
-    from neyman.results import FitResult, figures
+    from neyman.results import FitResult, PosteriorResult, figures
 
     if output_file is None:
         if str(result) == "-":
@@ -227,8 +232,13 @@ def plot(result: Path, output_file: Path | None, correlations: bool, show: bool,
     name = "standard input" if str(result) == "-" else result
     if correlations and not isinstance(read, FitResult):
         raise Unsupported(f"{name}: only a fit has correlations, not a {read.kind}; leave out --correlations")
+    if names and not isinstance(read, PosteriorResult):
+        raise Unsupported(f"{name}: only a posterior is drawn for some parameters, not a {read.kind}")
     try:
-        figure = figures.correlations(read) if correlations and isinstance(read, FitResult) else read.plot()
+        if correlations and isinstance(read, FitResult):
+            figure = figures.correlations(read)
+        else:
+            figure = read.plot(names) if isinstance(read, PosteriorResult) else read.plot()
     except (IndexError, ValueError) as error:
         raise NeymanError(f"{name}: the fields of this {read.kind} do not fit together ({error})") from error
     _save([("", figure)], output_file)

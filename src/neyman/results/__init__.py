@@ -10,6 +10,8 @@
 ``CoverageResult``       how often an interval covers the truth
 ``ToysResult``           toys, and what was fitted to them
 ``StatisticResult``      the distribution of a test statistic in toys
+``PosteriorResult``      draws of the posterior of the parameters
+``LocalsResult``         draws of the posterior of what is local to each event
 ``PredictionResult``     what a model expects of every feature and bin, beside the data
 ``TrainingReport``       how the classifiers of a learned channel were trained
 ``SetReport``            how a dataset-wide network was trained, and what fresh datasets say of it
@@ -29,6 +31,7 @@ from neyman.results.base import FORMAT, Result
 from neyman.results.fits import FitResult, ScanResult
 from neyman.results.intervals import CoverageResult, IntervalResult
 from neyman.results.limits import ClsResult, LimitResult, SignificanceResult
+from neyman.results.posteriors import LocalsResult, PosteriorResult
 from neyman.results.prediction import Distribution, PredictionResult
 from neyman.results.toys import StatisticResult, ToysResult
 from neyman.results.training import SetReport, TrainingReport
@@ -41,6 +44,8 @@ __all__ = [
     "FitResult",
     "IntervalResult",
     "LimitResult",
+    "LocalsResult",
+    "PosteriorResult",
     "PredictionResult",
     "Result",
     "ScanResult",
@@ -71,6 +76,8 @@ _KINDS: dict[str, type[Result]] = {
         CoverageResult,
         StatisticResult,
         ToysResult,
+        PosteriorResult,
+        LocalsResult,
         PredictionResult,
         TrainingReport,
         SetReport,

@@ -1,8 +1,8 @@
 """Values to JSON and back: each is restored as the type that its field is annotated with.
 
 JSON has no numbers that are not finite: nan is written as ``null``, the infinities as the texts ``"Infinity"`` and
-``"-Infinity"``. An array is a list, or a list of lists; where it is empty along its first of several axes, and lists
-would lose the others, it is ``{"shape": [0, 3]}``.
+``"-Infinity"``. An array is a list, or a list of lists; where it has several axes and nothing in it, so that lists
+would lose some, it is ``{"shape": [0, 3]}``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def encoded(value: Any) -> Any:
         {'a': [1.0, None, '-Infinity'], 'b': {'shape': [0, 3]}}
     """
     if isinstance(value, np.ndarray):
-        if value.size == 0 and value.ndim > 1 and value.shape[0] == 0:
+        if value.size == 0 and value.ndim > 1:
             return {"shape": list(value.shape)}
         finite = value.dtype.kind != "f" or np.isfinite(value).all()
         return value.tolist() if finite else encoded(value.tolist())
@@ -107,7 +107,7 @@ def _first_that_fits(value: Any, hints: tuple[Any, ...]) -> Any:
 
 def _array(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     what = {"f": "numbers", "i": "whole numbers", "b": "truth values"}[dtype.kind]
-    if isinstance(value, dict) and set(value) == {"shape"} and value["shape"][:1] == [0]:
+    if isinstance(value, dict) and set(value) == {"shape"} and 0 in value["shape"]:
         return np.empty(value["shape"], dtype)
     try:
         found = np.asarray(_checked(value, list, what), dtype if dtype.kind == "f" else None)

@@ -1,21 +1,23 @@
 """Figures of results, known as ``neyman.plot``; each takes a result as it is, and nothing here fits or throws toys.
 
-=================  ==================================================================
-``draw``           whichever of these a result asks for, as ``result.plot()`` does
-``features``       data over the stacked prediction, of every feature, learned ratio and bin
-``pulls``          the parameters of a fit against their constraints
-``correlations``   the correlation matrix of a fit
-``scan``           a profile likelihood scan over one parameter or two
-``scans``          the same in several analyses of one dataset
-``cls``            CLs of one value of the parameter of interest, with its band
-``limit``          CLs against the parameter of interest, with its band and the limits
-``significance``   the significance of a discovery, with its band
-``belt``           a Neyman construction: critical and observed values
-``coverage``       coverage at the truths, with the binomial band
-``toys``           best fits, or counts, of toys
-``teststatistic``  a test statistic in toys, and its asymptotic form
-``training``       loss, calibration and closure of one learned channel
-=================  ==================================================================
+====================  ==================================================================
+``draw``              whichever of these a result asks for, as ``result.plot()`` does
+``features``          data over the stacked prediction, of every feature, learned ratio and bin
+``pulls``             the parameters of a fit against their constraints
+``correlations``      the correlation matrix of a fit
+``scan``              a profile likelihood scan over one parameter or two
+``scans``             the same in several analyses of one dataset
+``cls``               CLs of one value of the parameter of interest, with its band
+``limit``             CLs against the parameter of interest, with its band and the limits
+``significance``      the significance of a discovery, with its band
+``belt``              a Neyman construction: critical and observed values
+``coverage``          coverage at the truths, with the binomial band
+``toys``              best fits, or counts, of toys
+``teststatistic``     a test statistic in toys, and its asymptotic form
+``corner``            posteriors of every parameter and every pair
+``local_parameters``  the posterior of what is local to each event
+``training``          loss, calibration and closure of one learned channel
+====================  ==================================================================
 
 Every function returns a :class:`matplotlib.figure.Figure` made without pyplot: there is no global state to close,
 and nothing changes the user's own style.
@@ -32,6 +34,8 @@ from neyman.results import (
     FitResult,
     IntervalResult,
     LimitResult,
+    LocalsResult,
+    PosteriorResult,
     PredictionResult,
     Result,
     ScanResult,
@@ -46,17 +50,20 @@ from neyman.results.figures.distributions import teststatistic, toys
 from neyman.results.figures.fits import correlations, pulls
 from neyman.results.figures.likelihoods import scan, scans
 from neyman.results.figures.limits import cls, limit, significance
+from neyman.results.figures.posteriors import corner, local_parameters
 from neyman.results.figures.predictions import features
 from neyman.results.figures.trainings import training
 
 __all__ = [
     "belt",
     "cls",
+    "corner",
     "correlations",
     "coverage",
     "draw",
     "features",
     "limit",
+    "local_parameters",
     "pulls",
     "scan",
     "scans",
@@ -109,6 +116,10 @@ def draw(result: Result) -> Figure:
             return teststatistic(result)
         case ToysResult():
             return toys(result)
+        case PosteriorResult():
+            return corner(result)
+        case LocalsResult():
+            return local_parameters(result)
         case PredictionResult():
             return features(result)
         case TrainingReport() | SetReport():
