@@ -64,6 +64,11 @@ class Counting:
         return onoff(pars, rng)
 
 
+def grouped(pars: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    z = rng.normal(pars, 1.0, size=(rng.poisson(pars[0]), 2))
+    return rng.normal(z[:, :1], 0.5), z
+
+
 def simulator(sample: Any = onoff) -> Simulator:
     return Simulator(sample, PARAMETERS, "mu", ["x"])
 
@@ -102,6 +107,21 @@ def test_dataset_t_is_the_draw_with_its_number_as_seed(datasets: Datasets) -> No
         assert datasets.numbers[t] == len(expected)
     with pytest.raises(IndexError):
         datasets.dataset(200)
+
+
+def test_what_is_local_to_events_travels_with_them(tmp_path: Path) -> None:
+    one = Simulator(grouped, PARAMETERS, "mu", ["x"], locals=["z", "w"])
+    found = simulate(one, points(120), seed=5, cache=tmp_path, workers=1)
+    for t in (0, 77):
+        events, z = one.draw_with_locals(found.pars[t], [5, t])
+        of_t = slice(found.offsets[t], found.offsets[t + 1])
+        np.testing.assert_array_equal(found.features[of_t], events.features)
+        np.testing.assert_array_equal(found.locals[of_t], z)
+    for again in (simulate(one, points(120), seed=5, cache=tmp_path), simulate(one, points(120), seed=5, workers=2)):
+        assert_same(again, found)
+        np.testing.assert_array_equal(again.locals, found.locals)
+    assert simulate(one, np.zeros((2, 2))).locals.shape == (0, 2)
+    assert simulate(simulator(), points(3)).locals is None
 
 
 def test_empty_datasets_are_datasets() -> None:
@@ -318,7 +338,8 @@ def used(folder: Path) -> int:
 
 def put(cache: Cache, number: int, n: int = 1000) -> str:
     key = f"{number:064x}"
-    cache.put(key, (np.zeros((n, 1), dtype=np.float32), np.array([n])))
+    x, z = np.zeros((n, 1), dtype=np.float32), np.zeros((n, 0), dtype=np.float32)
+    cache.put(key, (x, np.array([n]), z))
     return key
 
 

@@ -45,9 +45,15 @@ def test_it_says_what_it_has() -> None:
 def test_a_notebook_shows_a_table_of_its_parameters() -> None:
     html = simulator(lambda pars, rng: None)._repr_html_()
     assert "simulator &lt;lambda&gt;, parameter of interest mu, features x, y" in html
-    assert "<tr><td>scale</td><td>0.2</td><td>-2 to 2</td><td>0.1 ± 0.4</td></tr>" in html
-    assert "<tr><td>mu</td><td>1</td><td>0 to 10</td><td>free</td></tr>" in html
-    assert "<tr><td>norm</td><td>3 (fixed)</td><td>0 to 9</td><td>2.5 ± 1</td></tr>" in html
+    assert (
+        "<tr><td>scale</td><td>0.2</td><td>-2 to 2</td><td>0.1 ± 0.4</td><td>norm(0.1, 0.4), truncated</td></tr>"
+        in html
+    )
+    assert "<tr><td>mu</td><td>1</td><td>0 to 10</td><td>free</td><td>uniform(0, 10)</td></tr>" in html
+    assert (
+        "<tr><td>norm</td><td>3 (fixed)</td><td>0 to 9</td><td>2.5 ± 1</td><td>norm(2.5, 1), truncated</td></tr>"
+        in html
+    )
 
 
 def test_the_parameters_are_copies() -> None:
@@ -233,3 +239,84 @@ def test_it_can_be_pickled_where_its_function_can() -> None:
     np.testing.assert_array_equal(copied.draw(one.inits, 1).features, one.draw(one.inits, 1).features)
     with pytest.raises((pickle.PicklingError, AttributeError)):
         pickle.dumps(returning(None))
+
+
+# -- what is local to events, and events that have a shape
+
+
+def groups(pars: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    z = rng.normal(pars[1], 1.0, size=(rng.poisson(5.0), 1))
+    return rng.normal(z, 0.5, size=(len(z), 2)), z
+
+
+def images(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(3, 4, 5)) + pars[1]
+
+
+def test_what_is_local_comes_beside_the_same_events() -> None:
+    one = simulator(groups, locals=["z"])
+    events, z = one.draw_with_locals([0.1, 2.0, 1.0], seed=5)
+    assert (one.local_names, z.shape) == (("z",), (len(events), 1))
+    np.testing.assert_array_equal(events.features, one.draw([0.1, 2.0, 1.0], seed=5).features)
+    assert repr(one) == "Simulator(groups; parameters: scale, mu, norm; POI mu; features: x, y; locals: z)"
+
+
+def test_without_local_parameters_there_are_none() -> None:
+    events, z = simulator().draw_with_locals([0.1, 2.0, 1.0], seed=5)
+    assert z.shape == (len(events), 0)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (np.zeros((3, 2)), r"returned a ndarray, not \(events, locals\), the locals being z"),
+        ((np.zeros((3, 2)), 1, 2), r"returned a tuple of 3, not \(events, locals\)"),
+        ((np.zeros((3, 2)), np.zeros((2, 1))), "returned 3 events, but locals of 2"),
+        ((np.zeros((3, 2)), np.zeros(3)), r"locals of shape \(3,\), not \(events, 1\), .* z: reshape them"),
+        ((np.zeros((3, 2)), np.zeros((3, 2))), r"locals of shape \(3, 2\), not \(events, 1\)"),
+        ((np.zeros((3, 2)), [[0.0], [np.nan], [1.0]]), "z, as float32, is not finite: .* nan in 1 of 3 events"),
+        ((np.zeros((3, 2)), [["a"], ["b"], ["c"]]), "locals of dtype.* instead of real numbers"),
+        ((np.zeros((3, 2)), [[1], [1, 2], [3]]), "locals of a list that makes no array"),
+    ],
+)
+def test_local_parameters_that_are_none_are_refused(returned: Any, message: str) -> None:
+    with pytest.raises(InvalidSimulation, match=message):
+        simulator(lambda pars, rng: returned, locals=["z"]).draw([0.1, 1.0, 3.0], 0)
+
+
+def test_a_second_array_needs_names() -> None:
+    with pytest.raises(InvalidSimulation, match=r"a tuple: return the events alone, or name .* locals="):
+        simulator(groups).draw([0.1, 1.0, 3.0], 0)
+
+
+def test_events_with_a_shape_travel_flattened() -> None:
+    one = simulator(images, features=["image"], event_shape=(4, 5))
+    drawn = one.draw([0.1, 1.0, 3.0], seed=2)
+    expected = images(np.array([0.1, 1.0, 3.0]), np.random.default_rng(2)).reshape(3, 20)
+    np.testing.assert_allclose(drawn.features, expected, rtol=1e-6)  # float32
+    assert (one.features, one.event_shape, len(one.columns)) == (("image",), (4, 5), 20)
+    assert (one.columns[0], one.columns[-1]) == ("image[0,0]", "image[3,4]")
+    assert "features: image (4 x 5)" in repr(one)
+    assert pickle.loads(pickle.dumps(one)).event_shape == (4, 5)
+
+
+def test_events_of_another_shape_are_refused() -> None:
+    one = simulator(images, features=["image"], event_shape=(5, 4))
+    with pytest.raises(InvalidSimulation, match=r"shape \(3, 4, 5\), not \(events, 5, 4\), each event being one image"):
+        one.draw([0.1, 1.0, 3.0], 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"locals": "z"}, "locals is 'z': give a list of names"),
+        ({"locals": ["z", "z"]}, "locals has the same name twice"),
+        ({"locals": ["mu"]}, "locals has mu, which is a parameter of the whole dataset"),
+        ({"event_shape": (4, 5)}, r"features has 2 names, but events have the shape \(4, 5\): give one name"),
+        ({"event_shape": 4, "features": ["image"]}, r"event_shape is 4: give the shape of one event"),
+        ({"event_shape": (4, 0), "features": ["image"]}, r"event_shape is \(4, 0\)"),
+    ],
+)
+def test_names_and_shapes_that_make_no_sense_are_refused(options: Any, message: str) -> None:
+    with pytest.raises(InvalidParameter, match=message):
+        simulator(**options)

@@ -55,6 +55,7 @@ class Datasets:
         pars: the parameters of each, shape ``(T, P)``.
         features: the events of all, shape ``(E, d)``.
         offsets: shape ``(T + 1,)``; dataset t has the events ``offsets[t]`` to ``offsets[t + 1]``.
+        locals: what is local to each event, shape ``(E, L)``; ``None`` where there is nothing.
 
     Example:
         >>> import numpy as np
@@ -68,6 +69,7 @@ class Datasets:
     pars: Floats
     features: NDArray[np.float32]
     offsets: NDArray[np.int64]
+    locals: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.pars)
@@ -139,7 +141,7 @@ def simulate(
     keys = [] if store is None else _keys(simulator, chunks)
     if store is not None:
         for number, (key, chunk) in enumerate(zip(keys, chunks, strict=True)):
-            if (kept := store.get(key, len(chunk.pars), len(simulator.features))) is not None:
+            if (kept := store.get(key, len(chunk.pars), *_widths(simulator))) is not None:
                 done[number] = kept
     missing = [number for number in range(len(chunks)) if number not in done]
     tasks = [chunks[number] for number in missing]
@@ -148,7 +150,7 @@ def simulate(
             done[missing[task]] = drawn
             if store is not None:
                 store.put(keys[missing[task]], drawn)
-    return _joined(points, [done[number] for number in range(len(chunks))], len(simulator.features))
+    return _joined(points, [done[number] for number in range(len(chunks))], *_widths(simulator))
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,16 +172,27 @@ def _keys(simulator: Simulator, chunks: Sequence[_Chunk]) -> list[str]:
     return [hashlib.sha256(text.encode() + pars.astype("<f8").tobytes()).hexdigest() for text, pars in parts]
 
 
+def _widths(simulator: Simulator) -> tuple[int, int]:
+    """Return how many numbers an event has, and how many are local to it."""
+    return len(simulator.columns), len(simulator.local_names)
+
+
 def _drawn(simulator: Simulator, chunk: _Chunk) -> Drawn:
     """Return the events of a chunk."""
-    features = [simulator.draw(*one).features for one in zip(chunk.pars, chunk.seeds(), strict=True)]
-    return np.concatenate(features), np.array([len(one) for one in features], dtype=np.int64)
+    drawn = [simulator.draw_with_locals(*one) for one in zip(chunk.pars, chunk.seeds(), strict=True)]
+    numbers = np.array([len(events) for events, _ in drawn], dtype=np.int64)
+    return np.concatenate([events.features for events, _ in drawn]), numbers, np.concatenate([z for _, z in drawn])
 
 
-def _joined(points: Floats, parts: Sequence[Drawn], d: int) -> Datasets:
-    features = np.concatenate([one for one, _ in parts]) if parts else np.empty((0, d), dtype=np.float32)
-    numbers = [numbers for _, numbers in parts]
-    return Datasets(points, features, _offsets(np.concatenate(numbers) if parts else np.empty(0, dtype=np.int64)))
+def _joined(points: Floats, parts: Sequence[Drawn], columns: int, locals: int) -> Datasets:
+    if not parts:
+        parts = [(_rows(columns), np.empty(0, dtype=np.int64), _rows(locals))]
+    features, numbers, z = (np.concatenate(one) for one in zip(*parts, strict=True))
+    return Datasets(points, features, _offsets(numbers), z if locals else None)
+
+
+def _rows(columns: int) -> NDArray[np.float32]:
+    return np.empty((0, columns), dtype=np.float32)
 
 
 def _offsets(numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -32,9 +32,10 @@ def __dir__() -> list[str]:
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # of the files and of the fingerprints
+FORMAT = 3  # of the files and of the fingerprints
 
-Drawn = tuple[NDArray[np.float32], NDArray[np.int64]]  # events end to end, and how many each dataset has
+# events end to end, how many each dataset has, and what is local to each event
+Drawn = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]
 
 _NAME = re.compile(r"simulation-[0-9a-f]{64}\.npz")
 _PART = re.compile(r"\.simulation-[0-9a-f]{64}\.npz\..*\.part")  # of a writer at work, or one that was killed
@@ -65,7 +66,8 @@ class Cache:
         >>> from neyman.inputs.simulation_cache import Cache
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     cache = Cache(folder, 10_000)
-        ...     cache.put("0" * 64, (np.zeros((3, 2), dtype=np.float32), np.array([1, 2])))
+        ...     x, z = np.zeros((3, 2), dtype=np.float32), np.zeros((3, 0), dtype=np.float32)
+        ...     cache.put("0" * 64, (x, np.array([1, 2]), z))
         ...     cache.get("0" * 64, datasets=2, features=2)[1]
         array([1, 2])
     """
@@ -82,22 +84,23 @@ class Cache:
     def _path(self, key: str) -> Path:
         return self.folder / f"simulation-{key}.npz"
 
-    def get(self, key: str, datasets: int, features: int) -> Drawn | None:
-        """Return what is kept under a key, ``None`` if it is missing, corrupt or not so many datasets and features."""
+    def get(self, key: str, datasets: int, features: int, locals: int = 0) -> Drawn | None:
+        """Return what is kept under a key, ``None`` if it is missing, corrupt or of another number of anything."""
         path = self._path(key)
         if not path.exists():
             return None
         try:
             with _FILE.read(path) as content:
-                x, numbers = content.arrays["features"], content.arrays["numbers"]
-            right = x.dtype == np.float32 and numbers.dtype == np.int64 and x.ndim == 2 and x.shape[1] == features
+                x, numbers, z = (content.arrays[name] for name in ("features", "numbers", "locals"))
+            right = x.dtype == z.dtype == np.float32 and numbers.dtype == np.int64 and x.ndim == 2
+            right = right and x.shape[1] == features and z.shape == (len(x), locals)
             if not right or numbers.shape != (datasets,) or (numbers < 0).any() or numbers.sum() != len(x):
                 raise ValueError("it has other arrays")
             os.utime(path)  # used now
-        except (NeymanError, OSError, ValueError) as error:
+        except (NeymanError, OSError, KeyError, ValueError) as error:
             log.warning("%s cannot be used (%s): simulating again", path, error)
             return None
-        return x, numbers
+        return x, numbers, z
 
     def put(self, key: str, drawn: Drawn) -> None:
         """Keep something under a key; if it cannot be written, warn and keep nothing from then on."""
@@ -105,8 +108,8 @@ class Cache:
             return
         path = self._path(key)
         try:
-            _FILE.write(path, {}, {"features": drawn[0], "numbers": drawn[1]})
-            self._unseen += drawn[0].nbytes + drawn[1].nbytes + 1000  # headers
+            _FILE.write(path, {}, dict(zip(("features", "numbers", "locals"), drawn, strict=True)))
+            self._unseen += sum(one.nbytes for one in drawn) + 1000  # headers
             if self._seen + self._unseen > self.limit or self._unseen > self.limit / _UNSEEN:
                 self._prune()
         except OSError as error:
@@ -140,11 +143,12 @@ class Cache:
 def fingerprint(simulator: Simulator) -> str:
     """Return a hash of what a simulator computes: another simulator or another code has another one.
 
-    It covers the simulator's version, parameters and features; its function or object, with whatever it closes over or
-    holds; of each function and class of the same module that it refers to, the text of that module (if that is a file),
-    the compiled code and the values of the global names used; of those of another module the text of that; the version
-    of NumPy. It cannot see what changes further away: a module that is imported as a whole (``import tools``), what
-    other modules import in turn, a file that is read. For these there is the simulator's ``version``.
+    It covers the simulator's version, parameters, features, local parameters and shape of events; its function or
+    object, with whatever it closes over or holds; of each function and class of the same module that it refers to, the
+    text of that module (if that is a file), the compiled code and the values of the global names used; of those of
+    another module the text of that; the version of NumPy. It cannot see what changes further away: a module that is
+    imported as a whole (``import tools``), what other modules import in turn, a file that is read. For these there is
+    the simulator's ``version``.
 
     Raises:
         InvalidParameter: if the simulator has a state that cannot be pickled.
@@ -162,7 +166,8 @@ def fingerprint(simulator: Simulator) -> str:
     home = getattr(getattr(sample, "func", sample), "__module__", None) or type(sample).__module__
     describer = _Describer()
     try:
-        describer.add(FORMAT, np.__version__, simulator.version, simulator.parameters, simulator.features, sample)
+        describer.add(FORMAT, np.__version__, simulator.version, simulator.parameters, simulator.features)
+        describer.add(simulator.local_names, simulator.event_shape, sample)
         for found in describer.found:  # which grows
             describer.describe(found, home)
     except _UNPICKLABLE as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.events import Events
 from neyman.exceptions import InvalidParameter, InvalidSimulation
+from neyman.inputs.priors import checked_prior, described
+from neyman.inputs.returned import pair, rows
 from neyman.support.checks import checked_pars
 from neyman.support.text import html_table
 
@@ -24,14 +27,14 @@ def __dir__() -> list[str]:
 _REQUIRED = ("inits", "bounds")
 _CONSTRAINT = ("auxdata", "sigmas")
 _KEYS = ("name", *_REQUIRED, *_CONSTRAINT, "fixed")
-_FLOAT_KINDS = "biuf"
 
 
 class Simulator:
     """A forward model that makes whole datasets: ``sample(pars, rng) -> events (N, d)``.
 
     Nothing of its density or rates needs to be known, and events may depend on each other, as in a hierarchical model.
-    The number of events is part of what it makes.
+    The number of events is part of what it makes. For posteriors it may also say what is known of the parameters
+    before any data, and what each event, or group of events, has of its own.
 
     Args:
         sample: makes one dataset; takes the parameters, shape ``(P,)`` in the order of ``parameters``, and a
@@ -44,9 +47,24 @@ class Simulator:
         channel: name of the channel that the events are in.
         version: to be changed with whatever ``sample`` computes that a cache of its datasets cannot see, as a file that
             it reads or a library that it calls: datasets of another version are simulated again.
+        prior: of any parameters, frozen continuous distributions of ``scipy.stats`` by name, whose support is at least
+            the bounds and whose probability lies within them; draws beyond, of a probability below 0.1 %, are redrawn.
+            Of the others it is uniform within the bounds or, with a constraint, its normal distribution there.
+        locals: names of ``L`` local parameters; then ``sample`` returns ``(events, locals)``, these of shape
+            ``(N, L)``, a row for each event.
+        event_shape: the shape of one event that is not a list of features, such as ``(64, 64)`` of an image; then
+            ``sample`` returns shape ``(N, 64, 64)``, and ``features`` is one name.
+
+    Attributes:
+        names: the parameters, ``P`` of them.
+        bounds: of the parameters, shape ``(P, 2)``.
+        prior: of every parameter, by name.
+        local_names: the local parameters.
+        columns: names of the ``d`` numbers of an event, ``image[0,0]`` and so on where events have a shape.
 
     Raises:
-        InvalidParameter: if a parameter, the parameter of interest or a feature is not as described.
+        InvalidParameter: if a parameter, its prior, the parameter of interest, a feature, a local parameter or the
+            shape of an event is not as described.
 
     Example:
         >>> from neyman.inputs.simulator import Simulator
@@ -61,6 +79,18 @@ class Simulator:
         Simulator(counts; parameters: rate, mean; POI rate; features: x)
         >>> simulator.draw([10.0, 0.5], seed=1).features.shape
         (8, 1)
+
+        With a prior and what is local to each event:
+
+        >>> from scipy.stats import norm
+        >>> def groups(pars, rng):
+        ...     z = rng.normal(pars[0], 1.0, size=(9, 1))
+        ...     return rng.normal(z, 0.5), z
+        >>> parameters = [{"name": "mu", "inits": [0.0], "bounds": [[-5, 5]]}]
+        >>> simulator = Simulator(groups, parameters, "mu", ["x"], prior={"mu": norm(0, 1)}, locals=["z"])
+        >>> events, z = simulator.draw_with_locals([0.5], seed=1)
+        >>> len(events), z.shape
+        (9, (9, 1))
     """
 
     def __init__(
@@ -71,6 +101,10 @@ class Simulator:
         features: Sequence[str],
         channel: str = "events",
         version: str = "",
+        *,
+        prior: Mapping[str, Any] | None = None,
+        locals: Sequence[str] = (),
+        event_shape: Sequence[int] | None = None,
     ) -> None:
         if not callable(sample):
             raise InvalidParameter(f"sample is {sample!r}: give a function of the parameters and a random generator")
@@ -88,29 +122,39 @@ class Simulator:
             )
         self.bounds: NDArray[np.float64] = np.array([block["bounds"][0] for block in self.parameters], dtype=np.float64)
         self.inits: NDArray[np.float64] = np.array([block["inits"][0] for block in self.parameters], dtype=np.float64)
+        self.prior: dict[str, Any] = checked_prior(prior, self.parameters)
+        self.local_names = _checked_names(locals, "locals") if len(locals) else ()
+        if twice := set(self.local_names).intersection(self.names):
+            raise InvalidParameter(f"locals has {min(twice)}, which is a parameter of the whole dataset: rename one")
+        self.event_shape = _checked_event_shape(event_shape, self.features)
+        self.columns = self.features if self.event_shape is None else _columns(self.features[0], self.event_shape)
 
     def __repr__(self) -> str:
         parts = [
             getattr(self.sample, "__name__", type(self.sample).__name__),
             f"parameters: {', '.join(self.names)}",
             f"POI {self.poi}",
-            f"features: {', '.join(self.features)}",
+            f"features: {', '.join(self.features)}{_times(self.event_shape)}",
+            *([f"locals: {', '.join(self.local_names)}"] if self.local_names else []),
         ]
         return f"Simulator({'; '.join(parts)})"
 
     def _repr_html_(self) -> str:
         name = getattr(self.sample, "__name__", type(self.sample).__name__)
         caption = f"simulator {name}, parameter of interest {self.poi or 'none'}, features {', '.join(self.features)}"
+        caption += _times(self.event_shape)
+        caption += f", locals {', '.join(self.local_names)}" if self.local_names else ""
         rows = (
             (
                 block["name"],
                 f"{block['inits'][0]:g}{' (fixed)' if block['fixed'] else ''}",
                 "{:g} to {:g}".format(*block["bounds"][0]),
                 f"{block['auxdata'][0]:g} ± {block['sigmas'][0]:g}" if "sigmas" in block else "free",
+                described(self.prior[block["name"]]),
             )
             for block in self.parameters
         )
-        return html_table(caption, ("parameter", "initial value", "bounds", "constraint"), rows)
+        return html_table(caption, ("parameter", "initial value", "bounds", "constraint", "prior"), rows)
 
     def spec(self) -> dict[str, Any]:
         """Return the inner HistFactory specification, in which the parameters exist but change no rate.
@@ -158,6 +202,22 @@ class Simulator:
             InvalidParameter: if the parameters are too few, too many or not finite, or the seed is not one.
             InvalidSimulation: if the simulator raises, or returns what is not finite or not of shape ``(N, d)``.
         """
+        return self.draw_with_locals(pars, seed)[0]
+
+    def draw_with_locals(self, pars: ArrayLike, seed: int | Sequence[int]) -> tuple[Events, NDArray[np.float32]]:
+        """Make one dataset with what is local to each event; the same arguments give the same one.
+
+        Args:
+            pars: the parameters, shape ``(P,)``; they may be out of bounds.
+            seed: an integer or integers, for :func:`numpy.random.default_rng`.
+
+        Returns:
+            The events, those that :meth:`draw` makes, and the local parameters, shape ``(N, L)``.
+
+        Raises:
+            InvalidParameter: if the parameters are too few, too many or not finite, or the seed is not one.
+            InvalidSimulation: if the simulator raises, or returns what is not finite or of another shape.
+        """
         values = checked_pars(pars, self.names, "pars")
         try:
             rng = np.random.default_rng(seed)
@@ -168,34 +228,32 @@ class Simulator:
         except Exception as error:
             text = " ".join(f"the simulator raised {type(error).__name__}: {error}".split())
             raise self._invalid(text, values, seed) from error
-        return Events(self._features(sampled, values, seed))
-
-    def _features(
-        self, sampled: ArrayLike, values: NDArray[np.float64], seed: int | Sequence[int]
-    ) -> NDArray[np.float32]:
-        """Return what the simulator has returned as the features of events, if it can be that."""
         try:
-            returned = np.asarray(sampled)
-        except (TypeError, ValueError) as error:
-            text = f"the simulator returned a {type(sampled).__name__} that makes no array"
-            raise self._invalid(text, values, seed) from error
-        if returned.size == 0:
-            return np.empty((0, len(self.features)), dtype=np.float32)
-        if returned.ndim != 2 or returned.shape[1] != len(self.features):
-            hint = ": reshape them to (events, 1)" if returned.ndim == 1 and len(self.features) == 1 else ""
-            wanted = f"(events, {len(self.features)}), the features being {', '.join(self.features)}"
-            raise self._invalid(f"the simulator returned shape {returned.shape}, not {wanted}{hint}", values, seed)
-        if returned.dtype.kind not in _FLOAT_KINDS:
-            raise self._invalid(f"the simulator returned {returned.dtype!r} instead of real numbers", values, seed)
-        with np.errstate(over="ignore"):
-            features = returned.astype(np.float32)  # a copy: the simulator may use its array again
-        finite = np.isfinite(features)
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0]
-            what = f"{returned[row, column]} in {int((~finite).any(axis=1).sum())} of {len(features)} events"
-            name = self.features[column]
-            raise self._invalid(f"{name}, as float32, is not finite: the simulator returned {what}", values, seed)
-        return features
+            x, z = self._arrays(sampled)
+        except InvalidSimulation as error:
+            raise self._invalid(str(error), values, seed) from error
+        return Events(x), z
+
+    def _arrays(self, sampled: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what ``sample`` has returned as events and what is local to each, if it can be that."""
+        local: Any = None
+        if self.local_names:
+            sampled, local = pair(sampled, self.local_names)
+        elif isinstance(sampled, tuple) and len(sampled) == 2 and np.ndim(sampled[0]) > 1:
+            raise InvalidSimulation(
+                "the simulator returned a tuple: return the events alone, or name what else there is with locals=[...]"
+            )
+        if self.event_shape is None:
+            x = rows(sampled, "", self.columns, (len(self.columns),), f"the features being {', '.join(self.features)}")
+        else:
+            x = rows(sampled, "", self.columns, self.event_shape, f"each event being one {self.features[0]}")
+        if not self.local_names:
+            return x, np.empty((len(x), 0), dtype=np.float32)
+        names = self.local_names
+        z = rows(local, "locals of ", names, (len(names),), f"the local parameters being {', '.join(names)}")
+        if len(z) != len(x):
+            raise InvalidSimulation(f"the simulator returned {len(x)} events, but locals of {len(z)}: a row for each")
+        return x, z
 
     def _invalid(self, text: str, pars: NDArray[np.float64], seed: int | Sequence[int]) -> InvalidSimulation:
         """Return the error, with what it takes to reproduce it."""
@@ -269,3 +327,26 @@ def _checked_names(names: Any, what: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise InvalidParameter(f"{what} has the same name twice: {', '.join(names)}")
     return tuple(names)
+
+
+def _checked_event_shape(shape: Any, features: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Return the shape of an event that is no list of features."""
+    if shape is None:
+        return None
+    whole = isinstance(shape, Sequence) and not isinstance(shape, str)
+    if not whole or not shape or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
+        raise InvalidParameter(f"event_shape is {shape!r}: give the shape of one event, such as (64, 64)")
+    if len(features) > 1:
+        raise InvalidParameter(
+            f"features has {len(features)} names, but events have the shape {tuple(shape)}: give one name for the whole"
+        )
+    return tuple(int(n) for n in shape)
+
+
+def _columns(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Return a name for each number of an event."""
+    return tuple(f"{name}[{','.join(map(str, place))}]" for place in itertools.product(*map(range, shape)))
+
+
+def _times(shape: tuple[int, ...] | None) -> str:
+    return "" if shape is None else f" ({' x '.join(map(str, shape))})"
