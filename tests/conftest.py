@@ -118,7 +118,7 @@ def data(model: neyman.Model) -> np.ndarray:
 
 
 # seconds of training, enough for a likelihood that fits
-QUICK = {"datasets": 6400, "steps": 100, "head_steps": 200, "networks": 1}
+QUICK = {"datasets": 6400, "fresh": 0, "steps": 100, "head_steps": 200, "networks": 1}
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +138,7 @@ version: "1.0.0"
 channels:
   - name: SR
     features: [x]
-    network: {kind: deepset, datasets: 6400, steps: 150, head_steps: 300}
+    network: {kind: deepset, datasets: 6400, fresh: 0, steps: 150, head_steps: 300}
     samples:
       - name: signal
         events: {files: events.root, tree: signal, weight: w}

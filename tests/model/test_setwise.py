@@ -32,11 +32,11 @@ def untrained(kind: str, head: str, seed: int) -> SetChannel:
         scale = np.random.default_rng(seed).normal(size=(500, 2)).astype(np.float32)
         encoder = encoder_of(kind_of(kind), scale, set_options(kind, {"width": 8}))
         parameters = ParameterFeatures(torch.from_numpy(LOW), torch.from_numpy(HIGH))
-        summaries = SummaryFeatures(torch.randn(50, encoder.size) * 10 + 40)
+        summaries = torch.randn(50, encoder.size) * 10 + 40
         heads = {
             "event": lambda: EventHead(parameters, encoder.size, counts=True),
-            "bilinear": lambda: BilinearHead(parameters, summaries),
-            "gaussian": lambda: GaussianHead(parameters, summaries),
+            "bilinear": lambda: BilinearHead(parameters, SummaryFeatures(summaries)),
+            "gaussian": lambda: GaussianHead(parameters, SummaryFeatures(summaries, means=True)),
         }
         made = heads[head]()
         for module in (encoder, made):

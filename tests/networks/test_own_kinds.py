@@ -13,7 +13,7 @@ from neyman.events import Events
 from neyman.exceptions import InvalidDocument, InvalidParameter
 from neyman.networks import names, register
 
-QUICK = {"datasets": 6400, "steps": 100, "head_steps": 200, "networks": 1}
+QUICK = {"datasets": 6400, "fresh": 0, "steps": 100, "head_steps": 200, "networks": 1}
 TINY = {"datasets": 1280, "steps": 5, "head_steps": 5, "batch_size": 128, "networks": 1}
 
 

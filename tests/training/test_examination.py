@@ -81,7 +81,7 @@ def steep() -> SetReport:
 @pytest.fixture(scope="module")
 def trained() -> neyman.Model:
     torch.set_num_threads(1)
-    options = {"kind": "deepset", "datasets": 6400, "steps": 100, "head_steps": 200, "networks": 1}
+    options = {"kind": "deepset", "datasets": 6400, "fresh": 0, "steps": 100, "head_steps": 200, "networks": 1}
     return neyman.train(SIMULATOR, options, seed=1, device="cpu", workers=1)
 
 

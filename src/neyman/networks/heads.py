@@ -29,6 +29,11 @@ def __dir__() -> list[str]:
 
 
 _EDGES = (0.01, 0.1, 0.5)  # of the logarithms, in units of a parameter's range
+_NOTHING = 1e-6  # events, less than which are none
+_ROUNDS = 5  # of least squares
+_LOG_ROOTS = (-1.0, 9.0)  # of a precision in units of the ranges
+_LOG_SQUARE = -1.2704  # mean of the logarithm of the square of a standard normal number
+_RIDGE = 1e-6
 _FAR = 4.0  # standard deviations: beyond, the distance from the expected parameters is compressed
 
 
@@ -84,6 +89,12 @@ def summary_values(summaries: Tensor) -> Tensor:
     return torch.cat([summaries, summaries[:, :-1] / (total + 1), torch.log1p(total)], dim=1)
 
 
+def mean_values(summaries: Tensor) -> Tensor:
+    """Return the means over the events and the logarithm of the size, shape ``(n, K)``."""
+    total = summaries[:, -1:].clamp(min=0.0)
+    return torch.cat([summaries[:, :-1] / total.clamp(min=_NOTHING), torch.log1p(total)], dim=1)
+
+
 class SummaryFeatures(nn.Module):
     """What a head sees of a summary: the sums, their means over the events and the logarithm of the size, scaled.
 
@@ -92,14 +103,16 @@ class SummaryFeatures(nn.Module):
 
     Args:
         summaries: what is to be expected, shape ``(T, K)``, the last column being the total weight.
+        means: whether to leave out the sums, which follow from the others.
     """
 
     centre: Tensor
     scale: Tensor
 
-    def __init__(self, summaries: Tensor) -> None:
+    def __init__(self, summaries: Tensor, *, means: bool = False) -> None:
         super().__init__()
-        values = summary_values(summaries.double())
+        self._values = mean_values if means else summary_values
+        values = self._values(summaries.double())
         self.register_buffer("centre", values.mean(0).to(torch.float32))
         spread = values.std(0)
         self.register_buffer("scale", torch.where(spread > 1e-9, spread, torch.ones_like(spread)).to(torch.float32))
@@ -110,8 +123,8 @@ class SummaryFeatures(nn.Module):
         return len(self.centre)
 
     def forward(self, summaries: Tensor) -> Tensor:
-        """Return the features, shape ``(n, 2 K)``, of summaries ``(n, K)``."""
-        return (summary_values(summaries) - self.centre) / self.scale
+        """Return the features, shape ``(n, size)``, of summaries ``(n, K)``."""
+        return (self._values(summaries) - self.centre) / self.scale
 
 
 class LinearHead(nn.Module):
@@ -268,20 +281,25 @@ class GaussianHead(Head):
     :math:`z = L(D)(v - \mu(D))`, with :math:`v` the parameters in units of their ranges. The mean and the triangular
     root of the precision are learned first, as the posterior of uniformly drawn parameters; then everything is, with a
     correction that sees the dataset, the parameters and :math:`z`. It is the better head where a dataset determines the
-    parameters to a small fraction of their ranges.
+    parameters to a small fraction of their ranges: there the mean has to be right to a small fraction of a standard
+    deviation. So it is a line through the means of the events, which :meth:`fit_line` finds by least squares, and
+    beside it a network whose units are the standard deviations.
 
     Args:
         parameters: the features of the parameters.
         summaries: the features of a summary.
         hidden: width of the hidden layers.
+        line: whether the network's units are standard deviations; not in the first model files.
     """
 
     basis: Tensor
     unit: Tensor
 
-    def __init__(self, parameters: ParameterFeatures, summaries: SummaryFeatures, hidden: int = 64) -> None:
+    def __init__(
+        self, parameters: ParameterFeatures, summaries: SummaryFeatures, hidden: int = 64, *, line: bool = True
+    ) -> None:
         super().__init__()
-        self.parameters_, self.summaries, self.hidden = parameters, summaries, hidden
+        self.parameters_, self.summaries, self.hidden, self.line = parameters, summaries, hidden, line
         n = len(parameters.low)
         self._n = n
         below = torch.tril_indices(n, n, -1)
@@ -290,27 +308,58 @@ class GaussianHead(Head):
         self.register_buffer("basis", basis, persistent=False)
         self.register_buffer("unit", torch.eye(n, dtype=torch.float32), persistent=False)
         out = 2 * n + below.shape[1]
-        self.posterior = mlp([summaries.size, hidden, hidden, out])
+        self.posterior = mlp([summaries.size, hidden, hidden, out], zero=line)
         self.linear = nn.Linear(summaries.size, out, dtype=torch.float32)
         self.rest = mlp([summaries.size + parameters.size + n, hidden, hidden, 1], zero=True)
 
     @property
     def shape(self) -> dict[str, Any]:
         """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
-        return {"kind": "GaussianHead", "hidden": self.hidden}
+        return {"kind": "GaussianHead", "hidden": self.hidden, "line": self.line}
+
+    def fit_line(self, summaries: Tensor, theta: Tensor) -> None:
+        """Start from a mean and a logarithm of the precision that are linear, by weighted least squares in turns.
+
+        Args:
+            summaries: of datasets, shape ``(n, K)``.
+            theta: their parameters, shape ``(n, P)``.
+        """
+        w, v = self.summaries(summaries).double(), self.parameters_.unit(theta.double())
+        w = torch.cat([w, torch.ones_like(w[:, :1])], dim=1)
+
+        def solved(weighted: Tensor, values: Tensor) -> Tensor:
+            matrix = weighted.T @ w
+            matrix.diagonal().add_(_RIDGE * matrix.diagonal().mean())
+            line: Tensor = torch.linalg.solve(matrix, weighted.T @ values)
+            return line
+
+        lines = torch.zeros(w.shape[1], len(self.linear.bias), dtype=w.dtype, device=w.device)
+        for k in range(self._n):
+            log_root = torch.zeros_like(v[:, k])
+            for _ in range(_ROUNDS):
+                mean = solved(w * torch.exp(2 * log_root)[:, None], v[:, k])
+                squares = (v[:, k] - w @ mean) ** 2
+                root = solved(w, 0.5 * (_LOG_SQUARE - torch.log(squares + _RIDGE**2)))
+                log_root = (w @ root).clamp(*_LOG_ROOTS)
+            lines[:, k], lines[:, self._n + k] = mean, root
+        with torch.no_grad():
+            self.linear.weight.copy_(lines[:-1].T)
+            self.linear.bias.copy_(lines[-1])
 
     def _moments(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean, log of the diagonal of the root of the precision, and that root, of features ``(n, F)``."""
-        out = self.posterior(w) + self.linear(w)
-        mean, log_root, below = out[:, : self._n], out[:, self._n : 2 * self._n].clamp(-1, 9), out[:, 2 * self._n :]
-        root = self.unit + torch.einsum("nk,kij->nij", below, self.basis)
+        n, learned, linear = self._n, self.posterior(w), self.linear(w)
+        scale = torch.exp(-linear[:, n : 2 * n].clamp(*_LOG_ROOTS)) if self.line else 1.0
+        out = linear + learned
+        mean, log_root = linear[:, :n] + scale * learned[:, :n], out[:, n : 2 * n].clamp(*_LOG_ROOTS)
+        root = self.unit + torch.einsum("nk,kij->nij", out[:, 2 * n :], self.basis)
         return mean, log_root, log_root.exp()[:, :, None] * root
 
     def negative_log_posterior(self, summaries: Tensor, theta: Tensor) -> Tensor:
-        """Return the mean over datasets ``(n, K)`` of ``-log`` of the Gaussian at the true parameters ``(n, P)``."""
+        """Return ``-log`` of the Gaussian of datasets ``(n, K)`` at the true parameters ``(n, P)``, shape ``(n,)``."""
         mean, log_root, root = self._moments(self.summaries(summaries))
         z = (root @ (self.parameters_.unit(theta) - mean)[:, :, None])[:, :, 0]
-        return (0.5 * (z * z).sum(1) - log_root.sum(1)).mean()
+        return 0.5 * (z * z).sum(1) - log_root.sum(1)
 
     def widths(self, summaries: Tensor) -> Tensor:
         """Return the standard deviations of the Gaussian in units of the ranges, shape ``(n, P)``."""
@@ -347,6 +396,7 @@ def head_of(shape: Mapping[str, Any], low: Tensor, high: Tensor, size: int) -> H
     kind = options.pop("kind")
     if kind == "EventHead":
         return EventHead(parameters, size, **options)
-    features = SummaryFeatures(torch.zeros(2, size))
-    heads: dict[str, type[BilinearHead | GaussianHead]] = {"BilinearHead": BilinearHead, "GaussianHead": GaussianHead}
-    return heads[kind](parameters, features, **options)
+    if kind == "GaussianHead":
+        options = {"line": False, **options}  # as it was in the first model files
+        return GaussianHead(parameters, SummaryFeatures(torch.zeros(2, size), means=options["line"]), **options)
+    return {"BilinearHead": BilinearHead}[kind](parameters, SummaryFeatures(torch.zeros(2, size)), **options)

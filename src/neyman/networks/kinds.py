@@ -89,13 +89,13 @@ _KINDS = {
             "deepset",
             "sums over the events of what a network makes of each",
             _deepset,
-            SetOptions({"hidden": (32, 32), "width": 16}),
+            SetOptions({"hidden": (32, 32), "width": 32}),
         ),
         Kind(
             "transformer",
             "events that see each other before they are summed",
             _transformer,
-            SetOptions({"width": 32, "points": 4, "attention_heads": 4, "blocks": 1}),
+            SetOptions({"width": 32, "points": 4, "attention_heads": 4, "blocks": 1}, fresh=2, networks=1),
         ),
     )
 }

@@ -18,6 +18,9 @@ def __dir__() -> list[str]:
     return __all__
 
 
+_LEAST = {"folds": 2, "fresh": 0}  # of whole numbers, if not 1
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """How a classifier is built and trained; every field is a key of a channel's ``network:``.
@@ -49,7 +52,9 @@ class SetOptions:
 
     Args:
         shape: the options of the network itself, which each kind has of its own.
-        datasets: number of datasets to simulate.
+        datasets: number of datasets to simulate, for the training end to end.
+        fresh: how many times as many are then simulated for the heads, of which the summaries alone are kept; 0 trains
+            the heads on the same datasets, where simulation is expensive.
         batch_size: datasets a step.
         steps: of the training end to end.
         head_steps: of the training of each head on the summaries.
@@ -59,6 +64,7 @@ class SetOptions:
 
     shape: dict[str, Any] = field(default_factory=dict)
     datasets: int = 150_000
+    fresh: int = 3
     batch_size: int = 256
     steps: int = 2500
     head_steps: int = 6000
@@ -94,7 +100,7 @@ def checked_options(
             valid = isinstance(value, list | tuple) and all(type(n) is int and n > 0 for n in value)
             found[key] = tuple(value) if valid else value
         elif isinstance(defaults[key], int):
-            valid = isinstance(value, int) and not isinstance(value, bool) and value > (1 if key == "folds" else 0)
+            valid = isinstance(value, int) and not isinstance(value, bool) and value >= _LEAST.get(key, 1)
         else:
             number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             valid = number and (value > 0 or (value == 0 and key == "weight_decay"))

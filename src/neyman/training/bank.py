@@ -73,10 +73,11 @@ class Bank:
         x = self.x[events]
         return encoder(x, torch.ones_like(x[:, 0]), dataset, len(rows))  # type: ignore[no-any-return]
 
-    def all_encoded(self, encoder: Encoder) -> Tensor:
-        """Return the summaries of all datasets, shape ``(n, K)``."""
+    def all_encoded(self, encoder: Encoder, groups: int | None = None) -> Tensor:
+        """Return the summaries of all datasets or those of the first groups, shape ``(n, K)``."""
         with torch.no_grad():
-            parts = torch.split(torch.arange(self.groups * GROUP, device=self.device), 64 * GROUP)
+            rows = torch.arange((self.groups if groups is None else groups) * GROUP, device=self.device)
+            parts = torch.split(rows, 64 * GROUP)
             return torch.cat([self.encoded(encoder, rows) for rows in parts])
 
 

@@ -6,10 +6,10 @@ import concurrent.futures
 import functools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from neyman.networks.scaling import robust_scaler
 from neyman.support.tasks import one_torch_thread
 from neyman.training.bank import Bank, digest_of
 from neyman.training.checkpoints import read_checkpoint, save_checkpoint
-from neyman.training.loop import Loss, Stage, mean_loss, run
+from neyman.training.loop import Loss, Stage, mean_loss, run, shuffled
 from neyman.training.losses import (
     Guided,
     Summaries,
@@ -60,6 +60,8 @@ _LATE = 0.6  # of the steps: before, the learning rate is too large for the last
 _SEEN = 4.0  # standard errors
 _CHECKED = 1000  # events, of a network of the user's own
 _APART = 1_000_003  # between the seeds of networks that are averaged
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,7 @@ def train_set(
     options: SetOptions,
     *,
     counts: bool,
+    fresh: Callable[[int], Datasets] | None = None,
     seed: int = 0,
     device: torch.device | None = None,
     progress: str | None = None,
@@ -113,11 +116,12 @@ def train_set(
 
     The loss is :math:`-\log \mathrm{softmax}_j s(D_b, \theta_j)` at :math:`j = b` with the parameters of the dataset's
     group for candidates (arXiv:2210.06170). First encoder and a linear head are trained together; then the encoder is
-    frozen, the summaries are computed once, and richer heads are fitted to them: one bilinear in dataset and
-    parameters, one that is a Gaussian times a correction, with candidates near the true parameters on the scale that
-    the dataset itself determines. The better one on held-out datasets is kept. A kind of single events learns from
-    these and has one head alone. Several networks that differ in their seeds are trained at once and their scores are
-    averaged.
+    frozen, the summaries of fresh datasets are computed once, and richer heads are fitted to them: one bilinear in
+    dataset and parameters, one that is a Gaussian times a correction, with candidates near the true parameters on the
+    scale that the dataset itself determines. The better one on held-out datasets is kept. Fresh datasets are several
+    times as many, for a head that has seen too few is wrong by a percent, and an encoder takes those that it was
+    trained on for more telling than they are. A kind of single events learns from these and has one head alone.
+    Several networks that differ in their seeds are trained at once and their scores are averaged.
 
     Args:
         kind: the kind of network.
@@ -126,6 +130,8 @@ def train_set(
         high: upper bounds, shape ``(P,)``.
         options: sizes and schedules.
         counts: whether the number of events tells of the parameters.
+        fresh: simulates datasets for the heads, the k-th time for k from 0 on, ``options.fresh`` times; without it the
+            heads are trained on the datasets of the encoder.
         seed: fixes initial weights, batches and candidates.
         device: where to train; the networks come back on the CPU.
         progress: label of the progress bars on standard error, or ``None``.
@@ -142,7 +148,16 @@ def train_set(
         )
         for k in range(options.networks)
     ]  # fmt: skip
-    trained = _at_once(members) if device is None or device.type == "cpu" else [member.run() for member in members]
+
+    def every(stage: Callable[[_Training], T]) -> list[T]:
+        return _at_once(stage, members) if device is None or device.type == "cpu" else [stage(one) for one in members]
+
+    every(_Training.learn)
+    if fresh is not None and not kind.single_events:
+        for k in range(options.fresh):
+            if any(member.misses(k) for member in members):
+                every(functools.partial(_Training.see, k=k, datasets=fresh(k)))
+    trained = every(_Training.finish)
     history = [{**entry, "network": k} for k, one in enumerate(trained) for entry in one.history]
     return TrainedSet(
         AverageEncoder([one.encoder for one in trained]),
@@ -152,13 +167,13 @@ def train_set(
     )
 
 
-def _at_once(members: Sequence[_Training]) -> list[_Member]:
-    """Train each network on a core of its own: so small ones gain more than by sharing several."""
+def _at_once(stage: Callable[[_Training], T], members: Sequence[_Training]) -> list[T]:
+    """Do a stage of each network on a core of its own: so small ones gain more than by sharing several."""
     stop = threading.Event()
 
-    def run(member: _Training) -> _Member:
+    def run(member: _Training) -> T:
         member.stop = stop
-        return member.run()
+        return stage(member)
 
     cores = min(len(members), torch.get_num_threads())
     with one_torch_thread(), concurrent.futures.ThreadPoolExecutor(cores) as executor:
@@ -203,23 +218,68 @@ class _Training:
         self.bank = Bank(datasets, options.batch_size, self.device)
         self.low, self.high = torch.from_numpy(low), torch.from_numpy(high)
         self.history: list[dict[str, Any]] = []
+        self.fresh: list[dict[str, Tensor]] = []
+        self.head: Head | None = None
         self.stop = threading.Event()
         with initialised(seed):
             self.encoder = encoder_of(kind, datasets.features, options).to(self.device)
 
-    def run(self) -> _Member:
-        head: Head = self._events() if self.kind.single_events else self._sets()
-        for module in (self.encoder, head):
+    def learn(self) -> None:
+        """Train the encoder, with a head that is the last one for single events only."""
+        if self.kind.single_events:
+            self.head = self._events()
+            return
+        with initialised(self.seed + 1):
+            guide = LinearHead(self._parameters(), self.encoder.size).to(self.device)
+        loss = functools.partial(dataset_loss, self.bank, self.options.steps // 2)
+        self._stage("dataset", Guided(self.encoder, guide), loss, self.bank.order, self.options.steps, held_out=32)
+        self.encoder.eval().requires_grad_(False)
+
+    def misses(self, k: int) -> bool:
+        """Whether the k-th fresh datasets have not been seen, before an interruption."""
+        return self.checkpoint is None or not self._file(k).exists()
+
+    def see(self, k: int, datasets: Datasets) -> None:
+        """Keep the summaries of the k-th fresh datasets."""
+        if not self.misses(k):
+            return
+        bank = Bank(datasets, self.options.batch_size, self.device)
+        known = {"sums": bank.all_encoded(self.encoder), "theta": bank.theta}
+        if self.checkpoint is None:
+            self.fresh.append(known)
+        else:
+            save_checkpoint(known, self._file(k))
+
+    def finish(self) -> _Member:
+        """Train the heads on whole datasets."""
+        if self.head is None:
+            self.head = self._head(self._summaries())
+        for module in (self.encoder, self.head):
             module.cpu().eval().requires_grad_(False)
         low, high = float(self.bank.numbers.min()), float(self.bank.numbers.max())
-        return _Member(self.encoder, head, (low, high), self.history)
+        return _Member(self.encoder, self.head, (low, high), self.history)
+
+    def _file(self, k: int) -> Path:
+        assert self.checkpoint is not None
+        return self.checkpoint / f"summaries-{k}.pt"
+
+    def _summaries(self) -> Summaries:
+        """Return the summaries that heads are trained on, after those of the datasets that were held out."""
+        fresh = self.fresh
+        if self.checkpoint is not None:
+            files = [self._file(k) for k in range(self.options.fresh)]
+            fresh = [read_checkpoint(file, self.device) for file in files if file.exists()]
+        own = self.bank.all_encoded(self.encoder, self.bank.held_out if fresh else self.bank.groups)
+        sums = torch.cat([own, *(one["sums"] for one in fresh)])
+        theta = torch.cat([self.bank.theta[: len(own)], *(one["theta"] for one in fresh)])
+        return Summaries(sums, theta, self.low, self.high)
 
     def _events(self) -> EventHead:
         """Train on single events, and leave out a learned rate that held-out numbers of events do not see."""
         with initialised(self.seed + 1):
             head = EventHead(self._parameters(), self.encoder.size, counts=self.counts).to(self.device)
         loss = functools.partial(event_loss, self.bank)
-        self._stage("events", Guided(self.encoder, head), loss, self.options.steps, held_out=32)
+        self._stage("events", Guided(self.encoder, head), loss, self.bank.order, self.options.steps, held_out=32)
         if head.rate is not None and not self._rate_is_seen(head):
             head.rate = None
         return head
@@ -238,39 +298,21 @@ class _Training:
         gain = numbers * (log_rate - constant) - (log_rate.exp() - constant.exp())
         return bool(gain.mean() > _SEEN * gain.std() / math.sqrt(len(rows)))
 
-    def _sets(self) -> Head:
-        """Train on whole datasets with a linear head, then heads on the summaries."""
-        with initialised(self.seed + 1):
-            guide = LinearHead(self._parameters(), self.encoder.size).to(self.device)
-        loss = functools.partial(dataset_loss, self.bank, self.options.steps // 2)
-        self._stage("dataset", Guided(self.encoder, guide), loss, self.options.steps, held_out=32)
-        self.encoder.eval().requires_grad_(False)
-        return self._head(Summaries(self._all_encoded(), self.bank.theta, self.low, self.high))
-
-    def _all_encoded(self) -> Tensor:
-        file = None if self.checkpoint is None else self.checkpoint / "summaries.pt"
-        if file is not None and file.exists():
-            kept: Tensor = read_checkpoint(file, self.device)["summaries"]
-            return kept
-        summaries = self.bank.all_encoded(self.encoder)
-        if file is not None:
-            save_checkpoint({"summaries": summaries}, file)
-        return summaries
-
     def _head(self, known: Summaries) -> Head:
         """Fit both heads and keep the one whose loss on held-out datasets, with candidates near the truth, is lower."""
-        features = SummaryFeatures(known.sums).to(self.device)
         with initialised(self.seed + 2):
-            gaussian = GaussianHead(self._parameters(), features).to(self.device)
-            bilinear = BilinearHead(self._parameters(), features).to(self.device)
+            gaussian = GaussianHead(self._parameters(), SummaryFeatures(known.sums, means=True)).to(self.device)
+            bilinear = BilinearHead(self._parameters(), SummaryFeatures(known.sums)).to(self.device)
+        gaussian.fit_line(known.sums, known.theta)
         steps, rate = self.options.head_steps, self.options.learning_rate
+        order = functools.partial(shuffled, self.bank.held_out, len(known.sums) // GROUP)
         posterior = functools.partial(posterior_loss, known)
-        self._stage("posterior", gaussian, posterior, max(steps // 3, 1), batches=4)
+        self._stage("posterior", gaussian, posterior, order, max(steps // 3, 1), batches=4)
         with torch.no_grad():
             widths = torch.cat([gaussian.widths(part) for part in torch.split(known.sums, 4096)])
         of_candidates = functools.partial(candidate_loss, known, widths)
-        self._stage("bilinear head", bilinear, functools.partial(group_loss, known), steps, batches=2)
-        self._stage("gaussian head", gaussian, of_candidates, max(steps * 2 // 3, 1), rate=0.7 * rate)
+        self._stage("bilinear head", bilinear, functools.partial(group_loss, known), order, steps, batches=2)
+        self._stage("gaussian head", gaussian, of_candidates, order, max(steps * 2 // 3, 1), rate=0.7 * rate)
         heads: tuple[Head, ...] = (bilinear, gaussian)
         groups = self.bank.validation(self.bank.held_out)
         with torch.no_grad():
@@ -288,6 +330,7 @@ class _Training:
         name: str,
         module: nn.Module,
         loss: Loss,
+        order: Callable[[torch.Generator], Tensor],
         steps: int,
         *,
         rate: float | None = None,
@@ -301,7 +344,7 @@ class _Training:
             module,
             loss,
             functools.partial(mean_loss, loss, bank.validation(held_out)),
-            bank.order,
+            order,
             batch=min(batches * bank.batch, bank.groups - bank.held_out),
             steps=steps,
             learning_rate=rate or peak,

@@ -11,7 +11,7 @@ from torch.nn import functional
 from neyman.networks.encoder import Encoder
 from neyman.networks.heads import BilinearHead, EventHead, GaussianHead, Head, LinearHead
 from neyman.training.bank import Bank, members_of
-from neyman.training.proposals import GROUP, candidates_near
+from neyman.training.proposals import GROUP, candidates_near, log_density
 
 __all__ = ["Guided", "Summaries", "candidate_loss", "dataset_loss", "event_loss", "group_loss", "posterior_loss"]
 
@@ -52,6 +52,11 @@ class Summaries:
     low: Tensor
     high: Tensor
 
+    def log_density(self, theta: Tensor) -> Tensor:
+        """Return how densely the proposal fills a place, see :func:`neyman.training.proposals.log_density`."""
+        low = self.low.to(theta)
+        return log_density((theta - low) / (self.high.to(theta) - low))
+
 
 def event_loss(bank: Bank, module: Guided, groups: Tensor, generator: torch.Generator) -> Tensor:
     """Return the contrastive loss of single events and, where a head has a rate, that of the numbers of events."""
@@ -91,9 +96,11 @@ def dataset_loss(bank: Bank, tracked: int, module: Guided, groups: Tensor, gener
 
 
 def posterior_loss(known: Summaries, head: GaussianHead, groups: Tensor, generator: torch.Generator) -> Tensor:
-    """Return minus the logarithm of the Gaussian of a head at the true parameters."""
+    """Return minus the logarithm of the Gaussian of a head at the true parameters, as if these were uniform."""
     rows = members_of(groups)
-    return head.negative_log_posterior(known.sums[rows], known.theta[rows])
+    theta = known.theta[rows]
+    weights = torch.exp(-known.log_density(theta))
+    return (weights * head.negative_log_posterior(known.sums[rows], theta)).sum() / weights.sum()
 
 
 def group_loss(known: Summaries, head: BilinearHead, groups: Tensor, generator: torch.Generator) -> Tensor:
@@ -106,7 +113,8 @@ def candidate_loss(known: Summaries, widths: Tensor, head: Head, groups: Tensor,
     """Return the contrastive loss with candidates of each dataset's own, ``widths`` of its posterior apart."""
     rows = members_of(groups)
     theta = candidates_near(known.theta[rows], widths[rows], known.low, known.high, generator)
-    return -functional.log_softmax(head.score(known.sums[rows], theta), dim=1)[:, 0].mean()
+    scores = head.score(known.sums[rows], theta) + known.log_density(theta)
+    return -functional.log_softmax(scores, dim=1)[:, 0].mean()
 
 
 def _contrast(head: LinearHead | BilinearHead, summaries: Tensor, theta: Tensor) -> Tensor:

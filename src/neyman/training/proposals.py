@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["GROUP", "candidates_near", "propose", "reflected"]
+__all__ = ["GROUP", "candidates_near", "log_density", "propose", "reflected"]
 
 
 def __dir__() -> list[str]:
@@ -19,7 +19,10 @@ def __dir__() -> list[str]:
 
 GROUP = 32  # datasets whose parameters are each other's candidates
 _LOCAL = 0.5  # of the groups have their parameters near each other
-_SPREADS = (0.02, 0.5)  # of a local group, in units of the ranges
+_SPREADS = (0.01, 0.5)  # of a local group, in units of the ranges
+_BOUND = 0.15  # of the groups have one of their parameters close to a bound
+_CLOSE = 0.003  # of the range: where its logarithmic distribution begins
+_LOG = math.log1p(1 / _CLOSE)
 _CANDIDATES = 16  # of a dataset, where they are its own
 _NEAR = (0.5, 4.0)  # how far these are from the true parameters, in standard deviations of the posterior
 _UNIFORM = 0.2  # of the datasets have candidates from the whole range
@@ -45,9 +48,11 @@ def reflected(unit: T) -> T:
 def propose(low: NDArray[np.float64], high: NDArray[np.float64], n: int, seed: int) -> NDArray[np.float64]:
     """Return parameters to simulate at, in groups of :data:`GROUP`, shape ``(n, P)``.
 
-    All are distributed uniformly over the bounds. Half of the groups are independent; in the others the parameters
-    are close to each other, on scales from 2 % to half of their ranges, so that the contrast between them teaches
-    what a dataset that determines them well can tell. Given its group, each is drawn alike: the contrast is exact.
+    Most are distributed uniformly over the bounds. Half of these groups are independent; in the others the parameters
+    are close to each other, on scales from 1 % to half of their ranges, so that the contrast between them teaches
+    what a dataset that determines them well can tell. In the rest one parameter is close to one of its bounds, where
+    an interval may end: its distance is distributed logarithmically, down to 0.3 % of the range, the other parameters
+    uniformly. Given its group, each is drawn alike: the contrast is exact.
 
     Args:
         low: lower bounds, shape ``(P,)``.
@@ -65,15 +70,40 @@ def propose(low: NDArray[np.float64], high: NDArray[np.float64], n: int, seed: i
     unit = rng.random((groups, GROUP, p))
     spread = np.exp(rng.uniform(math.log(_SPREADS[0]), math.log(_SPREADS[1]), (groups, 1, 1)))
     near = reflected(rng.random((groups, 1, p)) + spread * rng.normal(size=(groups, GROUP, p)))
-    chosen = np.where(rng.random((groups, 1, 1)) < _LOCAL, near, unit).reshape(-1, p)
+    kind = rng.random((groups, 1, 1))
+    inside = np.where(kind < _BOUND + _LOCAL * (1 - _BOUND), near, unit)
+    distance = _CLOSE * np.expm1(_LOG * unit)
+    side = np.where(rng.random((groups, 1, 1)) < 0.5, distance, 1 - distance)
+    one = np.arange(p) == rng.integers(p, size=(groups, 1, 1))
+    chosen = np.where(kind < _BOUND, np.where(one, side, unit), inside).reshape(-1, p)
     return np.asarray(low + (high - low) * chosen)
+
+
+def log_density(unit: Tensor) -> Tensor:
+    """Return the logarithm of how densely :func:`propose` fills a place, relative to a uniform distribution.
+
+    Args:
+        unit: parameters as fractions of their ranges, shape ``(..., P)``.
+
+    Returns:
+        Shape ``(...)``.
+
+    Example:
+        >>> import torch
+        >>> log_density(torch.tensor([[0.5, 0.5], [0.0, 0.5]])).exp()
+        tensor([0.9010, 3.0295])
+    """
+    unit = unit.clamp(0.0, 1.0)
+    close = 0.5 * (1 / (unit + _CLOSE) + 1 / (1 - unit + _CLOSE)) / _LOG
+    return torch.log(1 - _BOUND + _BOUND * close.mean(dim=-1))
 
 
 def candidates_near(theta: Tensor, widths: Tensor, low: Tensor, high: Tensor, generator: torch.Generator) -> Tensor:
     """Return the true parameters and candidates distributed like them given a common centre, shape ``(n, m, P)``.
 
     The scale depends on the dataset alone, and the reflected normal distribution is symmetric: so no candidate is
-    distinguished from the true one but by the dataset.
+    distinguished from the true one but by the dataset, and by how densely :func:`propose` fills its place: the
+    probability to be the true one is the softmax of the log-likelihood plus :func:`log_density`.
 
     Args:
         theta: the true parameters, shape ``(n, P)``.

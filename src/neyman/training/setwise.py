@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neyman.events import Events
 from neyman.exceptions import InvalidEvents, InvalidParameter, InvalidSimulation
-from neyman.inputs.simulation import simulate
+from neyman.inputs.simulation import Datasets, simulate
 from neyman.inputs.simulator import Simulator
 from neyman.model.mixture import MixtureChannel
 from neyman.model.ranges import FeatureRanges
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 _EVENTS = 30_000_000  # of all datasets of a training: what fits into memory; there are fewer datasets for it,
 _FEWEST = 20_000  # down to these, and then no larger ones
 _POINTS = 500  # of the parameters, to begin the search for the largest and smallest fractions
+_FRESH = 0xF8E5  # keeps the seeds of fresh datasets apart
 _CONSTANT = 1e-6  # a range that is nothing but rounding
 _TRUST = 0.01  # of the datasets of a simulator have parameters like those of the data
 _MARGIN = 0.02  # what a network sees of a parameter that is constant
@@ -82,8 +83,14 @@ def train_on_simulator(
     if not len(datasets.features):
         raise InvalidSimulation(f"the simulator made no event in {len(datasets)} datasets: there is nothing to learn")
     label = simulator.channel if progress else None
+
+    def fresh(k: int) -> Datasets:
+        other = _seed(seed, k)
+        more = propose(low, high, options.datasets, other)
+        return simulate(simulator, more, other, workers=workers, cache=cache, progress=progress)
+
     trained = train_set(
-        kind, datasets, low, high, options, counts=True, seed=seed, device=device, progress=label,
+        kind, datasets, low, high, options, counts=True, fresh=fresh, seed=seed, device=device, progress=label,
         checkpoint=checkpoints,
     )  # fmt: skip
     channel = SetChannel(
@@ -148,12 +155,19 @@ def train_on_workspace(
             " the bounds of the parameters, use fewer datasets, or kind: mixture",
             mixture.name, int(expected[1]), count, most,
         )  # fmt: skip
-    points = propose(low, high, count, seed)
-    numbers = np.exp(rng.uniform(np.log(fewest), np.log(most + 1), len(points))).astype(np.int64)
-    datasets = mixture.source.datasets(points, numbers, rng)
+
+    def drawn(seed: int, rng: np.random.Generator) -> Datasets:
+        points = propose(low, high, count, seed)
+        numbers = np.exp(rng.uniform(np.log(fewest), np.log(most + 1), len(points))).astype(np.int64)
+        return mixture.source.datasets(points, numbers, rng)
+
+    def fresh(k: int) -> Datasets:
+        return drawn(_seed(seed, k), np.random.default_rng(_seed(seed, k)))
+
+    datasets = drawn(seed, rng)
     label = mixture.name if progress else None
     trained = train_set(
-        kind, datasets, low, high, options, counts=False, seed=seed, device=device, progress=label,
+        kind, datasets, low, high, options, counts=False, fresh=fresh, seed=seed, device=device, progress=label,
         checkpoint=checkpoints,
     )  # fmt: skip
     channel = SetChannel(
@@ -168,6 +182,11 @@ def train_on_workspace(
         mixture.source,
     )
     return channel, _report(channel, trained)
+
+
+def _seed(seed: int, k: int) -> int:
+    """Return the seed of the k-th fresh datasets."""
+    return int(np.random.SeedSequence([seed, _FRESH, k]).generate_state(1)[0])
 
 
 def _ranges(
