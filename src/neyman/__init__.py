@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from neyman.inference.toys import toys
     from neyman.inputs.simulator import Simulator
     from neyman.inputs.workspace import Workspace
+    from neyman.model.combination import combine
     from neyman.model.model import Model
     from neyman.model.summary import Summary
     from neyman.results import (
@@ -67,6 +68,7 @@ _HOMES = {
     "ToysResult": "results",
     "Workspace": "inputs.workspace",
     "cls": "inference.limits",
+    "combine": "model.combination",
     "coverage": "inference.coverage",
     "critical_values": "inference.critical.learning",
     "fit": "inference.fit",
@@ -110,6 +112,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "cls",
+    "combine",
     "coverage",
     "critical_values",
     "demo",

@@ -168,6 +168,39 @@ def test_a_simulator_is_no_model_and_a_document_has_none(tmp_path: Path) -> None
     assert run("fit", tmp_path / "analysis.yaml", "--simulator", FILE).exit_code == 2
 
 
+CONTROL = """
+version: "1.0.0"
+channels:
+  - name: CR
+    samples:
+      - name: background
+        data: [60.0]
+        modifiers: [{name: nu, type: staterror, data: [18.0]}]
+observations: [{name: CR, data: [70]}]
+measurements: [{name: m, config: {poi: "", parameters: [{name: nu, bounds: [[0.1, 2.0]]}]}}]
+"""
+
+
+def test_a_model_of_a_simulator_is_joined_to_a_document_of_bins(folder: Path, tmp_path: Path) -> None:
+    control, joint = written(tmp_path / "control.yaml", CONTROL), tmp_path / "joint.neyman"
+    options = ("combine", folder / "model.neyman", control, "-o", joint)
+    assert 'in model 2 (CR): give bounds={"nu": (0.1, 2)}, or --bounds nu=0.1:2' in fails(*options)
+    assert run(*options, "--bounds", "nu=0.1").exit_code == 2
+    result = run(*options, "--bounds", "nu=0.1:2")
+    assert result.exit_code == 0, result.output
+    assert "no observations for events: give --data" in fails("fit", joint)
+    alone, both = (
+        json.loads(run("fit", model, "--data", folder / "one.root").stdout)
+        for model in (folder / "model.neyman", joint)
+    )
+    assert both["uncertainty"][both["names"].index("nu")] < 0.8 * alone["uncertainty"][alone["names"].index("nu")]
+    toys = run("toys", joint, "-n", "3", "--simulator", FILE)
+    assert np.shape(json.loads(toys.stdout)["main"]) == (3, 2)
+    inspected = run("inspect", joint)
+    assert "mu, nu" in inspected.stdout
+    assert "no observations for all channels" in inspected.stdout
+
+
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [

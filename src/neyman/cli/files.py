@@ -268,7 +268,7 @@ def _prediction(path: Path, options: dict[str, Any]) -> PredictionResult:
     if fit_file is not None and post_fit:
         raise click.UsageError("--fit and --post-fit exclude each other")
     model = load(path)
-    needed = data_file is not None or asimov is not None or post_fit or model.observed_ensemble is not None
+    needed = data_file is not None or asimov is not None or post_fit or model.observed is not None
     data: Any = data_of(model, data_file, asimov) if needed else None
     fit = None if fit_file is None else _result(fit_file)
     if fit is not None and not isinstance(fit, FitResult):

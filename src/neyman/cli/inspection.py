@@ -82,6 +82,7 @@ def of_model(model: Model) -> dict[str, Any]:
         if channel["name"] in model.learned and model.learned[channel["name"]].owns_number:
             for sample in channel["samples"]:
                 sample["yield"] = None  # the network knows it, and nobody else
+                sample["modifiers"] = list(model.learned[channel["name"]].parameters)
     for report in model.report:
         bad = [report.verdict] if isinstance(report, SetReport) and not report.good else []
         found["warnings"] += [f"{report.channel}: {text}" for text in (*bad, *report.warnings)]
@@ -115,7 +116,7 @@ def _described(model: pyhf.Model, learned: Mapping[str, _Learned], observed: Ens
         for sample in channel["samples"]
         if "effective" in sample and (warning := size_warning(sample["yield"], sample["effective"]))
     ]
-    if observed is None:
+    if observed is None or not {channel["name"] for channel in channels} <= {*observed.events, *observed.counts}:
         warnings.append("there are no observations for all channels: fits and limits need --data or --asimov")
     config, terms = model.config, constraints(model)
     parameters = [
@@ -141,9 +142,10 @@ def _channel(channel: Mapping[str, Any], learned: _Learned | None, observed: Ens
             described |= {"simulated": simulated.number, "effective": simulated.effective}
         samples.append(described)
     number = None
-    if observed is not None:
-        events = observed.events.get(name)
-        number = float(np.sum(observed.counts[name]) if events is None else events.weights.sum())
+    if observed is not None and name in observed.events:
+        number = float(observed.events[name].weights.sum())
+    elif observed is not None and name in observed.counts:
+        number = float(np.sum(observed.counts[name]))
     kind = {"features": list(learned.features)} if learned else {"bins": len(channel["samples"][0]["data"])}
     return {"name": name, "samples": samples, "observed": number, **kind}
 
@@ -194,6 +196,8 @@ def _parameter_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _provenance(provenance: Mapping[str, Any]) -> list[str]:
+    if "combined" in provenance:
+        return [line for part in provenance["combined"] for line in _provenance(part)]
     lines = ["provenance"]
     for key, value in provenance.items():
         if key == "files":

@@ -59,8 +59,9 @@ device_option = click.option(
 )
 _model_argument = click.argument("model", type=FILE)
 _simulator_option = click.option(
-    "--simulator", metavar="FILE.py:NAME", type=FILE,
-    help="The simulator that the model was trained on, if it was: toys and Asimov data need it.",
+    "--simulator", "simulators", metavar="FILE.py:NAME", type=FILE, multiple=True,
+    help="The simulator that the model was trained on, if it was: toys and Asimov data need it; repeatable, for a "
+    "joint model.",
 )  # fmt: skip
 _fix_option = click.option(
     "--fix", type=FIXED, multiple=True,
@@ -176,14 +177,14 @@ def inference(
         @functools.wraps(command)
         def run(
             model: Path,
-            simulator: Path | None,
+            simulators: Sequence[Path],
             output_file: Path | None,
             fix: Iterable[tuple[str, float | None]],
             **own: Any,
         ) -> None:
             from neyman.inference.parameters import checked_parameters
 
-            loaded = load(model, simulator)
+            loaded = load(model, simulators)
             own["fixed"] = checked_parameters(loaded, fixed=dict(fix)).held
             if data:
                 own["data"] = data_of(loaded, own.pop("data"), own.pop("asimov"))
@@ -250,16 +251,16 @@ def is_document(path: Path) -> bool:
     return path.suffix.lower() in DOCUMENTS
 
 
-def load(path: Path, simulator: Path | None = None) -> Model:
-    """Load a model file, with the simulator that was named; a document with nothing to learn is a model already."""
+def load(path: Path, simulators: Sequence[Path] = ()) -> Model:
+    """Load a model file, with the simulators that were named; a document with nothing to learn is a model already."""
     import neyman
     from neyman.inputs.simulator_file import is_simulator, load_simulator
 
     if is_simulator(path):
         raise InvalidModelFile(f"{path}: a simulator, no model; first run neyman train {path} -o FILE.neyman")
     if not is_document(path):
-        return neyman.Model.load(path, None if simulator is None else load_simulator(simulator))
-    if simulator is not None:
+        return neyman.Model.load(path, [load_simulator(one) for one in simulators])
+    if simulators:
         raise click.UsageError("--simulator is for models that were trained on one, and this is a document")
     workspace = neyman.Workspace.load(path)
     if workspace.learned:
@@ -282,5 +283,8 @@ def data_of(model: Model, path: str | None, asimov: float | None) -> Any:
         return model.expected_data(checked_point({model.config.poi_name: asimov}, model, "--asimov"))
     data = model.observed if path is None else model.read_data(path)
     if data is None:
-        raise InvalidDocument("the model has no observations: give --data FILE or --asimov VALUE")
+        known = model.observed_ensemble
+        missing = [] if known is None else [c for c in model.config.channels if c not in {*known.events, *known.counts}]
+        what = f" for {' and '.join(missing)}" if missing else ""
+        raise InvalidDocument(f"the model has no observations{what}: give --data FILE or --asimov VALUE")
     return data

@@ -1,4 +1,4 @@
-"""The commands that train: ``train``, ``train-statistic`` and ``critical-values``."""
+"""The commands that make files of models and what belongs to them: ``train``, ``combine``, ``train-statistic``, ..."""
 
 # ruff: noqa: D301 (the \b in these docstrings is a backspace, click's mark of lines to be left as they are)
 
@@ -17,11 +17,12 @@ from neyman.cli.options import (
     STATISTICS,
     device_option,
     inference,
+    load,
     measurement_option,
     output_option,
     seed_option,
 )
-from neyman.cli.values import RANGE, SETTING
+from neyman.cli.values import BOUNDS, RANGE, SETTING
 
 if TYPE_CHECKING:  # what follows costs seconds to import
     from neyman.inference.critical.values import CriticalValues
@@ -100,6 +101,31 @@ def train(
         click.echo(repr(report), err=True)
 
 
+@click.command()
+@click.argument("models", type=FILE, nargs=-1, required=True)
+@output_option("The file of the joint model.")
+@click.option("--poi", metavar="NAME", help="The parameter of interest; by default that of the models.")
+@click.option("--bounds", type=BOUNDS, multiple=True,
+              help="Bounds of a parameter whose bounds differ in the models; repeatable.")  # fmt: skip
+def combine(
+    models: Sequence[Path], output_file: Path, poi: str | None, bounds: Sequence[tuple[str, tuple[float, float]]]
+) -> None:
+    """Join models into one that shares their parameters.
+
+    Parameters of the same name are one, with their constraint once. Models of documents and of simulators go together,
+    and documents of bins alone are models already.
+
+    \b
+    $ neyman combine search.neyman model.neyman -o joint.neyman
+    $ neyman combine model.neyman control.yaml --poi mu --bounds norm=0.5:2 -o joint.neyman
+    """
+    import neyman
+
+    joint = neyman.combine(*(load(path) for path in models), poi=poi, bounds=dict(bounds))
+    joint.save(output_file)
+    click.echo(repr(joint), err=True)
+
+
 @click.command("train-statistic")
 @click.option("--values", type=RANGE, required=True, help="The lowest and the highest value that is to be tested.")
 @click.option("--side", type=click.Choice(["both", "upper"]), default="both", show_default=True,
@@ -141,4 +167,4 @@ def critical_values(model: Model, **options: Any) -> CriticalValues:
     return neyman.critical_values(model, **options)
 
 
-COMMANDS = (train, train_statistic, critical_values)
+COMMANDS = (train, combine, train_statistic, critical_values)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:  # generic since click 8.4 and 8.2
     ParamType, Choice = click.ParamType, click.Choice
 
-__all__ = ["BINS", "FIXED", "LEVEL", "POINT", "RANGE", "SETTING", "VALUES", "Word"]
+__all__ = ["BINS", "BOUNDS", "FIXED", "LEVEL", "POINT", "RANGE", "SETTING", "VALUES", "Word"]
 
 
 def __dir__() -> list[str]:
@@ -92,6 +92,11 @@ def _range(text: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _bounds(text: str) -> tuple[str, tuple[float, float]]:
+    name, _, ends = text.partition("=")
+    return name.strip(), _range(ends)
+
+
 def _level(text: str) -> float:
     from neyman.support.checks import checked_level  # which imports numpy
 
@@ -99,6 +104,7 @@ def _level(text: str) -> float:
 
 
 BINS = _Read("[NAME=]BINS", _bins, "neither a number of bins nor NAME=LOW:HIGH:POINTS or NAME=EDGE,EDGE,...")
+BOUNDS = _Read("NAME=LOW:HIGH", _bounds, "not NAME=LOW:HIGH, as in mu=0:10")
 FIXED = _Read("NAME[=VALUE]", _fixed, "neither NAME=VALUE, as in mu=1.0, nor NAME")
 POINT = _Read("NAME=VALUE,...", _point, "not NAME=VALUE,NAME=VALUE, as in mu=1,norm=0.9")
 SETTING = _Read("KEY=VALUE", _setting, "not KEY=VALUE, as in datasets=300000 or hidden=64,64")

@@ -59,7 +59,7 @@ class Model(pyhf.Model):
         spec: the inner HistFactory specification.
         learned: the learned channels, by name.
         poi_name: the parameter of interest, or ``None``.
-        observed: the document's observations, if it has any.
+        observed: observations, if there are any: those of the document; a joint model may have some channels' only.
         document: the document the model was made from.
         provenance: where it comes from: input files, versions, seed.
         report: how the training of each learned channel went.
@@ -181,8 +181,11 @@ class Model(pyhf.Model):
 
     @property
     def observed(self) -> NDArray[np.float64] | None:
-        """The document's observations as a data vector, or ``None`` where it has none."""
-        return None if self.observed_ensemble is None else self.data(self.observed_ensemble)
+        """The observations that come with the model as a data vector, or ``None`` where a channel has none."""
+        known = self.observed_ensemble
+        if known is None or not {*self.config.channels} <= {*known.events, *known.counts}:
+            return None
+        return self.data(known)
 
     def data(self, ensemble: Ensemble) -> NDArray[np.float64]:
         """Pack an ensemble into the flat data vector.
@@ -255,8 +258,9 @@ class Model(pyhf.Model):
 
         Args:
             path: a document whose observations are taken; a file of events, or its URL, in the place of those in this
-                model's own observations or, of a model learned from a simulator, has branches named like the features,
-                as ``FILE.root:TREE`` if it has several trees; or a summary, ``FILE.npz``.
+                model's own observations or, for a channel learned from a simulator, with branches named like the
+                features, as ``FILE.root:TREE`` if it has several trees; or a summary, ``FILE.npz``. Of a joint model,
+                channels that are not in the file have the observations that came with the model.
 
         Raises:
             InvalidDocument: if the document has no observations, or this model has channels without event sources.
@@ -511,13 +515,15 @@ class Model(pyhf.Model):
         modelfile.save(Path(path), **self._parts())
 
     @classmethod
-    def load(cls, path: str | Path, simulator: Simulator | None = None, network: Any = None) -> Model:
+    def load(
+        cls, path: str | Path, simulator: Simulator | Sequence[Simulator] | None = None, network: Any = None
+    ) -> Model:
         """Read a model file; no code in it is ever run.
 
         Args:
             path: the file.
             simulator: the simulator that the model was trained on, where it was: toys and Asimov datasets need it, and
-                a file cannot hold it.
+                a file cannot hold it. Of a joint model, one for each channel that was learned from one.
             network: the network of your own that the model was trained with, as :func:`neyman.train` takes it: a file
                 holds its weights, but no class. One that :func:`neyman.networks.register` knows need not be given.
 
@@ -526,7 +532,9 @@ class Model(pyhf.Model):
             InvalidParameter: if simulator or network are not those it was trained with, or the network is missing.
         """
         model = modelfile.load(Path(path), cls, network)
-        return model if simulator is None else model.with_simulator(simulator)
+        for one in () if simulator is None else [simulator] if isinstance(simulator, Simulator) else simulator:
+            model = model.with_simulator(one)
+        return model
 
     def with_simulator(self, simulator: Simulator) -> Model:
         """Return the model with a simulator at hand, for toys and Asimov datasets.
@@ -536,7 +544,11 @@ class Model(pyhf.Model):
         """
         channel = self.learned.get(simulator.channel)
         if channel is None or not channel.owns_number:
-            raise InvalidParameter(f"the model has no channel {simulator.channel!r} that was learned from a simulator")
+            known = [name for name, channel in self.learned.items() if channel.owns_number]
+            raise InvalidParameter(
+                f"the simulator's channel is {simulator.channel}, but the model "
+                + (f"learned {' and '.join(known)} from one" if known else "has none that was learned from one")
+            )
         learned = {**self.learned, channel.name: channel.with_simulator(simulator)}
         return type(self)(**{**self._parts(), "learned": learned})
 

@@ -13,6 +13,7 @@ from neyman.exceptions import InvalidDocument, InvalidEnsemble
 from neyman.inputs import sources
 from neyman.inputs.places import suffix
 from neyman.inputs.workspace import Workspace
+from neyman.model.channel import AnyChannel
 from neyman.model.summary import Summary
 
 if TYPE_CHECKING:
@@ -34,13 +35,41 @@ def read_data(model: Model, path: str) -> NDArray[np.float64] | Summary:
             raise InvalidEnsemble(f"{path}: the summary was made by another model: encode the dataset with this one")
         return summary
     if suffix(file) not in sources.READERS:
-        return model.data(Workspace.load(path).observed())
+        return model.data(_completed(model, Workspace.load(path).observed()))
     if model.document:
         if tree is not None:
             raise InvalidDocument(f"{path}: the model's document names the tree to read: give {file} alone")
         return model.data(Workspace(model.document).with_data(file).observed())
-    if len(model.config.channels) != 1 or not model.learned:
-        raise InvalidDocument(f"{path}: this model was not made from a document, so the tree to read is not known")
-    [channel] = model.learned.values()
+    channel = _read_into(model, path)
     source = EventSource((file,), tree or sources.only_tree(file))
-    return model.data(Ensemble({channel.name: sources.read(source, channel.features, allow_empty=True)}))
+    events = {channel.name: sources.read(source, channel.features, allow_empty=True)}
+    return model.data(_completed(model, Ensemble(events)))
+
+
+def _read_into(model: Model, path: str) -> AnyChannel:
+    """Return the channel that a file of events is for: without observations, or learned from a simulator, or any."""
+    own = model.observed_ensemble
+    learned = list(model.learned.values())
+    missing = [channel for channel in learned if own is None or channel.name not in own.events]
+    of_simulators = [channel for channel in learned if channel.owns_number]
+    for channels in (missing, of_simulators, learned):
+        if len(channels) == 1:
+            return channels[0]
+    if not learned:
+        raise InvalidDocument(f"{path}: this model has no channel whose data are events")
+    raise InvalidDocument(
+        f"{path}: this model was not made from a document, so whether the events are of "
+        f"{' or '.join(channel.name for channel in learned)} is not known: give a document with observations"
+    )
+
+
+def _completed(model: Model, ensemble: Ensemble) -> Ensemble:
+    """Return observations with those of the model itself where a joint model has other channels."""
+    own = model.observed_ensemble
+    if model.document or own is None:
+        return ensemble
+    return Ensemble(
+        {**own.events, **ensemble.events},
+        {**own.counts, **ensemble.counts},
+        own.auxdata if ensemble.auxdata is None else ensemble.auxdata,
+    )

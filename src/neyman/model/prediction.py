@@ -181,7 +181,8 @@ def _observed(model: Model, data: ArrayLike | Summary | None) -> Ensemble | None
     if isinstance(data, Summary):
         raise Unsupported("a summary of a dataset has no features to show: give the data themselves")
     if data is None:
-        return None if model.observed_ensemble is None else model.ensemble(model.observed)  # type: ignore[arg-type]
+        known = model.observed
+        return None if known is None else model.ensemble(known)
     return model.ensemble(data)
 
 
@@ -224,7 +225,7 @@ def _learned(
     if not isinstance(source, LabelledEvents):
         raise Unsupported(
             f"channel {name}: it was learned from a simulator, so that the model has no simulated events of its own to "
-            "show: compare with toys (neyman toys)"
+            "show: name other channels, or compare with toys (neyman toys)"
         )
     mixture = source.mixture
     simulation = _Simulation(model, term, mixture, shifts)
