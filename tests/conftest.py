@@ -133,6 +133,26 @@ def of_simulator() -> Callable[[str], neyman.Model]:
     return trained
 
 
+# the same of a posterior
+QUICK_POSTERIOR = {"hidden": [16], "width": 4, "head": [16], "flow": [16], "datasets": 6400}
+
+
+@pytest.fixture(scope="session")
+def posterior() -> neyman.Posterior:
+    """Return the posterior of the mean of normal events, which is known exactly."""
+    torch.set_num_threads(1)
+    options = {**QUICK_POSTERIOR, "steps": 400, "flow_steps": 200}
+    return neyman.train_posterior(simulators.normal_mean, options, seed=1, workers=1)
+
+
+@pytest.fixture(scope="session")
+def constrained_posterior() -> neyman.Posterior:
+    """Return the posterior of the on/off problem, with two parameters of which one is constrained; hardly trained."""
+    torch.set_num_threads(1)
+    options = {**QUICK_POSTERIOR, "datasets": 1600, "steps": 60, "flow_steps": 40}
+    return neyman.train_posterior(simulators.onoff, options, seed=1, workers=1)
+
+
 SETS = """
 version: "1.0.0"
 channels:

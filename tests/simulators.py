@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.stats
 
 from neyman import Simulator
 
@@ -37,9 +38,21 @@ def no_events(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.empty((0, 1))
 
 
+def normal_events(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return 1 to 30 events about theta."""
+    return rng.normal(pars[0], 1.0, (rng.integers(1, 31), 1))
+
+
 onoff = Simulator(onoff_events, [MU, NU], "mu", ["x"])
 onoff_of_any_size = Simulator(events_of_any_size, [MU, NU], "mu", ["x"])
 widening = Simulator(widening_events, [MU, NU], "mu", ["x"])
 broken = Simulator(broken_events, [MU, NU], "mu", ["x"])
 silent = Simulator(no_events, [MU, NU], "mu", ["x"])
+normal_mean = Simulator(
+    normal_events,
+    [{"name": "theta", "inits": [0.0], "bounds": [[-20, 20]]}],
+    "theta",
+    ["x"],
+    prior={"theta": scipy.stats.norm(0, 2)},
+)
 number = 3

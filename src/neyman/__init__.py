@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from neyman.model.combination import combine
     from neyman.model.model import Model
     from neyman.model.summary import Summary
+    from neyman.posteriors.posterior import Posterior
+    from neyman.posteriors.summary import PosteriorSummary
     from neyman.results import (
         ClsResult,
         CoverageResult,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
         ToysResult,
     )
     from neyman.results import figures as plot
+    from neyman.training.posterior import train_posterior
     from neyman.training.statistic import train_statistic
     from neyman.training.train import train
 
@@ -59,7 +62,9 @@ _HOMES = {
     "LimitResult": "results",
     "LocalsResult": "results",
     "Model": "model.model",
+    "Posterior": "posteriors.posterior",
     "PosteriorResult": "results",
+    "PosteriorSummary": "posteriors.summary",
     "PredictionResult": "results",
     "ScanResult": "results",
     "SignificanceResult": "results",
@@ -79,6 +84,7 @@ _HOMES = {
     "significance": "inference.significance",
     "toys": "inference.toys",
     "train": "training.train",
+    "train_posterior": "training.posterior",
     "train_statistic": "training.statistic",
 }
 # modules that are attributes, too: neyman.plot.limit(result)
@@ -102,7 +108,9 @@ __all__ = [
     "LimitResult",
     "LocalsResult",
     "Model",
+    "Posterior",
     "PosteriorResult",
+    "PosteriorSummary",
     "PredictionResult",
     "ScanResult",
     "SignificanceResult",
@@ -128,6 +136,7 @@ __all__ = [
     "significance",
     "toys",
     "train",
+    "train_posterior",
     "train_statistic",
 ]
 

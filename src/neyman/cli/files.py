@@ -125,7 +125,7 @@ def _outside_simulation(workspace: Workspace, observed: Workspace) -> list[str]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @output_option("Write it there instead of to standard output.", required=False)
 def inspect(file: str, filters: tuple[str, ...], as_json: bool, output_file: Path | None) -> None:
-    """Print what a document, simulator, model or file of events holds.
+    """Print what a document, simulator, model, posterior or file of events holds.
 
     It warns of what will limit the analysis. Of a file of events, ROOT or parquet, on this machine or at a URL, it
     prints the trees and their branches: types, first values, and whether each is a feature as it stands.
@@ -134,11 +134,14 @@ def inspect(file: str, filters: tuple[str, ...], as_json: bool, output_file: Pat
     $ neyman inspect analysis.yaml
     $ neyman inspect model.py:simulator
     $ neyman inspect analysis.neyman
+    $ neyman inspect model.posterior
     $ neyman inspect ntuple.root
     $ neyman inspect ntuple.root:Events --filter "Jet_*"
     """
-    from neyman.cli import contents, inspection
+    from neyman.cli import contents, inspection, posteriors
     from neyman.inputs.simulator_file import is_simulator, load_simulator
+    from neyman.posteriors.file import is_posterior
+    from neyman.posteriors.posterior import Posterior
 
     path = Path(file)
     as_text = inspection.text
@@ -152,6 +155,8 @@ def inspect(file: str, filters: tuple[str, ...], as_json: bool, output_file: Pat
         from neyman.inputs.workspace import Workspace
 
         found = inspection.of_workspace(Workspace.load(path, progress=interactive()))
+    elif is_posterior(path):
+        found, as_text = posteriors.of_posterior(Posterior.load(path)), posteriors.text
     else:
         found = inspection.of_model(load(path))
     emit(json.dumps(found, indent=2) if as_json else as_text(found), output_file)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from neyman.inputs.workspace import Workspace
     from neyman.model.model import Model
 
-__all__ = ["of_model", "of_simulator", "of_workspace", "text"]
+__all__ = ["of_model", "of_simulator", "of_workspace", "provenance_lines", "text"]
 
 
 def __dir__() -> list[str]:
@@ -161,7 +161,7 @@ def text(found: Mapping[str, Any]) -> str:
         lines += ["", *_channel_lines(channel)]
     lines += ["", *text_table([("parameter", "start", "bounds", "constraint"), *_parameter_rows(found)], {1}, "")]
     if "training" in found:
-        lines += ["", *_provenance(found["provenance"])]
+        lines += ["", *provenance_lines(found["provenance"])]
         for report in found["training"]:
             lines += ["", *repr(from_dict(report)).splitlines()]
     lines += ["", *(f"warning: {warning}" for warning in found["warnings"])] if found["warnings"] else []
@@ -195,9 +195,10 @@ def _parameter_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _provenance(provenance: Mapping[str, Any]) -> list[str]:
+def provenance_lines(provenance: Mapping[str, Any]) -> list[str]:
+    """Return where something trained comes from, as lines to be read."""
     if "combined" in provenance:
-        return [line for part in provenance["combined"] for line in _provenance(part)]
+        return [line for part in provenance["combined"] for line in provenance_lines(part)]
     lines = ["provenance"]
     for key, value in provenance.items():
         if key == "files":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what follows costs seconds to import
     from neyman.inference.critical.values import CriticalValues
     from neyman.inference.learned_statistic import LearnedStatistic
     from neyman.model.model import Model
+    from neyman.posteriors.posterior import Posterior
 
 __all__ = ["COMMANDS"]
 
@@ -54,6 +55,7 @@ class _Kind(click.Option):
 @device_option
 @measurement_option
 @click.option("--network", metavar="KIND", cls=_Kind, help="Of a simulator: {}; deepset by default.")
+@click.option("--posterior", is_flag=True, help="Of a simulator: the posterior of its parameters, no model.")
 @click.option("--option", "options", type=SETTING, multiple=True,
               help="Of a simulator: an option of the network, as --option datasets=300000; repeatable.")  # fmt: skip
 @click.option("--cache", metavar="FOLDER", type=FILE, help="Of a simulator: keep its datasets there for another time.")
@@ -66,11 +68,12 @@ def train(
     device: str,
     measurement: str | None,
     network: str | None,
+    posterior: bool,
     options: Sequence[tuple[str, Any]],
     cache: Path | None,
     workers: int | None,
 ) -> None:
-    """Learn from a document or a simulator; write a model.
+    """Learn from a document or a simulator; write a model, or a posterior.
 
     Of a document the learned channels are trained. A simulator is named by its Python file, which is run, and its
     name there. If training is interrupted, the same command goes on where it stopped.
@@ -79,25 +82,28 @@ def train(
     $ neyman train analysis.yaml -o analysis.neyman
     $ neyman train analysis.yaml -o analysis.neyman --seed 1 --device cuda
     $ neyman train model.py:simulator -o model.neyman --network deepset --cache datasets
+    $ neyman train model.py:simulator -o model.posterior --posterior
     """
     import neyman
     from neyman.inputs.simulator_file import is_simulator, load_simulator
 
     checkpoint = output_file.with_name(f"{output_file.name}.checkpoint")
+    found: Model | Posterior
     settings: dict[str, Any] = {"seed": seed, "device": device, "progress": interactive(), "checkpoint": checkpoint}
     if is_simulator(source):
         if measurement is not None:
             raise click.UsageError("a simulator has no --measurement")
         simulator = load_simulator(source)
         chosen = {**({} if network is None else {"kind": network}), **dict(options)}
-        model = neyman.train(simulator, chosen, cache=cache, workers=workers, **settings)
+        learn = neyman.train_posterior if posterior else neyman.train
+        found = learn(simulator, chosen, cache=cache, workers=workers, **settings)
     else:
-        if network is not None or options or cache is not None or workers is not None:
-            raise click.UsageError("--network, --option, --cache and --workers are for simulators")
-        model = neyman.train(neyman.Workspace.load(source, measurement, progress=interactive()), **settings)
-    model.save(output_file)
+        if posterior or network is not None or options or cache is not None or workers is not None:
+            raise click.UsageError("--posterior, --network, --option, --cache and --workers are for simulators")
+        found = neyman.train(neyman.Workspace.load(source, measurement, progress=interactive()), **settings)
+    found.save(output_file)
     shutil.rmtree(checkpoint)  # only now: saving may have failed
-    for report in model.report:
+    for report in found.report:
         click.echo(repr(report), err=True)
 
 

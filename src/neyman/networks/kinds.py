@@ -6,10 +6,10 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from neyman.exceptions import InvalidDocument, InvalidParameter
-from neyman.networks.options import SetOptions, TrainingOptions, checked_options
+from neyman.networks.options import PosteriorOptions, SetOptions, TrainingOptions, checked_options
 
 if TYPE_CHECKING:  # torch takes seconds, and a document is checked without it
     from torch import Tensor
@@ -25,6 +25,7 @@ __all__ = [
     "kind_of",
     "load_encoder",
     "names",
+    "posterior_options",
     "register",
     "set_options",
     "training_options",
@@ -35,6 +36,8 @@ __all__ = [
 def __dir__() -> list[str]:
     return __all__
 
+
+_Options = TypeVar("_Options", SetOptions, PosteriorOptions)
 
 MIXTURE = "mixture"
 """The kind of a channel with known samples: no dataset-wide network, but classifiers of single events."""
@@ -195,15 +198,39 @@ def set_options(kind: str | Kind, network: Mapping[str, Any]) -> SetOptions:
         >>> set_options("deepset", {"width": 32}).shape
         {'hidden': (32, 32), 'width': 32}
     """
+    return _options(kind_of(kind), network, kind_of(kind).options)
+
+
+def posterior_options(kind: str | Kind, network: Mapping[str, Any]) -> PosteriorOptions:
+    """Return the options of the network of a posterior.
+
+    Args:
+        kind: the kind of what turns events into numbers.
+        network: the options given; ``kind`` among them is left out.
+
+    Raises:
+        InvalidDocument: if a key is unknown or a value makes no sense.
+
+    Example:
+        >>> posterior_options("transformer", {"width": 16, "flow_steps": 500}).flow_steps
+        500
+    """
     kind = kind_of(kind)
-    shape = kind.options.shape
-    training = {f.name: getattr(kind.options, f.name) for f in dataclasses.fields(SetOptions) if f.name != "shape"}
+    return _options(kind, network, PosteriorOptions(kind.options.shape))
+
+
+def _options(kind: Kind, network: Mapping[str, Any], defaults: _Options) -> _Options:
+    """Return options of a dataset-wide network, with the defaults for what is not given."""
+    shape = defaults.shape
+    training = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(defaults) if f.name != "shape"}
+    if taken := training.keys() & shape:
+        raise InvalidParameter(f"network {kind.name}: its keyword {min(taken)} is an option of the training; rename it")
     given = checked_options(kind.name, network, {**shape, **training}, frozenset(shape if kind.network else ()))
     of_shape = {**shape, **{key: given.pop(key) for key in shape if key in given}}
     if kind.name == "transformer" and of_shape["width"] % of_shape["attention_heads"]:
         heads, width = of_shape["attention_heads"], of_shape["width"]
         raise InvalidDocument(f"attention_heads: {heads} heads do not divide a width of {width}")
-    return SetOptions(of_shape, **{**training, **given})
+    return dataclasses.replace(defaults, shape=of_shape, **given)
 
 
 def training_options(network: Mapping[str, Any]) -> TrainingOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["StackedLinear", "initialised", "mlp", "stacked_mlp"]
+__all__ = ["StackedLinear", "digest_of", "initialised", "mlp", "stacked_mlp"]
 
 
 def __dir__() -> list[str]:
@@ -33,6 +34,14 @@ def initialised(seed: int) -> Iterator[None]:
     with _RANDOM, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def digest_of(module: nn.Module) -> str:
+    """Return a hash of a network's structure and weights."""
+    digest = hashlib.sha256(repr(module).encode())
+    for value in module.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 class StackedLinear(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any
 from neyman.exceptions import InvalidDocument
 from neyman.support.messages import did_you_mean
 
-__all__ = ["SetOptions", "TrainingOptions", "checked_options"]
+__all__ = ["PosteriorOptions", "SetOptions", "TrainingOptions", "checked_options"]
 
 
 def __dir__() -> list[str]:
@@ -70,6 +70,35 @@ class SetOptions:
     head_steps: int = 6000
     learning_rate: float = 3e-3
     networks: int = 2
+
+
+@dataclass(frozen=True)
+class PosteriorOptions:
+    """How the network of a posterior is built and trained; every option is one of ``neyman.train_posterior``.
+
+    Args:
+        shape: the options of the network that turns events into numbers, which each kind has of its own.
+        datasets: number of datasets to simulate; fewer where they would not fit into memory.
+        batch_size: datasets a step.
+        steps: of the training end to end, with a normal distribution for the posterior.
+        flow_steps: of the training of the flow, on the summaries.
+        learning_rate: its peak; it rises over the first steps and falls to zero as a cosine.
+        head: sizes of the hidden layers from the summary to mean and width.
+        flow: sizes of the hidden layers of each transform of the flow.
+        transforms: how many of them the flow has.
+        bins: of the flow's splines.
+    """
+
+    shape: dict[str, Any] = field(default_factory=dict)
+    datasets: int = 60_000
+    batch_size: int = 128
+    steps: int = 3000
+    flow_steps: int = 2000
+    learning_rate: float = 2e-3
+    head: tuple[int, ...] = (64, 64)
+    flow: tuple[int, ...] = (64, 64)
+    transforms: int = 1
+    bins: int = 8
 
 
 def checked_options(

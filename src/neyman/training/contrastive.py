@@ -30,7 +30,7 @@ from neyman.networks.heads import (
 )
 from neyman.networks.kinds import Kind
 from neyman.networks.layers import initialised
-from neyman.networks.options import SetOptions
+from neyman.networks.options import PosteriorOptions, SetOptions
 from neyman.networks.scaling import robust_scaler
 from neyman.support.tasks import one_torch_thread
 from neyman.training.bank import Bank, digest_of
@@ -81,7 +81,7 @@ class TrainedSet:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def encoder_of(kind: Kind, features: NDArray[np.float32], options: SetOptions) -> Encoder:
+def encoder_of(kind: Kind, features: NDArray[np.float32], options: SetOptions | PosteriorOptions) -> Encoder:
     """Return an untrained encoder for events like these.
 
     Args:

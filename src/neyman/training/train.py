@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +21,7 @@ from neyman.model.mixture import MixtureChannel
 from neyman.model.model import Model
 from neyman.model.setwise import SetChannel
 from neyman.networks.kinds import MIXTURE, Kind, kind_of, set_options, training_options
-from neyman.networks.layers import initialised
+from neyman.networks.layers import digest_of, initialised
 from neyman.networks.options import SetOptions
 from neyman.results import SetReport, TrainingReport
 from neyman.support.checks import checked_seed
@@ -33,6 +30,7 @@ from neyman.training.contrastive import encoder_of
 from neyman.training.crossfit import choose_device
 from neyman.training.examination import DATASETS, examine
 from neyman.training.mixture import check_sizes, train_mixture
+from neyman.training.provenance import provenance_of
 from neyman.training.setwise import train_on_simulator, train_on_workspace
 
 __all__ = ["train"]
@@ -113,7 +111,7 @@ def _train_simulator(
     kind = kind_of(given.get("kind", "deepset"))
     given["kind"] = kind.name
     options = set_options(kind, given)
-    provenance: dict[str, Any] = {**_provenance(seed), "simulator": repr(simulator), "network": given}
+    provenance: dict[str, Any] = {**provenance_of(seed), "simulator": repr(simulator), "network": given}
     content = {
         "simulator": repr(simulator),
         "parameters": simulator.parameters,
@@ -162,7 +160,7 @@ def _train_workspace(
         for name, kind in kinds.items()
     }
     observed = workspace.observed() if workspace.has_observations else None
-    provenance = {**_provenance(seed), "measurement": workspace.measurement, "files": workspace.provenance()}
+    provenance = {**provenance_of(seed), "measurement": workspace.measurement, "files": workspace.provenance()}
     content = {
         "document": workspace.document,
         "features": {name: workspace.features(name) for name in workspace.learned},  # in their order
@@ -224,23 +222,10 @@ def _own_network(kind: Kind, features: NDArray[np.float32], options: SetOptions)
     if kind.network is None:
         return None
     with initialised(0):
-        encoder = encoder_of(kind, features, options)
-    digest = hashlib.sha256(repr(encoder).encode())
-    for value in encoder.state_dict().values():
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()
+        return digest_of(encoder_of(kind, features, options))
 
 
 def _warn_of_small_samples(simulation: ChannelSimulation) -> None:
     for sample, events in simulation.samples.items():
         if warning := size_warning(float(events.weights.sum()), effective_events(events.weights)):
             log.warning("channel %s: sample %s has %s", simulation.channel, sample, warning)
-
-
-def _provenance(seed: int) -> dict[str, Any]:
-    packages = ("neyman", "torch", "pyhf", "numpy", "uproot")
-    return {
-        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "seed": seed,
-        "versions": {package: version(package) for package in packages},
-    }

@@ -1,0 +1,61 @@
+"""The network of a posterior: a normal distribution and a flow that starts as nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from neyman.exceptions import InvalidDocument
+from neyman.networks.deepset import DeepSet
+from neyman.networks.kinds import posterior_options, set_options
+from neyman.networks.layers import initialised
+from neyman.networks.posterior import PosteriorNetwork
+from neyman.networks.scaling import FeatureScaler
+
+
+def made(parameters: int) -> PosteriorNetwork:
+    with initialised(1):
+        encoder = DeepSet(FeatureScaler(torch.zeros(2), torch.ones(2)), (8,), 4)
+        network = PosteriorNetwork(encoder, parameters, torch.zeros(7), torch.ones(7), head=(8,), flow=(8,))
+        for parameter in network.head.parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    return network.eval()
+
+
+@pytest.fixture(params=[1, 3])
+def network(request: pytest.FixtureRequest) -> PosteriorNetwork:
+    return made(request.param)
+
+
+def summaries(network: PosteriorNetwork, n: int) -> torch.Tensor:
+    x = torch.randn(5 * n, 2, generator=torch.Generator().manual_seed(1))
+    return network.encoder(x, torch.ones(5 * n), torch.arange(n).repeat_interleave(5), n)
+
+
+def test_before_training_the_flow_is_the_identity(network: PosteriorNetwork) -> None:
+    sums = summaries(network, 3)
+    u = torch.randn(3, 50, network.head.parameters_)
+    assert torch.allclose(network.log_prob(sums, u), network.log_prob(sums, u, flow=False), atol=1e-4)
+
+
+def test_the_density_is_that_of_the_draws(network: PosteriorNetwork) -> None:
+    p = network.head.parameters_
+    with initialised(2):
+        for parameter in network.flow.parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    sums, base = summaries(network, 2), torch.randn(2, 4, p, dtype=torch.float64)
+    network = network.double()  # for the digits of a determinant
+    network.features = lambda sums, own=network.features: own(sums).double()  # type: ignore[method-assign]
+    jacobians = torch.autograd.functional.jacobian(lambda z: network.draw(sums, z).sum((0, 1)), base)  # (p, 2, 4, p)
+    expansion = jacobians.permute(1, 2, 0, 3).det().abs().log()
+    normal = torch.distributions.Normal(0.0, 1.0).log_prob(base).sum(2)
+    found = network.log_prob(sums, network.draw(sums, base)).double()
+    assert torch.allclose(found, normal - expansion, atol=1e-3)
+
+
+def test_its_options_are_those_of_the_kind_and_of_the_training() -> None:
+    options = posterior_options("deepset", {"kind": "deepset", "width": 8, "flow_steps": 10})
+    assert (options.shape["width"], options.flow_steps) == (8, 10)
+    assert set_options("deepset", {}).shape["width"] == posterior_options("deepset", {}).shape["width"]
+    with pytest.raises(InvalidDocument, match="flow_steps"):
+        posterior_options("deepset", {"flow_step": 10})
