@@ -180,4 +180,5 @@ class PosteriorNetwork(nn.Module):
         mean, root = self.head(x)
         z = self.flow.transform(self.context(x)[:, None]).inv(base.to(torch.float32))
         shift = torch.linalg.solve_triangular(root, z.transpose(1, 2), upper=False).transpose(1, 2)
-        return (mean[:, None] + shift).to(base.dtype)
+        found: Tensor = (mean[:, None] + shift).to(base.dtype)
+        return found
