@@ -57,6 +57,9 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
+    def adapt(self, x: Tensor) -> None:
+        """See some events before the training, shape ``(E, d)``: what has no tables need not."""
+
     def check(self, x: Tensor) -> None:
         """Check what the network makes of some events, shape ``(E, d)``: of those of ours there is nothing to check."""
 

@@ -18,7 +18,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_LEAST = {"folds": 2, "fresh": 0}  # of whole numbers, if not 1
+_LEAST = {"folds": 2, "fresh": 0, "knots": 0}  # of whole numbers, if not 1
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ def checked_options(
             found[key] = tuple(value) if valid else value
         elif isinstance(defaults[key], int):
             valid = isinstance(value, int) and not isinstance(value, bool) and value >= _LEAST.get(key, 1)
+            valid = valid and (key != "knots" or value == 0 or value >= 4)
         else:
             number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             valid = number and (value > 0 or (value == 0 and key == "weight_decay"))

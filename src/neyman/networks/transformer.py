@@ -11,6 +11,7 @@ from torch.nn import functional
 from neyman.networks.encoder import Encoder
 from neyman.networks.layers import mlp
 from neyman.networks.scaling import FeatureScaler
+from neyman.networks.tables import FeatureTables
 
 __all__ = ["SetTransformer"]
 
@@ -35,6 +36,7 @@ class SetTransformer(Encoder):
         points: number of inducing points.
         attention_heads: heads of attention; a divisor of ``width``.
         blocks: number of rounds in which the events see each other.
+        knots: of the tables of the features, for narrow structures; 0 for a perceptron alone.
 
     Example:
         >>> import torch
@@ -47,11 +49,20 @@ class SetTransformer(Encoder):
     additive = False
 
     def __init__(
-        self, scaler: FeatureScaler, width: int, points: int = 8, attention_heads: int = 4, blocks: int = 2
+        self,
+        scaler: FeatureScaler,
+        width: int,
+        points: int = 8,
+        attention_heads: int = 4,
+        blocks: int = 2,
+        knots: int = 0,
     ) -> None:
         super().__init__(scaler, width)
-        self.points, self.attention_heads = points, attention_heads
-        self.embed = mlp([scaler.size, width, width])
+        self.points, self.attention_heads, self.knots = points, attention_heads, knots
+        if knots:
+            self.embed: nn.Module = FeatureTables(scaler.features, scaler.size, knots, (width,), width)
+        else:
+            self.embed = mlp([scaler.size, width, width])
         self.blocks = nn.ModuleList([_InducedBlock(width, points, attention_heads) for _ in range(blocks)])
         self.out = nn.Linear(width, width, dtype=torch.float32)
 
@@ -59,7 +70,12 @@ class SetTransformer(Encoder):
     def shape(self) -> dict[str, Any]:
         """What it takes beside the scaling to build it again, as JSON."""
         shape = {"width": self.width, "points": self.points, "attention_heads": self.attention_heads}
-        return {**shape, "blocks": len(self.blocks)}
+        return {**shape, "blocks": len(self.blocks), "knots": self.knots}
+
+    def adapt(self, x: Tensor) -> None:
+        """Put the knots of the tables where these events are, shape ``(E, d)``."""
+        if isinstance(self.embed, FeatureTables):
+            self.embed.adapt(self.scaler(x))
 
     def numbers(self, x: Tensor, z: Tensor, weights: Tensor, dataset: Tensor, n: int) -> Tensor:
         """Return the numbers of each event, shape ``(E, width)``; the arguments are those of any encoder."""

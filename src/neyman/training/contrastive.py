@@ -58,6 +58,7 @@ _EVALUATIONS = 20  # of a stage
 _PATIENCE = 6  # of these, without improvement
 _LATE = 0.6  # of the steps: before, the learning rate is too large for the last digits to tell
 _SEEN = 4.0  # standard errors
+_ADAPTED = 100_000  # events, that tables have their knots among
 _CHECKED = 1000  # events, of a network of the user's own
 _APART = 1_000_003  # between the seeds of networks that are averaged
 
@@ -94,6 +95,7 @@ def encoder_of(kind: Kind, features: NDArray[np.float32], options: SetOptions | 
     """
     x = torch.from_numpy(features)
     encoder = kind.build(robust_scaler(x), **options.shape)
+    encoder.adapt(x[:: max(len(x) // _ADAPTED, 1)])
     encoder.check(x[:: max(len(x) // _CHECKED, 1)])
     return encoder
 
