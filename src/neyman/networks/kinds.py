@@ -98,9 +98,7 @@ _KINDS = {
             "transformer",
             "events that see each other before they are summed",
             _transformer,
-            SetOptions(
-                {"width": 32, "points": 4, "attention_heads": 4, "blocks": 1, "knots": 0}, fresh=2, networks=1
-            ),
+            SetOptions({"width": 32, "points": 4, "attention_heads": 4, "blocks": 1, "knots": 0}, fresh=2, networks=1),
         ),
     )
 }
