@@ -134,14 +134,14 @@ def of_simulator() -> Callable[[str], neyman.Model]:
 
 
 # the same of a posterior
-QUICK_POSTERIOR = {"hidden": [16], "width": 4, "head": [16], "flow": [16], "datasets": 6400}
+QUICK_POSTERIOR = {"hidden": [16], "width": 4, "head": [16], "flow": [16], "datasets": 6400, "fresh": 1}
 
 
 @pytest.fixture(scope="session")
 def posterior() -> neyman.Posterior:
     """Return the posterior of the mean of normal events, which is known exactly."""
     torch.set_num_threads(1)
-    options = {**QUICK_POSTERIOR, "steps": 400, "flow_steps": 200}
+    options = {**QUICK_POSTERIOR, "steps": 300, "head_steps": 300, "flow_steps": 150}
     return neyman.train_posterior(simulators.normal_mean, options, seed=1, workers=1)
 
 
@@ -149,7 +149,7 @@ def posterior() -> neyman.Posterior:
 def constrained_posterior() -> neyman.Posterior:
     """Return the posterior of the on/off problem, with two parameters of which one is constrained; hardly trained."""
     torch.set_num_threads(1)
-    options = {**QUICK_POSTERIOR, "datasets": 1600, "steps": 60, "flow_steps": 40}
+    options = {**QUICK_POSTERIOR, "datasets": 1600, "steps": 60, "head_steps": 60, "flow_steps": 40}
     return neyman.train_posterior(simulators.onoff, options, seed=1, workers=1)
 
 

@@ -52,7 +52,7 @@ def test_other_files_are_refused_in_one_line(posterior: neyman.Posterior, tmp_pa
 
 
 def test_a_network_of_ones_own_is_given_again(tmp_path: Path) -> None:
-    options = {"kind": Own, "datasets": 1600, "steps": 20, "flow_steps": 10}
+    options = {"kind": Own, "datasets": 1600, "fresh": 0, "steps": 20, "head_steps": 10, "flow_steps": 10}
     trained = neyman.train_posterior(simulators.normal_mean, options, workers=1)
     trained.save(tmp_path / "x.posterior")
     with pytest.raises(InvalidParameter, match="class of your own, Own"):

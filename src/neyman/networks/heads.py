@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neyman.networks.layers import mlp
+from neyman.networks.lines import fitted_lines
 
 __all__ = [
     "BilinearHead",
@@ -30,10 +31,7 @@ def __dir__() -> list[str]:
 
 _EDGES = (0.01, 0.1, 0.5)  # of the logarithms, in units of a parameter's range
 _NOTHING = 1e-6  # events, less than which are none
-_ROUNDS = 5  # of least squares
 _LOG_ROOTS = (-1.0, 9.0)  # of a precision in units of the ranges
-_LOG_SQUARE = -1.2704  # mean of the logarithm of the square of a standard normal number
-_RIDGE = 1e-6
 _FAR = 4.0  # standard deviations: beyond, the distance from the expected parameters is compressed
 
 
@@ -324,27 +322,12 @@ class GaussianHead(Head):
             summaries: of datasets, shape ``(n, K)``.
             theta: their parameters, shape ``(n, P)``.
         """
-        w, v = self.summaries(summaries).double(), self.parameters_.unit(theta.double())
-        w = torch.cat([w, torch.ones_like(w[:, :1])], dim=1)
-
-        def solved(weighted: Tensor, values: Tensor) -> Tensor:
-            matrix = weighted.T @ w
-            matrix.diagonal().add_(_RIDGE * matrix.diagonal().mean())
-            line: Tensor = torch.linalg.solve(matrix, weighted.T @ values)
-            return line
-
-        lines = torch.zeros(w.shape[1], len(self.linear.bias), dtype=w.dtype, device=w.device)
-        for k in range(self._n):
-            log_root = torch.zeros_like(v[:, k])
-            for _ in range(_ROUNDS):
-                mean = solved(w * torch.exp(2 * log_root)[:, None], v[:, k])
-                squares = (v[:, k] - w @ mean) ** 2
-                root = solved(w, 0.5 * (_LOG_SQUARE - torch.log(squares + _RIDGE**2)))
-                log_root = (w @ root).clamp(*_LOG_ROOTS)
-            lines[:, k], lines[:, self._n + k] = mean, root
+        lines = fitted_lines(self.summaries(summaries), self.parameters_.unit(theta.double()), _LOG_ROOTS)
         with torch.no_grad():
-            self.linear.weight.copy_(lines[:-1].T)
-            self.linear.bias.copy_(lines[-1])
+            for k, line in enumerate(lines):
+                rows = slice(k * self._n, (k + 1) * self._n)
+                self.linear.weight[rows] = line[:-1].T.to(self.linear.weight)
+                self.linear.bias[rows] = line[-1].to(self.linear.bias)
 
     def _moments(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean, log of the diagonal of the root of the precision, and that root, of features ``(n, F)``."""

@@ -78,10 +78,14 @@ class PosteriorOptions:
 
     Args:
         shape: the options of the network that turns events into numbers, which each kind has of its own.
-        datasets: number of datasets to simulate; fewer where they would not fit into memory.
+        datasets: number of datasets to simulate for the training end to end; fewer where they would not fit into
+            memory.
+        fresh: how many times as many are then simulated for mean, width and flow, of which the summaries alone are
+            kept; 0 trains these on the same datasets, where simulation is expensive.
         batch_size: datasets a step.
         steps: of the training end to end, with a normal distribution for the posterior.
-        flow_steps: of the training of the flow, on the summaries.
+        head_steps: of the training of mean and width on the summaries.
+        flow_steps: of the training with the flow on the summaries.
         learning_rate: its peak; it rises over the first steps and falls to zero as a cosine.
         head: sizes of the hidden layers from the summary to mean and width.
         flow: sizes of the hidden layers of each transform of the flow.
@@ -91,8 +95,10 @@ class PosteriorOptions:
 
     shape: dict[str, Any] = field(default_factory=dict)
     datasets: int = 60_000
+    fresh: int = 3
     batch_size: int = 128
     steps: int = 3000
+    head_steps: int = 4000
     flow_steps: int = 2000
     learning_rate: float = 2e-3
     head: tuple[int, ...] = (64, 64)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from neyman.networks.encoder import Encoder
 from neyman.networks.layers import mlp
+from neyman.networks.lines import fitted_lines
 
 __all__ = ["MomentHead", "PosteriorNetwork", "mean_values"]
 
@@ -74,11 +75,30 @@ class MomentHead(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the means ``(n, P)`` and the roots of the inverse covariances ``(n, P, P)``."""
         p = self.parameters_
-        mean, log_root, left = torch.split(self.linear(x) + self.rest(x), [p, p, p * (p - 1) // 2], dim=1)
+        parts = [p, p, p * (p - 1) // 2]
+        line, log_line, left = torch.split(self.linear(x), parts, dim=1)
+        mean, log_root, more = torch.split(self.rest(x), parts, dim=1)
+        mean = line + torch.exp(-log_line.clamp(*_LOG_ROOTS)) * mean  # in units of the width
         unit = torch.eye(p, dtype=x.dtype, device=x.device).repeat(len(x), 1, 1)
         row, column = torch.tril_indices(p, p, -1, device=x.device)
-        unit[:, row, column] = left
-        return mean, log_root.clamp(*_LOG_ROOTS).exp()[:, :, None] * unit
+        unit[:, row, column] = left + more
+        return mean, (log_line + log_root).clamp(*_LOG_ROOTS).exp()[:, :, None] * unit
+
+    def fit_line(self, x: Tensor, u: Tensor) -> None:
+        """Start again, from a mean and a logarithm of the inverse width that are linear, by least squares.
+
+        Args:
+            x: features of datasets, shape ``(n, F)``.
+            u: their parameters, shape ``(n, P)``.
+        """
+        lines = torch.cat(fitted_lines(x, u, _LOG_ROOTS), dim=1).to(self.linear.weight)
+        last = self.rest[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            for values in (self.linear.weight, self.linear.bias, last.weight, last.bias):
+                values.zero_()
+            self.linear.weight[: lines.shape[1]] = lines[:-1].T
+            self.linear.bias[: lines.shape[1]] = lines[-1]
 
 
 class PosteriorNetwork(nn.Module):

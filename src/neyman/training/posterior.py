@@ -29,7 +29,7 @@ from neyman.posteriors.coordinates import Coordinates
 from neyman.posteriors.posterior import Posterior
 from neyman.support.checks import checked_seed
 from neyman.training.bank import Bank, digest_of, members_of
-from neyman.training.checkpoints import checkpoint_folder
+from neyman.training.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint
 from neyman.training.contrastive import encoder_of
 from neyman.training.crossfit import choose_device
 from neyman.training.loop import Loss, Stage, mean_loss, run, shuffled
@@ -50,7 +50,7 @@ Array = NDArray[np.float64]
 _NUMBERS = 200_000_000  # of all events of all datasets: what fits into memory; there are fewer datasets for it,
 _FEWEST = 5000  # down to these
 _PILOTS = 200  # datasets that tell how many events there are
-_PRIOR = 0x9E0  # keeps the seed of the parameters apart from those of the datasets
+_STREAM = 0x9E0  # keeps seeds apart
 _EVALUATIONS = 25  # of a stage
 _VALIDATION = 64  # groups of datasets for it, at most
 _BATCH = 1024  # datasets of a step of the flow
@@ -100,7 +100,8 @@ def train_posterior(
     kind = kind_of(given.get("kind", "deepset"))
     given["kind"] = kind.name
     options = posterior_options(kind, given)
-    pars, datasets = _simulated(simulator, options, seed, progress, cache, workers)
+    simulation = _Simulation(simulator, options.datasets, seed, progress, cache, workers)
+    datasets = simulation.datasets(0)
     with initialised(seed):
         encoder = encoder_of(kind, datasets.features, options)
     provenance = {**provenance_of(seed, "zuko"), "simulator": repr(simulator), "network": given}
@@ -116,7 +117,7 @@ def train_posterior(
     }
     folder = None if checkpoint is None else checkpoint_folder(checkpoint, content)
     coordinates = Coordinates(simulator.prior, simulator.bounds)
-    training = _Training(encoder, datasets, coordinates.of(pars), options, seed, chosen, progress, folder)
+    training = _Training(encoder, simulation, datasets, coordinates, options, seed, chosen, progress, folder)
     trained = training.run()
     return Posterior(
         trained,
@@ -134,26 +135,34 @@ def train_posterior(
     )
 
 
-def _simulated(
-    simulator: Simulator,
-    options: PosteriorOptions,
-    seed: int,
-    progress: bool,
-    cache: str | Path | None,
-    workers: int | None,
-) -> tuple[Array, Datasets]:
-    """Return parameters of the prior, and a dataset at each, as many as fit into memory."""
-    rng = np.random.default_rng([seed, _PRIOR])
-    n = math.ceil(options.datasets / GROUP) * GROUP
-    pars = draw_prior(simulator, n, rng)
-    pilots = simulate(simulator, pars[:_PILOTS], seed, workers=1)
-    if not len(pilots.features):
-        raise InvalidSimulation(f"the simulator made no event in {len(pilots)} datasets: there is nothing to learn")
-    fit = int(_NUMBERS / pilots.features.size * len(pilots)) // GROUP * GROUP
-    if (most := max(fit, _FEWEST)) < n:
-        log.warning("%d datasets instead of %d: those are as many as fit into memory", most, n)
-        pars = pars[:most]
-    return pars, simulate(simulator, pars, seed, workers=workers, cache=cache, progress=progress)
+class _Simulation:
+    """The datasets of a training, at parameters of the prior, as many at a time as fit into memory."""
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        datasets: int,
+        seed: int,
+        progress: bool,
+        cache: str | Path | None,
+        workers: int | None,
+    ) -> None:
+        self.simulator, self.seed = simulator, seed
+        self.simulate = functools.partial(simulate, workers=workers, cache=cache, progress=progress)
+        pilots = simulate(simulator, draw_prior(simulator, _PILOTS, np.random.default_rng(seed)), seed, workers=1)
+        if not len(pilots.features):
+            raise InvalidSimulation(f"the simulator made no event in {len(pilots)} datasets: there is nothing to learn")
+        self.number = math.ceil(datasets / GROUP) * GROUP
+        fit = int(_NUMBERS / pilots.features.size * len(pilots)) // GROUP * GROUP
+        if (most := max(fit, _FEWEST)) < self.number:
+            log.warning("%d datasets instead of %d: those are as many as fit into memory", most, self.number)
+            self.number = most
+
+    def datasets(self, k: int) -> Datasets:
+        """Return the k-th batch of datasets."""
+        seed = int(np.random.SeedSequence([self.seed, _STREAM, k]).generate_state(1)[0])
+        pars = draw_prior(self.simulator, self.number, np.random.default_rng([seed, _STREAM]))
+        return self.simulate(self.simulator, pars, seed)
 
 
 class _Training:
@@ -162,47 +171,76 @@ class _Training:
     def __init__(
         self,
         encoder: Encoder,
+        simulation: _Simulation,
         datasets: Datasets,
-        u: Array,
+        coordinates: Coordinates,
         options: PosteriorOptions,
         seed: int,
         device: torch.device,
         progress: bool,
         checkpoint: Path | None,
     ) -> None:
+        self.simulation, self.coordinates = simulation, coordinates
         self.options, self.seed, self.device = options, seed, device
         self.progress, self.checkpoint = progress, checkpoint
         self.history: list[dict[str, Any]] = []
         self.bank = Bank(datasets, options.batch_size, device)
-        self.u = torch.from_numpy(u[: self.bank.groups * GROUP].astype(np.float32)).to(device)
+        self.u = self._coordinates_of(datasets)
         values = mean_values(self.bank.all_encoded(encoder.to(device)).double())
         spread = values.std(0)
         with initialised(seed):
             self.network = PosteriorNetwork(
-                encoder, u.shape[1], values.mean(0), torch.where(spread > 1e-9, spread, 1.0),
+                encoder, self.u.shape[1], values.mean(0), torch.where(spread > 1e-9, spread, 1.0),
                 head=options.head, flow=options.flow, bins=options.bins, transforms=options.transforms,
             ).to(device)  # fmt: skip
 
     def run(self) -> PosteriorNetwork:
         """Train, and return the network on the CPU."""
-        options, bank = self.options, self.bank
-        groups = bank.validation(_VALIDATION)
-        self._stage("moments", self._moments, groups, bank.order, bank.batch, options.steps)
-        if options.flow_steps:
-            self.summaries = bank.all_encoded(self.network.encoder)
-            self.network.encoder.requires_grad_(False)
-            rows = members_of(torch.arange(bank.held_out, device=self.device))
-            order = functools.partial(shuffled, bank.held_out * GROUP, bank.groups * GROUP)
-            self._stage("flow", self._flow, rows, order, _BATCH, options.flow_steps)
-        return self.network.cpu().eval().requires_grad_(False)
+        options, bank, network = self.options, self.bank, self.network
+        self._stage("moments", self._of_datasets, bank.validation(_VALIDATION), bank.order, bank.batch, options.steps)
+        network.encoder.eval().requires_grad_(False)
+        self.summaries, self.u = self._encoded()
+        held_out = torch.arange(bank.held_out * GROUP, device=self.device)
+        order = functools.partial(shuffled, len(held_out), len(self.u))
+        network.head.fit_line(network.features(self.summaries[len(held_out) :]), self.u[len(held_out) :])
+        for name, loss, steps in (
+            ("head", functools.partial(self._of_summaries, flow=False), options.head_steps),
+            ("flow", functools.partial(self._of_summaries, flow=True), options.flow_steps),
+        ):
+            self._stage(name, loss, held_out, order, min(_BATCH, len(self.u) - len(held_out)), steps)
+        return network.cpu().eval().requires_grad_(False)
 
-    def _moments(self, network: PosteriorNetwork, groups: Tensor, generator: torch.Generator) -> Tensor:
+    def _coordinates_of(self, datasets: Datasets) -> Tensor:
+        rows = datasets.pars[: len(datasets) // GROUP * GROUP]
+        return torch.from_numpy(self.coordinates.of(rows).astype(np.float32)).to(self.device)
+
+    def _encoded(self) -> tuple[Tensor, Tensor]:
+        """Return summaries and parameters: of datasets that are held out, and behind them of those to learn from."""
+        first = self.bank.held_out if self.options.fresh else self.bank.groups
+        known = [(self.bank.all_encoded(self.network.encoder, first), self.u[: first * GROUP])]
+        for k in range(1, self.options.fresh + 1):
+            file = None if self.checkpoint is None else self.checkpoint / f"summaries-{k}.pt"
+            if file is not None and file.exists():
+                state = read_checkpoint(file, self.device)
+            else:
+                datasets = self.simulation.datasets(k)
+                bank = Bank(datasets, self.options.batch_size, self.device)
+                state = {"sums": bank.all_encoded(self.network.encoder), "u": self._coordinates_of(datasets)}
+                if file is not None:
+                    save_checkpoint(state, file)
+            known.append((state["sums"], state["u"]))
+        sums, u = zip(*known, strict=True)
+        return torch.cat(sums), torch.cat(u)
+
+    def _of_datasets(self, network: PosteriorNetwork, groups: Tensor, generator: torch.Generator) -> Tensor:
         rows = members_of(groups)
         summaries = self.bank.encoded(network.encoder, rows)
         return -network.log_prob(summaries, self.u[rows][:, None], flow=False).mean()
 
-    def _flow(self, network: PosteriorNetwork, rows: Tensor, generator: torch.Generator) -> Tensor:
-        return -network.log_prob(self.summaries[rows], self.u[rows][:, None]).mean()
+    def _of_summaries(
+        self, network: PosteriorNetwork, rows: Tensor, generator: torch.Generator, *, flow: bool
+    ) -> Tensor:
+        return -network.log_prob(self.summaries[rows], self.u[rows][:, None], flow=flow).mean()
 
     def _stage(
         self,
