@@ -88,6 +88,37 @@ def test_an_interruption_of_one_of_two_networks_ends_the_other(monkeypatch):
     assert len(calls) < 100  # and not some two thousand
 
 
+def test_heads_learn_from_fresh_datasets_that_an_interruption_does_not_cost(tmp_path, monkeypatch):
+    step, steps, drawn = torch.optim.AdamW.step, [], []
+
+    def counted(pars, rng):
+        drawn.append(tuple(pars))
+        return simulators.onoff_events(pars, rng)
+
+    def interrupted(*args, **options):
+        steps.append(1)
+        if len(steps) == SMALL["steps"] + 5:
+            raise KeyboardInterrupt
+        return step(*args, **options)
+
+    options = {**SMALL, "fresh": 2}
+    with monkeypatch.context() as patch:
+        patch.setattr(simulators.onoff, "sample", counted)
+        patch.setattr(torch.optim.AdamW, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            neyman.train(simulators.onoff, options, workers=1, checkpoint=tmp_path)
+        before = set(drawn)
+        del drawn[:]
+        patch.setattr(torch.optim.AdamW, "step", step)
+        resumed = neyman.train(simulators.onoff, options, workers=1, checkpoint=tmp_path)
+    assert len(before) >= 3 * SMALL["datasets"]
+    # those of the encoder, and the one at the initial values that every training looks at
+    assert len(before & set(drawn)) == SMALL["datasets"] + 1
+    whole = neyman.train(simulators.onoff, options, workers=1)
+    assert resumed.fingerprint == whole.fingerprint
+    assert whole.fingerprint != neyman.train(simulators.onoff, {**SMALL, "fresh": 0}, workers=1).fingerprint
+
+
 def test_checkpoints_of_other_datasets_are_not_taken_up(tmp_path, monkeypatch):
     monkeypatch.setattr(neyman.Simulator, "__repr__", lambda self: "the same name")
     small(checkpoint=tmp_path)
