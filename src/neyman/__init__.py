@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from neyman.inference.learned_statistic import LearnedStatistic
     from neyman.inference.limits import cls, limit
     from neyman.inference.optimizer import optimizer
+    from neyman.inference.posterior import posterior
     from neyman.inference.significance import significance
     from neyman.inference.toys import toys
     from neyman.inputs.simulator import Simulator
@@ -80,6 +81,7 @@ _HOMES = {
     "interval": "inference.construction",
     "limit": "inference.limits",
     "optimizer": "inference.optimizer",
+    "posterior": "inference.posterior",
     "scan": "inference.fit",
     "significance": "inference.significance",
     "toys": "inference.toys",
@@ -131,6 +133,7 @@ __all__ = [
     "networks",
     "optimizer",
     "plot",
+    "posterior",
     "results",
     "scan",
     "significance",

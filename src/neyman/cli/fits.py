@@ -1,4 +1,4 @@
-"""The commands that fit the data: ``fit`` and ``scan``."""
+"""The commands that explore the likelihood: ``fit``, ``scan`` and ``posterior``."""
 
 # ruff: noqa: D301 (the \b in these docstrings is a backspace, click's mark of lines to be left as they are)
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neyman.cli.options import inference
-from neyman.cli.values import VALUES
+from neyman.cli.options import inference, seed_option
+from neyman.cli.values import PRIOR, VALUES
 
 if TYPE_CHECKING:  # what follows costs seconds to import
     from neyman.model.model import Model
@@ -61,4 +61,28 @@ def scan(model: Model, data: Any, names: Sequence[str], values: Sequence[list[fl
     return neyman.scan(data, model, names, values or None, **options)
 
 
-COMMANDS = (fit, scan)
+@click.command()
+@click.option("-n", "--draws", "n", metavar="N", type=click.IntRange(1), default=4000, show_default=True,
+              help="The number of draws.")  # fmt: skip
+@click.option("--prior", type=PRIOR, multiple=True,
+              help="A distribution of scipy.stats, as 'mu=norm(1, 0.5)', instead of the uniform one within the bounds; "
+              "it multiplies a constraint term; repeatable.")  # fmt: skip
+@click.option("--chains", metavar="N", type=click.IntRange(1), default=4, show_default=True,
+              help="The number of Markov chains, which are compared with each other.")  # fmt: skip
+@seed_option
+@inference()
+def posterior(model: Model, data: Any, prior: Sequence[tuple[str, Any]], **options: Any) -> Result:
+    """Draw the parameters from prior times likelihood.
+
+    The prior is uniform within the bounds of every parameter, times the constraint terms of the likelihood.
+
+    \b
+    $ neyman posterior analysis.neyman -o posterior.json
+    $ neyman posterior analysis.neyman --prior "mu=norm(1, 0.5)" --fix scale | neyman plot -o corner.pdf
+    """
+    import neyman
+
+    return neyman.posterior(data, model, prior=dict(prior), **options)
+
+
+COMMANDS = (fit, scan, posterior)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 else:  # generic since click 8.4 and 8.2
     ParamType, Choice = click.ParamType, click.Choice
 
-__all__ = ["BINS", "BOUNDS", "FIXED", "LEVEL", "POINT", "RANGE", "SETTING", "VALUES", "Word"]
+__all__ = ["BINS", "BOUNDS", "FIXED", "LEVEL", "POINT", "PRIOR", "RANGE", "SETTING", "VALUES", "Word"]
 
 
 def __dir__() -> list[str]:
@@ -97,6 +98,21 @@ def _bounds(text: str) -> tuple[str, tuple[float, float]]:
     return name.strip(), _range(ends)
 
 
+def _prior(text: str) -> tuple[str, Any]:
+    import scipy.stats  # which takes a second
+
+    found = re.fullmatch(r"\s*(.+?)\s*=\s*(\w+)\((.*)\)\s*", text)
+    kind = getattr(scipy.stats, found[2], None) if found else None
+    if found is None or not isinstance(kind, scipy.stats.rv_continuous):
+        raise ValueError
+    arguments = [one.rpartition("=") for one in found[3].split(",") if one.strip()]
+    named = {key.strip(): float(number) for key, _, number in arguments if key}
+    try:
+        return found[1], kind(*(float(number) for key, _, number in arguments if not key), **named)
+    except TypeError as error:  # too many arguments, or too few
+        raise ValueError from error
+
+
 def _level(text: str) -> float:
     from neyman.support.checks import checked_level  # which imports numpy
 
@@ -107,6 +123,11 @@ BINS = _Read("[NAME=]BINS", _bins, "neither a number of bins nor NAME=LOW:HIGH:P
 BOUNDS = _Read("NAME=LOW:HIGH", _bounds, "not NAME=LOW:HIGH, as in mu=0:10")
 FIXED = _Read("NAME[=VALUE]", _fixed, "neither NAME=VALUE, as in mu=1.0, nor NAME")
 POINT = _Read("NAME=VALUE,...", _point, "not NAME=VALUE,NAME=VALUE, as in mu=1,norm=0.9")
+PRIOR = _Read(
+    "NAME=DISTRIBUTION",
+    _prior,
+    "not NAME=DISTRIBUTION with one of scipy.stats, as in 'mu=norm(1, 0.5)' or 'mu=gamma(2)'",
+)
 SETTING = _Read("KEY=VALUE", _setting, "not KEY=VALUE, as in datasets=300000 or hidden=64,64")
 VALUES = _Read("VALUES", _values, "neither LOW:HIGH:POINTS, as in 0:2:21, nor a list, as in 0,0.5,1")
 RANGE = _Read("LOW:HIGH", _range, "not LOW:HIGH, as in 0:10")

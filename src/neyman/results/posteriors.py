@@ -96,8 +96,8 @@ class PosteriorResult(_Draws):
         chains: the number of Markov chains; 0 for draws that are independent.
         r_hat: of each parameter, the rank-normalised R-hat of the chains (arXiv:1903.08008, eq. 4), which is 1 where
             they agree, shape ``(P,)``; nan where held fixed, empty without chains.
-        effective: how many independent draws tell the mean as well, shape ``(P,)``: its bulk effective sample size.
-        effective_tail: the smaller one of the 5 % and 95 % quantiles, shape ``(P,)``.
+        effective: how many independent draws tell as much of the bulk as the whole chains, shape ``(P,)``.
+        effective_tail: the same of their 5 % and 95 % quantiles, shape ``(P,)``.
         divergences: how often a trajectory of the sampler went astray.
         seed: that it was drawn with.
         valid: whether the chains agree and have enough effective draws.
