@@ -113,25 +113,34 @@ def test_there_are_as_many_draws_as_asked_for(n: int, chains: int) -> None:
 
 
 def test_chains_that_disagree_are_not_valid(caplog: pytest.LogCaptureFixture) -> None:
-    # the count is that of mu = 3 and of mu = -3, and a chain begins at one of the two and stays
-    square = {"name": "SR", "samples": [{"name": "signal", "data": [1000.0], "modifiers": [
-        {"name": "mu", "type": "normfactor", "data": None}, {"name": "mu", "type": "normfactor", "data": None}]}]}
-    ...
+    # the count is that of alpha = 2 and of alpha = -2, and no chain goes from one to the other
+    alpha = {"name": "alpha", "type": "normsys", "data": {"hi": 1.2, "lo": 1.2}}
+    mu = {"name": "mu", "type": "normfactor", "data": None}
+    samples = [
+        {"name": "signal", "data": [10.0], "modifiers": [mu]},
+        {"name": "background", "data": [10_000.0], "modifiers": [alpha]},
+    ]
+    model = pyhf.Model({"channels": [{"name": "SR", "samples": samples}]}, poi_name="mu")
+    draws = neyman.posterior([14_400.0, 0.0], model, n=1000, fixed={"mu": 1.0})
+    assert not draws.valid
+    assert "the posterior is not valid: the chains disagree about alpha (R-hat" in caplog.text
+    assert "NOT VALID" in repr(draws)
 
 
-def test_a_posterior_that_never_ends_is_refused() -> None:
+@pytest.mark.parametrize("low", [0.0, -np.inf])
+def test_a_posterior_that_never_ends_is_refused(low: float) -> None:
     # the likelihood does not depend on the parameter, which has no upper bound
     with pytest.raises(FailedFit, match="the posterior of mu never ends: give mu finite bounds or a prior"):
-        neyman.posterior([10.0], counting(signal=0.0), n=1000, bounds={"mu": (0.0, np.inf)}, chains=1)
+        neyman.posterior([10.0], counting(signal=0.0), bounds={"mu": (low, np.inf)}, chains=1)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"prior": {"nu": scipy.stats.norm()}}, "no parameter nu"),
-        ({"prior": {"mu": scipy.stats.norm}}, "give a frozen distribution of scipy, as scipy.stats.norm"),
-        ({"prior": {"mu": scipy.stats.poisson(3.0)}}, "give a frozen distribution of scipy"),
-        ({"prior": {"mu": 1.0}}, "give a frozen distribution of scipy"),
+        ({"prior": {"mu": scipy.stats.norm}}, "not frozen: give a frozen one"),
+        ({"prior": {"mu": scipy.stats.poisson(3.0)}}, "which is not continuous"),
+        ({"prior": {"mu": 1.0}}, "which is no frozen distribution"),
         ({"prior": {"mu": scipy.stats.uniform(-3.0, 1.0)}}, r"on \(-3, -2\), and its bounds are \(0, 100\)"),
         ({"prior": {"mu": scipy.stats.norm(1.0)}, "fixed": ["mu"]}, "all parameters are fixed"),
         ({"fixed": ["mu"]}, "all parameters are fixed: nothing is left to draw"),

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neyman.exceptions import InvalidParameter
+from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters
 from neyman.inference.support import supported
 from neyman.inference.twice_nll import TwiceNLL
 from neyman.inference.unbounded import Unbounded
+from neyman.inputs.priors import described
 from neyman.model.model import Model
 from neyman.model.summary import Data
 
@@ -115,17 +116,29 @@ class LogPosterior:
         slope = self.coordinates(u)[1]
         return u, np.clip(widths / slope, 1e-9, 1.0) if np.isfinite(slope).all() else np.ones_like(u)
 
+    def check_proper(self) -> None:
+        """Check that something bounds every parameter.
+
+        Raises:
+            FailedFit: if one has no bounds, and neither likelihood nor prior depends on it.
+        """
+        u, widths = self.start()
+        flat = self(u + 0.1 * widths)[1] == 0.0
+        for index, name in enumerate(np.array(self.names)[self.free].tolist()):
+            if flat[index] and not np.isfinite(self.bounds[index]).any():
+                raise FailedFit(f"the posterior of {name} never ends: give {name} finite bounds or a prior")
+
     def elsewhere(self, rng: np.random.Generator) -> Array:
         """Draw coordinates from the prior, shape ``(F,)``; without bounds and a prior, far about the start."""
         u, widths = self.start()
         bounded = np.array([math.isfinite(low) and math.isfinite(high) for low, high in self.bounds])
-        drawn = np.where(bounded, rng.logistic(size=u.size), u + _FAR * widths * rng.normal(size=u.size))
+        drawn = np.where(bounded, rng.normal(size=u.size), u + _FAR * widths * rng.normal(size=u.size))
         theta = self.coordinates(drawn)[0]
         for place, log_density in self._densities:
             theta[place] = log_density.draw(rng)
         return self.coordinates.of(theta)
 
-    def described(self, terms: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+    def in_words(self, terms: Mapping[str, tuple[float, float]]) -> dict[str, str]:
         """Return in words what is known of each free parameter beforehand.
 
         Args:
@@ -134,7 +147,7 @@ class LogPosterior:
         texts = {}
         for name, (low, high) in zip(np.array(self.names)[self.free].tolist(), self.bounds, strict=True):
             within = f"within ({low:g}, {high:g})" if math.isfinite(low) or math.isfinite(high) else "everywhere"
-            factors = [_words(self.prior[name])] if name in self.prior else []
+            factors = [described(self.prior[name])] if name in self.prior else []
             factors += ["constraint term {:g} +/- {:g}".format(*terms[name])] if name in terms else []
             texts[name] = f"{' times '.join(factors) or 'uniform'} {within}"
         return texts
@@ -174,9 +187,3 @@ def _common(name: str, bounds: tuple[float, float], prior: Any) -> tuple[float, 
             f'change either, as with bounds={{"{name}": ({low:g}, {high:g})}}'
         )
     return common
-
-
-def _words(prior: Any) -> str:
-    """Return a frozen distribution as it was written."""
-    given = [*(f"{value:g}" for value in prior.args), *(f"{key}={value:g}" for key, value in prior.kwds.items())]
-    return f"{prior.dist.name}({', '.join(given)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable
@@ -39,7 +40,7 @@ class Chains:
 
     Args:
         draws: of each chain, in order, shape ``(C, n, F)``.
-        divergences: how many trajectories ended where their energy was lost.
+        divergences: how many trajectories lost their energy; those that ended where the density is zero did not.
         evaluations: of the density, all in all.
     """
 
@@ -98,7 +99,7 @@ def sampled(
         return value, gradient @ axes
 
     back = np.linalg.inv(axes)
-    begins = iter([back @ (top - centre) for top in tops] + [np.zeros(start.size)] * chains)
+    begins = itertools.cycle([back @ (top - centre) for top in tops] + [np.zeros(start.size)] * (chains - len(tops)))
 
     def begin(chain_seed: int) -> Array:
         own, top = np.random.default_rng(chain_seed), next(begins)
@@ -121,14 +122,17 @@ def sampled(
         raise failures[0]
     # one chain after the other: what they evaluate is Python, of which one thread runs at a time
     trace = nutpie.sample(
-        compiled, draws=n, tune=_WARMUP, chains=chains, cores=1, seed=seed, save_warmup=False, progress_bar=False
-    )
+        compiled, draws=n, tune=_WARMUP, chains=chains, cores=1, seed=seed, save_warmup=False, progress_bar=False,
+        store_divergences=True,
+    )  # fmt: skip
     if failures:
         raise failures[0]
     draws = np.asarray(trace.posterior["u"].values, dtype=np.float64)
     if draws.shape != (chains, n, start.size):  # nutpie gives what it has
         raise KeyboardInterrupt
-    return Chains(draws, int(trace.sample_stats["diverging"].values.sum()), evaluations)
+    # a trajectory that runs into where the density is zero is turned down there, as it has to be: it has no end
+    astray = np.isfinite(trace.sample_stats["divergence_end"].values).all(axis=-1)
+    return Chains(draws, int(astray.sum()), evaluations)
 
 
 def _risen(density: Density, start: Array, widths: Array) -> Array:

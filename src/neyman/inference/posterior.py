@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyhf
-import scipy.stats
 from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit, InvalidParameter
@@ -17,6 +16,7 @@ from neyman.inference.log_posterior import LogPosterior
 from neyman.inference.nuts import sampled
 from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start, parameter_index
+from neyman.inputs.priors import checked_distribution
 from neyman.model.constraints import constraints
 from neyman.model.model import Model
 from neyman.model.plain import as_model
@@ -90,14 +90,15 @@ def posterior(
         >>> model = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
         >>> data = [80.0, 70.0, *model.config.auxdata]
         >>> draws = neyman.posterior(data, model, prior={"mu": scipy.stats.norm(1.0, 0.5)})
-        >>> [round(end, 1) for end in draws.interval("mu", 0.95)]
-        [0.8, 2.2]
+        >>> [round(end, 1) for end in draws.interval("mu", 0.68)]
+        [1.1, 1.9]
     """
     n, chains, seed = checked_number(n, "n"), checked_number(chains, "chains"), checked_seed(seed)
     model = as_model(model)
     prior = _checked(prior, model)
     density = LogPosterior(data, model, prior, init, bounds, fixed)
     messages = list(warn_of_outside(data, model))
+    density.check_proper()
     length = max(-(-n // chains), _SHORTEST)
     found = sampled(density, *density.start(), density.elsewhere, length, chains, seed)
     log.info("%d evaluations of likelihood and gradient for %d draws", found.evaluations, length * chains)
@@ -108,7 +109,7 @@ def posterior(
     r_hat, effective, effective_tail = _diagnosed(pars, density.free)
     problems = _problems(density, r_hat, np.minimum(effective, effective_tail), chains)
     if found.divergences > _ASTRAY * length * chains:
-        problems.append(f"{found.divergences} of {length * chains} trajectories went astray")
+        problems.append(f"{found.divergences} of {length * chains} trajectories went astray: the density is too rough")
     parts = np.array_split(np.arange(n), chains)
     kept = [
         chain[np.linspace(0, length - 1, len(part)).round().astype(np.intp)]
@@ -124,7 +125,7 @@ def posterior(
             "fixed" if not free else "constrained" if name in terms else "free"
             for name, free in zip(density.names, density.free, strict=True)
         ),
-        prior=density.described(terms),
+        prior=density.in_words(terms),
         chains=chains,
         r_hat=r_hat,
         effective=effective,
@@ -170,15 +171,10 @@ def _problems(density: LogPosterior, r_hat: Array, effective: Array, chains: int
 
 
 def _checked(prior: Mapping[str, Any] | None, model: Model) -> dict[str, Any]:
-    """Return the priors that are given, by the names of parameters.
-
-    Raises:
-        InvalidParameter: for a parameter that the model does not have, or what is no frozen, continuous distribution.
-    """
-    for name, one in (prior or {}).items():
+    """Return the priors that are given, by the names of parameters."""
+    if prior is not None and not isinstance(prior, Mapping):
+        raise InvalidParameter(f"prior is {prior!r}: give distributions by the names of parameters, as a dictionary")
+    for name, distribution in (prior or {}).items():
         parameter_index(model, name)
-        if not isinstance(getattr(one, "dist", None), scipy.stats.rv_continuous) or np.size(one.mean()) != 1:
-            raise InvalidParameter(
-                f"the prior of {name} is {one!r}: give a frozen distribution of scipy, as scipy.stats.norm(0, 1)"
-            )
+        checked_distribution(distribution, name)
     return dict(prior or {})

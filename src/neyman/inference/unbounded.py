@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_expit
+from scipy.special import ndtr, ndtri
 
 __all__ = ["Unbounded"]
 
@@ -23,9 +23,10 @@ _INSIDE = 1e-6  # of the width: how near to a bound a point is that lies on it
 class Unbounded:
     r"""Coordinates :math:`u` without bounds for parameters :math:`\theta` that have some.
 
-    .. math:: \theta = l + (h - l) / (1 + e^{-u}), \quad \theta = l + e^u, \quad \theta = h - e^{-u}, \quad \theta = u
+    .. math:: \theta = l + (h - l) \Phi(u), \quad \theta = l + e^u, \quad \theta = h - e^{-u}, \quad \theta = u
 
-    with two bounds, a lower one, an upper one, and none.
+    with two bounds, a lower one, an upper one, and none. With two bounds a density that does not vanish at a bound gets
+    the tail of a Gaussian, which samplers are best at: what is uniform becomes a standard normal.
 
     Args:
         bounds: lower and upper bounds, which may be infinite.
@@ -45,7 +46,7 @@ class Unbounded:
             np.flatnonzero(one) for one in (below & above, below & ~above, above & ~below)
         )
         self._width = self._high[self._both] - self._low[self._both]
-        self._log_width = np.log(self._width)
+        self._log_density = np.log(self._width) - 0.5 * np.log(2.0 * np.pi)
 
     def __call__(self, u: Array) -> tuple[Array, Array, float, Array]:
         r"""Return the parameters and the Jacobian.
@@ -60,11 +61,9 @@ class Unbounded:
         theta, logs, gradient = u.copy(), np.zeros(u.size), np.zeros(u.size)
         both, lower, upper = self._both, self._lower, self._upper
         if both.size:
-            log_share, log_rest = log_expit(u[both]), log_expit(-u[both])
-            share = np.exp(log_share)
-            theta[both] = np.minimum(self._low[both] + self._width * share, self._high[both])
-            logs[both] = self._log_width + log_share + log_rest
-            gradient[both] = 1.0 - 2.0 * share
+            inner = u[both]
+            theta[both] = np.minimum(self._low[both] + self._width * ndtr(inner), self._high[both])
+            logs[both], gradient[both] = self._log_density - 0.5 * inner**2, -inner
         if lower.size:
             theta[lower] = self._low[lower] + np.exp(u[lower])
             logs[lower], gradient[lower] = u[lower], 1.0
@@ -82,7 +81,7 @@ class Unbounded:
         both, lower, upper = self._both, self._lower, self._upper
         u = np.array(theta, dtype=np.float64)
         share = np.clip((u[both] - self._low[both]) / self._width, _INSIDE, 1.0 - _INSIDE)
-        u[both] = np.log(share) - np.log1p(-share)
+        u[both] = ndtri(share)
         u[lower] = np.log(np.maximum(u[lower] - self._low[lower], _INSIDE * np.maximum(1.0, np.abs(self._low[lower]))))
         u[upper] = -np.log(
             np.maximum(self._high[upper] - u[upper], _INSIDE * np.maximum(1.0, np.abs(self._high[upper])))

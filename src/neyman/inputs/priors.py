@@ -15,7 +15,15 @@ from neyman.support.messages import did_you_mean
 if TYPE_CHECKING:
     from neyman.inputs.simulator import Simulator
 
-__all__ = ["checked_prior", "described", "draw_prior", "log_prior", "prior_from_json", "prior_to_json"]
+__all__ = [
+    "checked_distribution",
+    "checked_prior",
+    "described",
+    "draw_prior",
+    "log_prior",
+    "prior_from_json",
+    "prior_to_json",
+]
 
 
 def __dir__() -> list[str]:
@@ -60,6 +68,37 @@ def checked_prior(prior: Mapping[str, Any] | None, parameters: Sequence[Mapping[
         block["name"]: _checked(given[block["name"]], block) if block["name"] in given else _default(block)
         for block in parameters
     }
+
+
+def checked_distribution(distribution: Any, name: str) -> Any:
+    """Return a distribution that can be the prior of a parameter: a frozen, continuous one of ``scipy.stats``.
+
+    Args:
+        distribution: the distribution.
+        name: the parameter, for messages.
+
+    Raises:
+        InvalidParameter: if it is not frozen, not continuous, none of ``scipy.stats``, or one of many parameters.
+
+    Example:
+        >>> checked_distribution(scipy.stats.norm, "mu")
+        Traceback (most recent call last):
+        neyman.exceptions.InvalidParameter: the prior of mu is scipy.stats' norm, which is not frozen: give a frozen ...
+    """
+    what = f"the prior of {name} is"
+    hint = "give a frozen one of scipy.stats, such as scipy.stats.norm(0, 3)"
+    if isinstance(distribution, scipy.stats.rv_continuous | scipy.stats.rv_discrete):
+        raise InvalidParameter(f"{what} scipy.stats' {distribution.name}, which is not frozen: {hint}")
+    family = getattr(distribution, "dist", None)
+    if family is None or not hasattr(distribution, "ppf"):
+        raise InvalidParameter(f"{what} {distribution!r}, which is no frozen distribution: {hint}")
+    if not isinstance(family, scipy.stats.rv_continuous):
+        raise InvalidParameter(f"{what} {family.name}, which is not continuous: {hint}")
+    if type(getattr(scipy.stats, family.name or "", None)) is not type(family):
+        raise InvalidParameter(f"{what} {family.name!r}, which scipy.stats does not know by that name: {hint}")
+    if any(np.ndim(value) for value in (*distribution.args, *distribution.kwds.values())):
+        raise InvalidParameter(f"{what} {family.name} with a list for an argument: give one number for each")
+    return distribution
 
 
 def draw_prior(
@@ -190,21 +229,10 @@ def _default(block: Mapping[str, Any]) -> Any:
 
 
 def _checked(distribution: Any, block: Mapping[str, Any]) -> Any:
-    """Return a distribution that can be the prior of a parameter."""
+    """Return a distribution that can be the prior of a parameter, and lies within its bounds."""
     name, (low, high) = block["name"], block["bounds"][0]
     what = f"the prior of {name} is"
-    hint = "give a frozen one of scipy.stats, such as scipy.stats.norm(0, 3)"
-    if isinstance(distribution, scipy.stats.rv_continuous | scipy.stats.rv_discrete):
-        raise InvalidParameter(f"{what} scipy.stats' {distribution.name}, which is not frozen: {hint}")
-    family = getattr(distribution, "dist", None)
-    if family is None or not hasattr(distribution, "ppf"):
-        raise InvalidParameter(f"{what} {distribution!r}, which is no frozen distribution: {hint}")
-    if not isinstance(family, scipy.stats.rv_continuous):
-        raise InvalidParameter(f"{what} {family.name}, which is not continuous: {hint}")
-    if type(getattr(scipy.stats, family.name or "", None)) is not type(family):
-        raise InvalidParameter(f"{what} {family.name!r}, which scipy.stats does not know by that name: {hint}")
-    if any(np.ndim(value) for value in (*distribution.args, *distribution.kwds.values())):
-        raise InvalidParameter(f"{what} {family.name} with a list for an argument: give one number for each")
+    checked_distribution(distribution, name)
     below, above = float(distribution.cdf(low)), float(distribution.sf(high))
     if not below + above < _BEYOND:
         outer = f"[{min(low, distribution.ppf(_SUGGESTED)):.4g}, {max(high, distribution.ppf(1 - _SUGGESTED)):.4g}]"
