@@ -85,7 +85,7 @@ def test_a_prior_survives_a_file() -> None:
         ({"theta": norm(0, -1)}, "no probability that can be computed .*: check its arguments"),
         (
             {"theta": norm(0, 5)},
-            r"norm\(0, 5\), with a probability of 0.046 outside of its bounds \[-10, 10\]: widen .*, to \[-18.6, 18.6\]",
+            r"norm\(0, 5\), with a probability of 0.046 outside of its bounds .*: widen the bounds, to \[-18.6, 18.6\]",
         ),
         (
             {"rate": uniform(1, 2)},
