@@ -215,3 +215,68 @@ def test_checkpoints_of_another_network_are_not_taken_up(tmp_path):
     neyman.train(simulators.onoff, {"kind": narrow, **TINY}, workers=1, checkpoint=tmp_path)
     resumed = neyman.train(simulators.onoff, {"kind": wide, **TINY}, workers=1, checkpoint=tmp_path)
     assert resumed.fingerprint == trained({"kind": wide, **TINY}).fingerprint
+
+
+# -- events with a shape
+
+
+class Convolution(nn.Module):
+    """The mean of what a filter finds of an image, and that squared."""
+
+    def __init__(self, shape: tuple[int, int], width: int = 4) -> None:
+        super().__init__()
+        assert shape == (8, 12)
+        self.filter = nn.Conv2d(1, width, 3)
+
+    def forward(self, x):
+        assert x.shape[1:] == (8, 12)
+        return torch.tanh(self.filter(x[:, None])).flatten(2).mean(2)
+
+
+def _images(pars, rng):
+    place = np.arange(12) - 2 * pars[0]
+    return rng.normal(np.exp(-0.5 * place**2), 0.2, size=(rng.integers(1, 4), 8, 12))
+
+
+images = neyman.Simulator(
+    _images, [{"name": "place", "inits": [2.0], "bounds": [[0, 5]]}], "place", ["image"], event_shape=(8, 12)
+)
+
+
+@pytest.fixture(scope="module")
+def of_images() -> neyman.Model:
+    return neyman.train(images, {"kind": Convolution, **TINY}, workers=1)
+
+
+def test_a_module_gets_events_of_their_shape_and_its_numbers_are_all_that_is_summed(of_images):
+    summary = of_images.learned["events"].encode(images.draw([2.0], seed=0))
+    assert summary.sums.shape == (4 + 1,)
+    assert neyman.fit(of_images.data(neyman.Ensemble({"events": images.draw([2.0], seed=0)})), of_images).valid
+
+
+def test_a_model_of_images_survives_its_file(of_images, tmp_path):
+    of_images.save(tmp_path / "images.neyman")
+    again = neyman.Model.load(tmp_path / "images.neyman", network=Convolution, simulator=images)
+    data = of_images.data(neyman.Ensemble({"events": images.draw([2.0], seed=0)}))
+    assert again.logpdf([2.0], data) == of_images.logpdf([2.0], data)
+
+
+def test_other_kinds_take_images_as_lists_of_numbers():
+    model = neyman.train(images, {"kind": "deepset", "hidden": [8], "width": 3, **TINY}, workers=1)
+    assert model.learned["events"].encode(images.draw([2.0], seed=0)).sums.shape == (3 + 1,)
+
+
+def test_images_are_compared_with_the_simulation_by_a_few_numbers(of_images):
+    events = Events(100.0 * images.draw([2.0], seed=0).features)
+    found = of_images.outside(of_images.data(neyman.Ensemble({"events": events})))
+    assert {text.partition(" have ")[2].partition(" outside")[0] for text in found} <= {
+        "lowest of image",
+        "mean of image",
+        "highest of image",
+    }
+    assert found
+
+
+def test_thousands_of_numbers_of_an_event_are_not_all_named(of_images):
+    for text in (repr(of_images), repr(of_images.learned["events"]), str(of_images.report[0])):
+        assert "image[0,0], image[0,1], ..., image[7,11] (96 in all)" in text

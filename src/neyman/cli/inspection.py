@@ -13,7 +13,7 @@ from neyman.events import Ensemble, effective_events, size_warning
 from neyman.model.channel import SimulatedSample
 from neyman.model.constraints import constraints
 from neyman.results import SetReport, from_dict
-from neyman.support.text import text_table
+from neyman.support.text import listed, text_table
 
 if TYPE_CHECKING:
     from neyman.inputs.simulator import Simulator
@@ -102,7 +102,7 @@ def of_simulator(simulator: Simulator) -> dict[str, Any]:
     model = pyhf.Model(simulator.spec(), poi_name=simulator.poi)
     for name in simulator.names:  # one number each, and so its name has no index
         model.config.param_set(name).is_scalar = True
-    found = _described(model, {simulator.channel: _Learned(simulator.features)}, None)
+    found = _described(model, {simulator.channel: _Learned(simulator.columns)}, None)
     found["channels"][0]["samples"][0]["yield"] = float(np.mean(numbers))
     return {**found, "warnings": []}
 
@@ -178,7 +178,7 @@ def _channel_lines(channel: Mapping[str, Any]) -> list[str]:
         rows.append(("observed", f"{channel['observed']:.5g}", "", ""))
     if learned:
         return [
-            f"channel {channel['name']}: learned from {', '.join(channel['features'])}",
+            f"channel {channel['name']}: learned from {listed(channel['features'])}",
             *text_table(rows, right={1, 2}),
         ]
     without = [(name, expected, modifiers) for name, expected, _, modifiers in rows]

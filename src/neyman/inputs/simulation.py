@@ -56,6 +56,7 @@ class Datasets:
         features: the events of all, shape ``(E, d)``.
         offsets: shape ``(T + 1,)``; dataset t has the events ``offsets[t]`` to ``offsets[t + 1]``.
         locals: what is local to each event, shape ``(E, L)``; ``None`` where there is nothing.
+        event_shape: the shape of an event that is no list of features but travels as one; ``None`` where it is one.
 
     Example:
         >>> import numpy as np
@@ -70,6 +71,7 @@ class Datasets:
     features: NDArray[np.float32]
     offsets: NDArray[np.int64]
     locals: NDArray[np.float32] | None = None
+    event_shape: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.pars)
@@ -150,7 +152,10 @@ def simulate(
             done[missing[task]] = drawn
             if store is not None:
                 store.put(keys[missing[task]], drawn)
-    return _joined(points, [done[number] for number in range(len(chunks))], *_widths(simulator))
+    features, numbers, local = _joined([done[number] for number in range(len(chunks))], *_widths(simulator))
+    return Datasets(
+        points, features, _offsets(numbers), local if simulator.local_names else None, simulator.event_shape
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,11 +189,10 @@ def _drawn(simulator: Simulator, chunk: _Chunk) -> Drawn:
     return np.concatenate([events.features for events, _ in drawn]), numbers, np.concatenate([z for _, z in drawn])
 
 
-def _joined(points: Floats, parts: Sequence[Drawn], columns: int, locals: int) -> Datasets:
-    if not parts:
-        parts = [(_rows(columns), np.empty(0, dtype=np.int64), _rows(locals))]
-    features, numbers, z = (np.concatenate(one) for one in zip(*parts, strict=True))
-    return Datasets(points, features, _offsets(numbers), z if locals else None)
+def _joined(parts: Sequence[Drawn], columns: int, locals: int) -> Drawn:
+    parts = parts or [(_rows(columns), np.empty(0, dtype=np.int64), _rows(locals))]
+    features, numbers, local = zip(*parts, strict=True)
+    return np.concatenate(features), np.concatenate(numbers), np.concatenate(local)
 
 
 def _rows(columns: int) -> NDArray[np.float32]:

@@ -57,6 +57,10 @@ class Channel(Protocol[S]):
     features: tuple[str, ...]
 
     @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of an event whose numbers are no features of their own, as of an image; else empty."""
+
+    @property
     def samples(self) -> tuple[str, ...]:
         """Names of the samples whose rates the ratio depends on; none where it is learned from a simulator."""
 

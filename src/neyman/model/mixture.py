@@ -55,6 +55,7 @@ class MixtureChannel(MixtureRatio):
     """
 
     kind = "mixture"
+    event_shape = ()  # events are lists of features
     owns_number = False  # which is in the model's Poisson term
     bounded = False
     vectors_have_number = False

@@ -28,7 +28,7 @@ from neyman.model.prediction import Binning, prediction
 from neyman.model.rates import Rates
 from neyman.model.summary import Summary
 from neyman.results import FitResult, PredictionResult, SetReport, TrainingReport
-from neyman.support.text import html_table
+from neyman.support.text import html_table, listed
 
 __all__ = ["LearnedTerm", "Model"]
 
@@ -130,9 +130,7 @@ class Model(pyhf.Model):
         for name in self.config.channels:
             channel, bins = self.learned.get(name), self.config.channel_nbins[name]
             what = (
-                f"{bins} bin{'s' * (bins > 1)}"
-                if channel is None
-                else f"{channel.kind} of {', '.join(channel.features)}"
+                f"{bins} bin{'s' * (bins > 1)}" if channel is None else f"{channel.kind} of {listed(channel.features)}"
             )
             rows.append((name, what))
         caption = f"model of {self.config.npars} parameters, of interest: {self.config.poi_name}"
@@ -226,7 +224,7 @@ class Model(pyhf.Model):
                 text
                 for name, channel in self.learned.items()
                 if channel.ranges is not None
-                for text in channel.ranges.warnings(name, channel.features, events[name])
+                for text in channel.ranges.warnings(name, channel.features, events[name], channel.event_shape)
             ]
             self._looked_at = data.copy(), tuple(found)
         return self._looked_at[1]

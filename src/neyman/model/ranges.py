@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neyman.events import Events, effective_events
 
-__all__ = ["FeatureRanges"]
+__all__ = ["FeatureRanges", "looked_at"]
 
 
 def __dir__() -> list[str]:
@@ -24,6 +24,32 @@ _LESS_LIKE = 3.0  # times as many events of the data may be at a place, for they
 _EDGES = (0.005, 0.995)  # of each sample: what lies between is its bulk
 _BULK = (0.16, 0.84)  # of the data
 _ENOUGH = 5  # events that have a bulk
+
+
+def looked_at(
+    names: Sequence[str], features: NDArray[np.float32], event_shape: Sequence[int] | None
+) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """Return what is compared of events: their features or, where an event has a shape, a few numbers of the whole.
+
+    Args:
+        names: of the features, ``d`` of them.
+        features: of the events, shape ``(N, d)``.
+        event_shape: the shape of an event that is no list of features.
+
+    Returns:
+        Names and numbers, shape ``(N, d)`` or ``(N, 3)``.
+
+    Example:
+        >>> import numpy as np
+        >>> names = ["image[0,0]", "image[0,1]"]
+        >>> looked_at(names, np.array([[1.0, 3.0]], dtype=np.float32), (1, 2))
+        (('lowest of image', 'mean of image', 'highest of image'), array([[1., 2., 3.]], dtype=float32))
+    """
+    if not event_shape:
+        return tuple(names), features
+    whole = names[0].rpartition("[")[0]
+    numbers = np.stack([features.min(axis=1), features.mean(axis=1), features.max(axis=1)], axis=1)
+    return tuple(f"{what} of {whole}" for what in ("lowest", "mean", "highest")), numbers.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +85,22 @@ class FeatureRanges:
     events: float
 
     @classmethod
-    def of_samples(cls, samples: Sequence[Events], trust: float = 1.0) -> Self:
+    def of_samples(
+        cls, samples: Sequence[Events], trust: float = 1.0, event_shape: Sequence[int] | None = None
+    ) -> Self:
         """Return the ranges of simulated events.
 
         Args:
             samples: the events of each sample, with their yields for weights.
             trust: how many events of the data each simulated one stands for: fewer than one where it was simulated
                 with other parameters.
+            event_shape: the shape of an event that is no list of features: then a few numbers of the whole are kept.
         """
-        samples = [events for events in samples if len(events)]
+        samples = [
+            Events(looked_at(["[]"], events.features, event_shape)[1], events.weights)
+            for events in samples
+            if len(events)
+        ]
         totals = np.array([np.abs(events.weights).sum() for events in samples])
         sizes = np.array([effective_events(np.abs(events.weights)) for events in samples])
         parts = [events.features for events in samples]
@@ -81,23 +114,27 @@ class FeatureRanges:
             events=float(trust * totals.sum() / (totals / sizes).sum()),
         )
 
-    def warnings(self, channel: str, features: Sequence[str], events: Events) -> list[str]:
+    def warnings(
+        self, channel: str, features: Sequence[str], events: Events, event_shape: Sequence[int] | None = None
+    ) -> list[str]:
         """Say which features of a dataset have values that the simulation has not, a line for each.
 
         Args:
             channel: its name.
             features: their names.
             events: the dataset.
+            event_shape: the shape of an event that is no list of features.
         """
-        return [f"channel {channel}: {text}" for text in self._found(features, events)]
+        if not len(events):
+            return []
+        names, x = looked_at(features, events.features, event_shape)
+        return [f"channel {channel}: {text}" for text in self._found(names, x)]
 
-    def _found(self, features: Sequence[str], events: Events) -> Iterator[str]:
-        n, d = len(events), len(features)
-        if not n:
-            return
+    def _found(self, features: Sequence[str], values: NDArray[np.float32]) -> Iterator[str]:
+        n, d = values.shape
         share = n / (n + self.events)
         for k, feature in enumerate(features):
-            x, low, high = events.features[:, k], self.low[k], self.high[k]
+            x, low, high = values[:, k], self.low[k], self.high[k]
             lowest, highest = x.min(), x.max()
             below = np.count_nonzero(x < low) if lowest < low else 0
             above = np.count_nonzero(x > high) if highest > high else 0

@@ -26,6 +26,7 @@ from neyman.networks import kinds
 from neyman.networks.averages import AverageEncoder, AverageHead
 from neyman.networks.heads import head_of, summary_values
 from neyman.networks.layers import initialised
+from neyman.support.text import listed
 
 __all__ = ["CHUNK", "SetChannel"]
 
@@ -86,12 +87,17 @@ class SetChannel(SetRatio):
         return self.source.mixture.ranges if isinstance(self.source, LabelledEvents) else self._ranges
 
     @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of an event that is no list of features."""
+        return self.encoder.event_shape
+
+    @property
     def owns_number(self) -> bool:
         """Whether the number of events is the network's own, so that the model has no Poisson term for it."""
         return not self.samples
 
     def __repr__(self) -> str:
-        return f"SetChannel({self.name}: {self.kind} of {', '.join(self.names)} in {', '.join(self.features)})"
+        return f"SetChannel({self.name}: {self.kind} of {', '.join(self.names)} in {listed(self.features)})"
 
     def simulation(self) -> Source:
         """Return where datasets come from.
@@ -116,11 +122,11 @@ class SetChannel(SetRatio):
             raise InvalidParameter(f"channel {self.name}: it was learned from labelled events, not from a simulator")
         for what, mine, theirs in (
             ("parameters", self.parameters, simulator.names),
-            ("features", self.features, simulator.features),
+            ("features", self.features, simulator.columns),
         ):
             if tuple(mine) != tuple(theirs):
                 raise InvalidParameter(
-                    f"the simulator has the {what} {', '.join(theirs)}, but that of the training {', '.join(mine)}"
+                    f"the simulator has the {what} {listed(theirs)}, but that of the training {listed(mine)}"
                 )
         return SetChannel(
             self.name, self.kind, self.features, self.low, self.high, self.encoder, self.head, self.numbers,

@@ -29,6 +29,7 @@ class AverageEncoder(nn.Module):
         self.members = nn.ModuleList(members)
         self.additive = all(member.additive for member in members)
         self.sizes = [member.size for member in members]
+        self.event_shape = members[0].scaler.event_shape
 
     @property
     def size(self) -> int:

@@ -21,6 +21,7 @@ class Encoder(nn.Module):
 
     :math:`z_i` is what the scaling makes of an event's features, so that the mean of the events and the number of those
     in a spike are never lost, and :math:`\phi_i` the numbers that a kind of network makes of it: its :meth:`numbers`.
+    Of events with a shape, as images, it is left out: sums of pixels tell nothing.
 
     Args:
         scaler: the feature scaling.
@@ -38,7 +39,7 @@ class Encoder(nn.Module):
     @property
     def size(self) -> int:
         """Length of a summary."""
-        return self.scaler.size + self.width + 1
+        return (0 if self.scaler.event_shape else self.scaler.size) + self.width + 1
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -74,7 +75,8 @@ class Encoder(nn.Module):
         """
         z = self.scaler(x)
         numbers = self.numbers(x, z, weights, dataset, n)
-        values = torch.cat([z, numbers, torch.ones_like(z[:, :1])], dim=1).to(weights.dtype)
+        summed = [numbers] if self.scaler.event_shape else [z, numbers]
+        values = torch.cat([*summed, torch.ones_like(z[:, :1])], dim=1).to(weights.dtype)
         return torch.zeros(n, self.size, dtype=weights.dtype, device=x.device).index_add(
             0, dataset, weights[:, None] * values
         )

@@ -122,13 +122,14 @@ def register(name: str, network: Any, help: str = "a network of the user's own")
     the simulation, and returns ``(E, K)`` finite numbers, those of an event depending on that event alone. Their sums
     over the events of a dataset, with the events' weights, are what the likelihood ratio is learned from, beside those
     of the scaled features: so it does not depend on the order of the events nor on the splitting of an event into
-    several that share its weight.
+    several that share its weight. Where events have a shape, as images do, the module gets ``(E, *event_shape)``, and
+    the sums of its numbers are all there is.
 
     Args:
         name: of the kind, as in ``network: {kind: name}`` or ``neyman.train(simulator, name)``.
-        network: a class or a function, called with ``d``, the number of features, and with the options that it has as
-            keywords; or a module, which is copied with the weights that it has. Several networks that are averaged
-            each come from a call or a copy of their own.
+        network: a class or a function, called with ``d``, the number of features, or with the shape of an event, and
+            with the options that it has as keywords; or a module, which is copied with the weights that it has. Several
+            networks that are averaged each come from a call or a copy of their own.
         help: what it is, in a few words.
 
     Raises:

@@ -30,7 +30,8 @@ class OwnEncoder(Encoder):
     Args:
         name: what the user calls it, for messages.
         scaler: the feature scaling, of the features that are summed beside; the module gets events as they are.
-        network: the module, which is copied, or what makes one from the number of features.
+        network: the module, which is copied, or what makes one from the number of features or, where an event has
+            a shape, from that.
         options: keywords for what makes it.
 
     Raises:
@@ -47,9 +48,9 @@ class OwnEncoder(Encoder):
 
     def __init__(self, name: str, scaler: FeatureScaler, network: Any, options: Mapping[str, Any]) -> None:
         self._name, self._options = name, dict(options)
-        phi = _module(name, network, scaler.features, options)
+        phi = _module(name, network, scaler.event_shape or scaler.features, options)
         # at the centre, for the width; what it makes of events is seen once there are some
-        width = _numbers(name, phi, scaler.centre.expand(2, -1)).shape[1]
+        width = _numbers(name, phi, _shaped(scaler, scaler.centre.expand(2, -1))).shape[1]
         super().__init__(scaler, width)
         self.phi = phi
 
@@ -60,7 +61,7 @@ class OwnEncoder(Encoder):
 
     def numbers(self, x: Tensor, z: Tensor, weights: Tensor, dataset: Tensor, n: int) -> Tensor:
         """Return the numbers of each event, shape ``(E, width)``; the arguments are those of any encoder."""
-        return self.phi(x)  # type: ignore[no-any-return]
+        return self.phi(_shaped(self.scaler, x))  # type: ignore[no-any-return]
 
     def check(self, x: Tensor) -> None:
         """Check what the module makes of events: finite numbers, of each event by itself.
@@ -71,6 +72,7 @@ class OwnEncoder(Encoder):
         Raises:
             InvalidParameter: if it does anything else.
         """
+        x = _shaped(self.scaler, x)
         found = _numbers(self._name, self.phi, x)
         if len(x) and (wrong := int((~torch.isfinite(found)).any(1).sum())):
             raise InvalidParameter(
@@ -135,7 +137,12 @@ def _class(module: nn.Module) -> str:
     return type(module).__qualname__.rpartition(".")[2]
 
 
-def _module(name: str, network: Any, features: int, options: Mapping[str, Any]) -> nn.Module:
+def _shaped(scaler: FeatureScaler, x: Tensor) -> Tensor:
+    """Return events as the module gets them: of their shape, where they have one."""
+    return x.reshape(len(x), *scaler.event_shape) if scaler.event_shape else x
+
+
+def _module(name: str, network: Any, features: int | tuple[int, ...], options: Mapping[str, Any]) -> nn.Module:
     """Return a module that is ours to train."""
     if isinstance(network, nn.Module):
         made: object = copy.deepcopy(network)
@@ -143,7 +150,8 @@ def _module(name: str, network: Any, features: int, options: Mapping[str, Any]) 
         try:
             made = network(*([features] if _takes_features(network) else []), **options)
         except Exception as error:
-            raise _raised(name, error, f"called with {features} features") from error
+            what = f"{features} features" if isinstance(features, int) else f"the shape {features} of an event"
+            raise _raised(name, error, f"called with {what}") from error
     if not isinstance(made, nn.Module):
         raise InvalidParameter(f"network {name}: it made a {type(made).__name__}; it must make a torch module")
     return made.to("cpu", torch.float32)

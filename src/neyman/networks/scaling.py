@@ -6,8 +6,8 @@ many orders. All networks see them through one :class:`FeatureScaler`, which :fu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,8 @@ class FeatureScaler(nn.Module):
         bent: the features that are straightened, shape ``(m,)``.
         knots: their values in ascending order at points, shape ``(m, K)``.
         scores: what these become, in ascending order, shape ``(m, K)``.
+        event_shape: the shape of an event whose numbers are no features of their own, as the pixels of an image; empty
+            where they are.
 
     Example:
         >>> import torch
@@ -73,6 +75,7 @@ class FeatureScaler(nn.Module):
     scores: Tensor
     slopes: Tensor
     _of_feature: Tensor
+    _event_shape: Tensor
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class FeatureScaler(nn.Module):
         bent: Tensor | None = None,
         knots: Tensor | None = None,
         scores: Tensor | None = None,
+        event_shape: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.edge = edge
@@ -100,6 +104,8 @@ class FeatureScaler(nn.Module):
         self.register_buffer("bent", bent.to(torch.int64), persistent=straightened)
         self.register_buffer("knots", knots.to(torch.float32), persistent=straightened)
         self.register_buffer("scores", scores.to(torch.float32), persistent=straightened)
+        shape = torch.tensor(tuple(event_shape), dtype=torch.int64)
+        self.register_buffer("_event_shape", shape, persistent=len(shape) > 0)
         steps = self.knots.diff(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
         self.register_buffer("slopes", self.scores.diff(dim=1) / steps, persistent=False)
         of_feature = (self.columns[:, None] == torch.arange(len(centre))).to(torch.float32)
@@ -116,13 +122,20 @@ class FeatureScaler(nn.Module):
             LookupError: if there is no scaling in it.
         """
         optional = ("columns", "spikes", "bent", "knots", "scores")
-        more = {name: state.get(f"scaler.{name}") for name in optional}
-        return cls(state["scaler.centre"], state["scaler.scale"], **more)  # type: ignore[arg-type]
+        more: dict[str, Any] = {name: state.get(f"scaler.{name}") for name in optional}
+        if "scaler._event_shape" in state:
+            more["event_shape"] = state["scaler._event_shape"].tolist()
+        return cls(state["scaler.centre"], state["scaler.scale"], **more)
 
     @property
     def features(self) -> int:
         """How many features events have."""
         return len(self.centre)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of an event; empty where it is a list of features."""
+        return tuple(self._event_shape.tolist())
 
     @property
     def size(self) -> int:
@@ -149,11 +162,13 @@ class FeatureScaler(nn.Module):
         return z.T.reshape(x.shape)
 
 
-def robust_scaler(features: Tensor) -> FeatureScaler:
+def robust_scaler(features: Tensor, event_shape: Sequence[int] | None = None) -> FeatureScaler:
     """Return a scaling to events like these.
 
     Args:
         features: of the events, shape ``(N, d)``.
+        event_shape: the shape of an event that is no list of features; then all its numbers are centred and scaled
+            alike, and nothing else.
 
     Returns:
         The scaling: of each feature, an indicator for each spike, see :func:`spikes_of`; the rest centred on the
@@ -169,6 +184,8 @@ def robust_scaler(features: Tensor) -> FeatureScaler:
         >>> scaler.spikes, scaler.centre.abs().item() < 0.05, scaler.size
         (tensor([-999.]), True, 2)
     """
+    if event_shape is not None:
+        return _shaped_scaler(features, event_shape)
     if len(features) > _SAMPLE:  # at random: every tenth event may be of a kind
         features = features[np.random.default_rng(0).integers(len(features), size=_SAMPLE)]
     sample = features.to("cpu", torch.float32).numpy()
@@ -218,6 +235,14 @@ def spikes_of(values: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray
         candidates = candidates[counts[candidates] >= _STANDS_OUT * beside]
     found[candidates[np.argsort(-counts[candidates], kind="stable")[:_MOST]]] = True
     return found
+
+
+def _shaped_scaler(features: Tensor, event_shape: Sequence[int]) -> FeatureScaler:
+    d = features.shape[1]
+    if len(features) * d > _SAMPLE:
+        features = features[np.random.default_rng(0).integers(len(features), size=-(-_SAMPLE // d))]
+    column = _column(features.to("cpu", torch.float32).numpy().ravel())
+    return FeatureScaler(torch.full((d,), column.centre), torch.full((d,), column.scale), event_shape=event_shape)
 
 
 class _Column(NamedTuple):

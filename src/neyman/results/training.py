@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neyman.results.base import Result, Table
-from neyman.support.text import rounded, text_table
+from neyman.support.text import listed, rounded, text_table
 
 __all__ = ["SetReport", "TrainingReport", "chi_squared"]
 
@@ -50,7 +50,7 @@ class TrainingReport(Result):
         return rows
 
     def __repr__(self) -> str:
-        lines = [f"training of {self.channel} ({', '.join(self.features)})"]
+        lines = [f"training of {self.channel} ({listed(self.features)})"]
         for name, classes, folds, epochs, loss, closure in self.rows():
             lines.append(f"  {name}: {classes}")
             lines.append(f"    {folds} folds, best epochs {epochs}, validation loss {loss}")
@@ -60,7 +60,7 @@ class TrainingReport(Result):
     def table(self) -> Table:
         """Return what is printed: classes, folds, epochs, validation loss and closure of each classifier."""
         header = ("classifier", "classes", "folds", "best epochs", "validation loss", "closure")
-        return f"training of {self.channel} ({', '.join(self.features)})", header, self.rows()
+        return f"training of {self.channel} ({listed(self.features)})", header, self.rows()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,7 +145,7 @@ class SetReport(Result):
         return caption, ("", "where", "found"), self.rows()
 
     def _title(self) -> str:
-        return f"training of {self.channel} ({self.network}; {', '.join(self.features)})"
+        return f"training of {self.channel} ({self.network}; {listed(self.features)})"
 
 
 def chi_squared(cells: Any) -> tuple[float, int]:

@@ -6,11 +6,26 @@ import html
 import math
 from collections.abc import Collection, Iterable, Sequence
 
-__all__ = ["html_table", "rounded", "text_table"]
+__all__ = ["html_table", "listed", "rounded", "text_table"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_SHOWN = 40  # names in one line
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names with commas between them; of very many, the first, the last and their number.
+
+    Example:
+        >>> listed(["pt", "eta"]), listed([f"image[{k}]" for k in range(4096)])
+        ('pt, eta', 'image[0], image[1], ..., image[4095] (4096 in all)')
+    """
+    if len(names) <= _SHOWN:
+        return ", ".join(names)
+    return f"{names[0]}, {names[1]}, ..., {names[-1]} ({len(names)} in all)"
 
 
 def rounded(value: float, uncertainty: float) -> tuple[str, str]:

@@ -82,19 +82,25 @@ class TrainedSet:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def encoder_of(kind: Kind, features: NDArray[np.float32], options: SetOptions | PosteriorOptions) -> Encoder:
+def encoder_of(
+    kind: Kind,
+    features: NDArray[np.float32],
+    options: SetOptions | PosteriorOptions,
+    event_shape: Sequence[int] | None = None,
+) -> Encoder:
     """Return an untrained encoder for events like these.
 
     Args:
         kind: the kind of network.
         features: of events, shape ``(N, d)``.
         options: of the network.
+        event_shape: the shape of an event that is no list of features.
 
     Raises:
         InvalidParameter: if a network of the user's own does not make finite numbers of them.
     """
     x = torch.from_numpy(features)
-    encoder = kind.build(robust_scaler(x), **options.shape)
+    encoder = kind.build(robust_scaler(x, event_shape), **options.shape)
     encoder.adapt(x[:: max(len(x) // _ADAPTED, 1)])
     encoder.check(x[:: max(len(x) // _CHECKED, 1)])
     return encoder
@@ -224,7 +230,7 @@ class _Training:
         self.head: Head | None = None
         self.stop = threading.Event()
         with initialised(seed):
-            self.encoder = encoder_of(kind, datasets.features, options).to(self.device)
+            self.encoder = encoder_of(kind, datasets.features, options, datasets.event_shape).to(self.device)
 
     def learn(self) -> None:
         """Train the encoder, with a head that is the last one for single events only."""

@@ -103,7 +103,7 @@ def train_posterior(
     simulation = _Simulation(simulator, options.datasets, seed, progress, cache, workers)
     datasets = simulation.datasets(0)
     with initialised(seed):
-        encoder = encoder_of(kind, datasets.features, options)
+        encoder = encoder_of(kind, datasets.features, options, datasets.event_shape)
     provenance = {**provenance_of(seed, "zuko"), "simulator": repr(simulator), "network": given}
     content = {
         "simulator": repr(simulator),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neyman.events import effective_events
 from neyman.inputs.simulation import Datasets
+from neyman.model.ranges import looked_at
 from neyman.model.setwise import SetChannel
 from neyman.training.closure import calibration_curve, reweighting
 from neyman.training.fresh import FreshDatasets, Scale
@@ -144,7 +145,8 @@ def closure(channel: SetChannel, source: FreshDatasets, scale: Scale, axis: int,
     direction = rng.normal(size=(_PAIRS, p))
     direction *= 0.5 * _APART / np.linalg.norm(direction, axis=1, keepdims=True)
     step = (scale.root(unit) @ direction[:, :, None])[:, :, 0]
-    names = ["number of events", *(f"{what} of {x}" for x in channel.features for what in ("mean", "spread"))]
+    compared, _ = looked_at(channel.features, np.empty((0, len(channel.features)), np.float32), channel.event_shape)
+    names = ["number of events", *(f"{what} of {x}" for x in compared for what in ("mean", "spread"))]
     entries = []
     for k in range(_PAIRS):
         ends = scale.point(np.stack([unit[k] - step[k], unit[k] + step[k]]))
@@ -164,7 +166,8 @@ def _point(names: Sequence[str], point: Array) -> str:
 
 def _statistics(datasets: Datasets) -> Array:
     """Return number of events, and mean and spread of each feature, nan where there is none, shape ``(T, 1 + 2 d)``."""
-    numbers, x = datasets.numbers, datasets.features.astype(np.float64)
+    numbers, shape = datasets.numbers, datasets.event_shape
+    x = looked_at(["[]"], datasets.features, shape)[1].astype(np.float64)
     t, d = len(numbers), x.shape[1]
     row = np.repeat(np.arange(t), numbers)
     columns = [numbers.astype(np.float64)]

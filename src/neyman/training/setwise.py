@@ -94,9 +94,9 @@ def train_on_simulator(
         checkpoint=checkpoints,
     )  # fmt: skip
     channel = SetChannel(
-        simulator.channel, kind.name, simulator.features, low.copy(), high.copy(), trained.encoder, trained.head,
+        simulator.channel, kind.name, simulator.columns, low.copy(), high.copy(), trained.encoder, trained.head,
         trained.numbers, SimulatorSource(simulator),
-        ranges=FeatureRanges.of_samples([Events(datasets.features)], _TRUST),
+        ranges=FeatureRanges.of_samples([Events(datasets.features)], _TRUST, datasets.event_shape),
     )  # fmt: skip
     return channel, _report(channel, trained)
 

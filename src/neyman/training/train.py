@@ -116,7 +116,7 @@ def _train_simulator(
         "simulator": repr(simulator),
         "parameters": simulator.parameters,
         "kind": kind.name,
-        "own": _own_network(kind, simulator.draw(simulator.inits, seed).features, options),
+        "own": _own_network(kind, simulator.draw(simulator.inits, seed).features, options, simulator.event_shape),
         "options": dataclasses.asdict(options),
         "seed": seed,
         "versions": provenance["versions"],
@@ -217,12 +217,14 @@ def _examine(
     model.report = tuple(reports)
 
 
-def _own_network(kind: Kind, features: NDArray[np.float32], options: SetOptions) -> str | None:
+def _own_network(
+    kind: Kind, features: NDArray[np.float32], options: SetOptions, event_shape: tuple[int, ...] | None = None
+) -> str | None:
     """Check a network of the user's own on events before hours of training; return what tells it from another one."""
     if kind.network is None:
         return None
     with initialised(0):
-        return digest_of(encoder_of(kind, features, options))
+        return digest_of(encoder_of(kind, features, options, event_shape))
 
 
 def _warn_of_small_samples(simulation: ChannelSimulation) -> None:
