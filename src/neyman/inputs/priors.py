@@ -89,12 +89,13 @@ def checked_distribution(distribution: Any, name: str) -> Any:
     hint = "give a frozen one of scipy.stats, such as scipy.stats.norm(0, 3)"
     if isinstance(distribution, scipy.stats.rv_continuous | scipy.stats.rv_discrete):
         raise InvalidParameter(f"{what} scipy.stats' {distribution.name}, which is not frozen: {hint}")
-    family = getattr(distribution, "dist", None)
-    if family is None or not hasattr(distribution, "ppf"):
+    if not hasattr(distribution, "dist") or not hasattr(distribution, "ppf"):
         raise InvalidParameter(f"{what} {distribution!r}, which is no frozen distribution: {hint}")
-    if not isinstance(family, scipy.stats.rv_continuous):
+    family = distribution.dist
+    if isinstance(family, scipy.stats.rv_discrete):
         raise InvalidParameter(f"{what} {family.name}, which is not continuous: {hint}")
-    if type(getattr(scipy.stats, family.name or "", None)) is not type(family):
+    known = type(getattr(scipy.stats, family.name or "", None)) is type(family)  # so that a file can name it
+    if not known:
         raise InvalidParameter(f"{what} {family.name!r}, which scipy.stats does not know by that name: {hint}")
     if any(np.ndim(value) for value in (*distribution.args, *distribution.kwds.values())):
         raise InvalidParameter(f"{what} {family.name} with a list for an argument: give one number for each")
