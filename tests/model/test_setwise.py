@@ -30,7 +30,7 @@ def untrained(kind: str, head: str, seed: int) -> SetChannel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         scale = np.random.default_rng(seed).normal(size=(500, 2)).astype(np.float32)
-        encoder = encoder_of(kind_of(kind), scale, set_options(kind, {"width": 8}))
+        encoder = encoder_of(kind_of(kind), scale, set_options(kind, {"width": 8, "knots": 0}))
         parameters = ParameterFeatures(torch.from_numpy(LOW), torch.from_numpy(HIGH))
         summaries = torch.randn(50, encoder.size) * 10 + 40
         heads = {

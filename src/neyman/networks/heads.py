@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from neyman.networks.layers import mlp
 from neyman.networks.lines import fitted_lines
+from neyman.networks.tables import ParameterTables
 
 __all__ = [
     "BilinearHead",
@@ -125,31 +126,52 @@ class SummaryFeatures(nn.Module):
         return (self._values(summaries) - self.centre) / self.scale
 
 
-class LinearHead(nn.Module):
+class Head(nn.Module):
+    """The base of the heads that a trained network ends with."""
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
+        raise NotImplementedError
+
+    def score(self, summaries: Tensor, theta: Tensor) -> Tensor:
+        """Return the scores ``(n, m)`` of summaries ``(n, K)`` with their candidates ``(n, m, P)``."""
+        raise NotImplementedError
+
+
+class LinearHead(Head):
     r"""A score linear in the sums, :math:`a(\theta) \cdot S + b(\theta) \cdot M(F) + A(\theta)`, plus a small rest.
 
     Linear is exact for independent events, the logarithm of a Poisson process. The summary enters as it is, not
-    scaled by what is expected: only so do the sums learn well. It teaches the encoder; the other heads take over.
+    scaled by what is expected: only so do the sums learn well. It teaches the encoder. Where tables of the parameters
+    are among what makes the coefficients, it is a head to end with, too; else the others take over.
 
     Args:
         parameters: the features of the parameters.
         size: length of a summary, ``K``.
         rank: of the rest, which starts at zero.
+        knots: of the tables of the parameters, for narrow structures; 0 for none.
     """
 
     centre: Tensor
     scale: Tensor
     tracked: Tensor
 
-    def __init__(self, parameters: ParameterFeatures, size: int, rank: int = 6) -> None:
+    def __init__(self, parameters: ParameterFeatures, size: int, rank: int = 6, knots: int = 0) -> None:
         super().__init__()
-        self.parameters_ = parameters
+        self.parameters_, self.rank, self.knots = parameters, rank, knots
         self.a = mlp([parameters.size, 64, 64, size + 1])
+        self.tables = _tables(parameters, knots, size)
         self.b = mlp([parameters.size, 64, 64, rank], zero=True)
         self.rest = mlp([2 * size, 64, 64, rank])
         self.register_buffer("centre", torch.zeros(2 * size, dtype=torch.float32))
         self.register_buffer("scale", torch.ones(2 * size, dtype=torch.float32))
         self.register_buffer("tracked", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
+        return {"kind": "LinearHead", "rank": self.rank, "knots": self.knots}
 
     def track(self, summaries: Tensor, until: int) -> None:
         """Let the scaling of the rest follow the summaries, for that many calls."""
@@ -170,21 +192,17 @@ class LinearHead(nn.Module):
     def candidates(self, theta: Tensor) -> Tensor:
         """Return what the score needs of parameters, shape ``(..., R)``."""
         features = self.parameters_(theta)
-        a = self.a(features)
-        return torch.cat([a[..., :-1], 100 * a[..., -1:], self.b(features)], dim=-1)
+        return torch.cat([self.per_event(theta), 100 * self.a(features)[..., -1:], self.b(features)], dim=-1)
 
-
-class Head(nn.Module):
-    """The base of the heads that a trained network ends with."""
-
-    @property
-    def shape(self) -> dict[str, Any]:
-        """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
-        raise NotImplementedError
+    def per_event(self, theta: Tensor) -> Tensor:
+        """Return the coefficients of the terms of one event, shape ``(..., K)``."""
+        features = self.parameters_(theta)
+        a: Tensor = self.a(features)[..., :-1]
+        return a if self.tables is None else a + self.tables(features, self.parameters_.unit(theta))
 
     def score(self, summaries: Tensor, theta: Tensor) -> Tensor:
         """Return the scores ``(n, m)`` of summaries ``(n, K)`` with their candidates ``(n, m, P)``."""
-        raise NotImplementedError
+        return (self.candidates(theta) @ self.data(summaries)[:, :, None])[:, :, 0]
 
 
 class EventHead(Head):
@@ -197,11 +215,13 @@ class EventHead(Head):
         parameters: the features of the parameters.
         size: length of a summary, ``K``.
         counts: whether the number of events is its own.
+        knots: of the tables of the parameters, for narrow structures; 0 for none.
     """
 
-    def __init__(self, parameters: ParameterFeatures, size: int, *, counts: bool) -> None:
+    def __init__(self, parameters: ParameterFeatures, size: int, *, counts: bool, knots: int = 0) -> None:
         super().__init__()
-        self.parameters_ = parameters
+        self.parameters_, self.knots = parameters, knots
+        self.tables = _tables(parameters, knots, size)
         self.a = mlp([parameters.size, 64, 64, size])
         self.linear = nn.Linear(parameters.size, size, bias=False, dtype=torch.float32)
         self.rate = mlp([parameters.size, 32, 32, 1], zero=True) if counts else None
@@ -209,12 +229,13 @@ class EventHead(Head):
     @property
     def shape(self) -> dict[str, Any]:
         """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
-        return {"kind": "EventHead", "counts": self.rate is not None}
+        return {"kind": "EventHead", "counts": self.rate is not None, "knots": self.knots}
 
     def per_event(self, theta: Tensor) -> Tensor:
         """Return the coefficients of the terms of one event, shape ``(..., K)``."""
         features = self.parameters_(theta)
-        return self.a(features) + self.linear(features)  # type: ignore[no-any-return]
+        a: Tensor = self.a(features) + self.linear(features)
+        return a if self.tables is None else a + self.tables(features, self.parameters_.unit(theta))
 
     def log_rate(self, theta: Tensor) -> Tensor:
         """Return the logarithm of the expected number of events, shape ``(..., 1)``."""
@@ -379,7 +400,14 @@ def head_of(shape: Mapping[str, Any], low: Tensor, high: Tensor, size: int) -> H
     kind = options.pop("kind")
     if kind == "EventHead":
         return EventHead(parameters, size, **options)
+    if kind == "LinearHead":
+        return LinearHead(parameters, size, **options)
     if kind == "GaussianHead":
         options = {"line": False, **options}  # as it was in the first model files
         return GaussianHead(parameters, SummaryFeatures(torch.zeros(2, size), means=options["line"]), **options)
     return {"BilinearHead": BilinearHead}[kind](parameters, SummaryFeatures(torch.zeros(2, size)), **options)
+
+
+def _tables(parameters: ParameterFeatures, knots: int, size: int) -> ParameterTables | None:
+    """Return the tables of the parameters, where there are any."""
+    return ParameterTables(len(parameters.low), parameters.size, knots, size) if knots else None

@@ -85,20 +85,22 @@ _KINDS = {
             "event",
             "a ratio for each event, where events are independent given the parameters",
             _deepset,
-            SetOptions({"hidden": (32, 32), "width": 32, "knots": 0}, steps=4000, networks=1),
+            SetOptions({"hidden": (32, 32), "width": 32, "knots": 100}, steps=4000, networks=1),
             single_events=True,
         ),
         Kind(
             "deepset",
             "sums over the events of what a network makes of each",
             _deepset,
-            SetOptions({"hidden": (32, 32), "width": 32, "knots": 0}),
+            SetOptions({"hidden": (32, 32), "width": 32, "knots": 100}),
         ),
         Kind(
             "transformer",
             "events that see each other before they are summed",
             _transformer,
-            SetOptions({"width": 32, "points": 4, "attention_heads": 4, "blocks": 1, "knots": 0}, fresh=2, networks=1),
+            SetOptions(
+                {"width": 32, "points": 4, "attention_heads": 4, "blocks": 1, "knots": 100}, fresh=2, networks=1
+            ),
         ),
     )
 }
@@ -197,7 +199,7 @@ def set_options(kind: str | Kind, network: Mapping[str, Any]) -> SetOptions:
 
     Example:
         >>> set_options("deepset", {"width": 32}).shape
-        {'hidden': (32, 32), 'width': 32, 'knots': 0}
+        {'hidden': (32, 32), 'width': 32, 'knots': 100}
     """
     return _options(kind_of(kind), network, kind_of(kind).options)
 

@@ -54,6 +54,9 @@ def __dir__() -> list[str]:
     return __all__
 
 
+_SINGLE = 2  # times as many steps with single events, where there are tables,
+_FEWER = 5  # times fewer then with whole datasets,
+_SLOWER = 0.3  # and this much slower
 _EVALUATIONS = 20  # of a stage
 _PATIENCE = 6  # of these, without improvement
 _LATE = 0.6  # of the steps: before, the learning rate is too large for the last digits to tell
@@ -228,6 +231,8 @@ class _Training:
         self.history: list[dict[str, Any]] = []
         self.fresh: list[dict[str, Tensor]] = []
         self.head: Head | None = None
+        self.guide: LinearHead | None = None
+        self.knots: int = options.shape.get("knots", 0)
         self.stop = threading.Event()
         with initialised(seed):
             self.encoder = encoder_of(kind, datasets.features, options, datasets.event_shape).to(self.device)
@@ -238,9 +243,14 @@ class _Training:
             self.head = self._events()
             return
         with initialised(self.seed + 1):
-            guide = LinearHead(self._parameters(), self.encoder.size).to(self.device)
-        loss = functools.partial(dataset_loss, self.bank, self.options.steps // 2)
-        self._stage("dataset", Guided(self.encoder, guide), loss, self.bank.order, self.options.steps, held_out=32)
+            guide = LinearHead(self._parameters(), self.encoder.size, knots=self.knots).to(self.device)
+        module, order, steps, rate = Guided(self.encoder, guide), self.bank.order, self.options.steps, None
+        if self.knots:
+            loss = functools.partial(event_loss, self.bank)
+            self._stage("single events", module, loss, order, _SINGLE * steps, held_out=32)
+            self.guide, steps, rate = guide, max(steps // _FEWER, 1), _SLOWER * self.options.learning_rate
+        whole = functools.partial(dataset_loss, self.bank, steps // 2)
+        self._stage("dataset", module, whole, order, steps, rate=rate, held_out=32)
         self.encoder.eval().requires_grad_(False)
 
     def misses(self, k: int) -> bool:
@@ -285,7 +295,8 @@ class _Training:
     def _events(self) -> EventHead:
         """Train on single events, and leave out a learned rate that held-out numbers of events do not see."""
         with initialised(self.seed + 1):
-            head = EventHead(self._parameters(), self.encoder.size, counts=self.counts).to(self.device)
+            head = EventHead(self._parameters(), self.encoder.size, counts=self.counts, knots=self.knots)
+            head = head.to(self.device)
         loss = functools.partial(event_loss, self.bank)
         self._stage("events", Guided(self.encoder, head), loss, self.bank.order, self.options.steps, held_out=32)
         if head.rate is not None and not self._rate_is_seen(head):
@@ -307,7 +318,7 @@ class _Training:
         return bool(gain.mean() > _SEEN * gain.std() / math.sqrt(len(rows)))
 
     def _head(self, known: Summaries) -> Head:
-        """Fit both heads and keep the one whose loss on held-out datasets, with candidates near the truth, is lower."""
+        """Fit heads and keep the one whose loss on held-out datasets, with candidates near the truth, is lowest."""
         with initialised(self.seed + 2):
             gaussian = GaussianHead(self._parameters(), SummaryFeatures(known.sums, means=True)).to(self.device)
             bilinear = BilinearHead(self._parameters(), SummaryFeatures(known.sums)).to(self.device)
@@ -321,12 +332,16 @@ class _Training:
         of_candidates = functools.partial(candidate_loss, known, widths)
         self._stage("bilinear head", bilinear, functools.partial(group_loss, known), order, steps, batches=2)
         self._stage("gaussian head", gaussian, of_candidates, order, max(steps * 2 // 3, 1), rate=0.7 * rate)
-        heads: tuple[Head, ...] = (bilinear, gaussian)
+        heads: list[Head] = [bilinear, gaussian]
+        if self.guide is not None:
+            near = functools.partial(group_loss, known)
+            self._stage("linear head", self.guide, near, order, steps, rate=_SLOWER * rate, batches=2)
+            heads.append(self.guide)
         groups = self.bank.validation(self.bank.held_out)
         with torch.no_grad():
             losses = [float(mean_loss(of_candidates, groups, head, seed=self.seed, part=64)) for head in heads]
         best = int(np.argmin(losses))
-        for k, entry in enumerate(self.history[-2:]):
+        for k, entry in enumerate(self.history[-len(heads) :]):
             entry["held_out_loss"], entry["kept"] = losses[k], k == best
         return heads[best]
 

@@ -61,7 +61,6 @@ class Summaries:
 def event_loss(bank: Bank, module: Guided, groups: Tensor, generator: torch.Generator) -> Tensor:
     """Return the contrastive loss of single events and, where a head has a rate, that of the numbers of events."""
     head, rows = module.head, members_of(groups)
-    assert isinstance(head, EventHead)
     events, there = bank.some_events(rows, _EVENTS, generator)
     alone = torch.arange(len(events), device=bank.device)
     summaries = module.encoder(events, torch.ones_like(events[:, 0]), alone, len(events))
@@ -70,7 +69,7 @@ def event_loss(bank: Bank, module: Guided, groups: Tensor, generator: torch.Gene
     target = torch.arange(GROUP, device=bank.device).repeat_interleave(_EVENTS).repeat(len(groups))
     losses = functional.cross_entropy(scores.flatten(0, 1), target, reduction="none")
     total = (losses * there).sum() / there.sum().clamp(min=1)
-    if head.rate is None:
+    if isinstance(head, LinearHead) or head.rate is None:
         return total
     numbers, log_rate = bank.numbers[rows], head.log_rate(bank.theta[rows])[:, 0]
     # minus the log-likelihood of a Poisson number, in units of what a count can fluctuate
@@ -103,7 +102,7 @@ def posterior_loss(known: Summaries, head: GaussianHead, groups: Tensor, generat
     return (weights * head.negative_log_posterior(known.sums[rows], theta)).sum() / weights.sum()
 
 
-def group_loss(known: Summaries, head: BilinearHead, groups: Tensor, generator: torch.Generator) -> Tensor:
+def group_loss(known: Summaries, head: BilinearHead | LinearHead, groups: Tensor, generator: torch.Generator) -> Tensor:
     """Return the contrastive loss with the parameters of a dataset's group for candidates."""
     rows = members_of(groups)
     return _contrast(head, known.sums[rows], known.theta[rows])

@@ -33,6 +33,7 @@ from neyman.training.checkpoints import checkpoint_folder, read_checkpoint, save
 from neyman.training.contrastive import encoder_of
 from neyman.training.crossfit import choose_device
 from neyman.training.loop import Loss, Stage, mean_loss, run, shuffled
+from neyman.training.pilot import with_tables_where_needed
 from neyman.training.proposals import GROUP
 from neyman.training.provenance import provenance_of
 
@@ -102,6 +103,8 @@ def train_posterior(
     options = posterior_options(kind, given)
     simulation = _Simulation(simulator, options.datasets, seed, progress, cache, workers)
     datasets = simulation.datasets(0)
+    low, high = simulator.bounds.T
+    options = with_tables_where_needed(kind, datasets, low, high, options, seed=seed, device=chosen)
     with initialised(seed):
         encoder = encoder_of(kind, datasets.features, options, datasets.event_shape)
     provenance = {**provenance_of(seed, "zuko"), "simulator": repr(simulator), "network": given}

@@ -24,6 +24,7 @@ from neyman.networks.kinds import Kind
 from neyman.networks.options import SetOptions
 from neyman.results import SetReport
 from neyman.training.contrastive import TrainedSet, train_set
+from neyman.training.pilot import with_tables_where_needed
 from neyman.training.proposals import propose
 
 __all__ = ["extreme_values", "train_on_simulator", "train_on_workspace"]
@@ -82,6 +83,7 @@ def train_on_simulator(
     datasets = simulate(simulator, pars, seed, workers=workers, cache=cache, progress=progress)
     if not len(datasets.features):
         raise InvalidSimulation(f"the simulator made no event in {len(datasets)} datasets: there is nothing to learn")
+    options = with_tables_where_needed(kind, datasets, low, high, options, seed=seed, device=device)
     label = simulator.channel if progress else None
 
     def fresh(k: int) -> Datasets:
@@ -165,6 +167,7 @@ def train_on_workspace(
         return drawn(_seed(seed, k), np.random.default_rng(_seed(seed, k)))
 
     datasets = drawn(seed, rng)
+    options = with_tables_where_needed(kind, datasets, low, high, options, seed=seed, device=device)
     label = mixture.name if progress else None
     trained = train_set(
         kind, datasets, low, high, options, counts=False, fresh=fresh, seed=seed, device=device, progress=label,
