@@ -15,6 +15,7 @@
 ``PredictionResult``     what a model expects of every feature and bin, beside the data
 ``TrainingReport``       how the classifiers of a learned channel were trained
 ``SetReport``            how a dataset-wide network was trained, and what fresh datasets say of it
+``PosteriorReport``      what fresh datasets say of a learned posterior
 =======================  =====================================================================
 
 Every one has ``to_json()``, which :func:`from_json` restores exactly, and ``plot()``.
@@ -31,6 +32,7 @@ from neyman.results.base import FORMAT, Result
 from neyman.results.fits import FitResult, ScanResult
 from neyman.results.intervals import CoverageResult, IntervalResult
 from neyman.results.limits import ClsResult, LimitResult, SignificanceResult
+from neyman.results.posterior_checks import PosteriorReport
 from neyman.results.posteriors import LocalsResult, PosteriorResult
 from neyman.results.prediction import Distribution, PredictionResult
 from neyman.results.toys import StatisticResult, ToysResult
@@ -45,6 +47,7 @@ __all__ = [
     "IntervalResult",
     "LimitResult",
     "LocalsResult",
+    "PosteriorReport",
     "PosteriorResult",
     "PredictionResult",
     "Result",
@@ -81,6 +84,7 @@ _KINDS: dict[str, type[Result]] = {
         PredictionResult,
         TrainingReport,
         SetReport,
+        PosteriorReport,
     )
 }
 

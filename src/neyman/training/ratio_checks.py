@@ -11,11 +11,10 @@ import scipy.special
 from numpy.typing import NDArray
 
 from neyman.events import effective_events
-from neyman.inputs.simulation import Datasets
-from neyman.model.ranges import looked_at
 from neyman.model.setwise import SetChannel
 from neyman.training.closure import calibration_curve, reweighting
 from neyman.training.fresh import FreshDatasets, Scale
+from neyman.training.simple_statistics import simple_statistics
 from neyman.training.verdicts import SLICES
 
 __all__ = ["calibration", "closure"]
@@ -145,8 +144,6 @@ def closure(channel: SetChannel, source: FreshDatasets, scale: Scale, axis: int,
     direction = rng.normal(size=(_PAIRS, p))
     direction *= 0.5 * _APART / np.linalg.norm(direction, axis=1, keepdims=True)
     step = (scale.root(unit) @ direction[:, :, None])[:, :, 0]
-    compared, _ = looked_at(channel.features, np.empty((0, len(channel.features)), np.float32), channel.event_shape)
-    names = ["number of events", *(f"{what} of {x}" for x in compared for what in ("mean", "spread"))]
     entries = []
     for k in range(_PAIRS):
         ends = scale.point(np.stack([unit[k] - step[k], unit[k] + step[k]]))
@@ -154,7 +151,8 @@ def closure(channel: SetChannel, source: FreshDatasets, scale: Scale, axis: int,
         sums, datasets = source.draw(np.repeat(ends, each, axis=0), numbers)
         scores = channel.scores(sums, np.broadcast_to(ends, (2 * each, 2, p)).copy())
         here, there = (_point(channel.names, end) for end in ends)
-        statistics, ratio = _statistics(datasets), (scores[:, 1] - scores[:, 0]).reshape(2, each)
+        names, statistics = simple_statistics(datasets, channel.features)
+        ratio = (scores[:, 1] - scores[:, 0]).reshape(2, each)
         found = _closed(names, (here, there), statistics.reshape(2, each, -1), ratio)
         entries.append({"here": here, "there": there, "at": float(ends[:, axis].mean().round(12)), **found})
     return tuple(entries)
@@ -162,20 +160,6 @@ def closure(channel: SetChannel, source: FreshDatasets, scale: Scale, axis: int,
 
 def _point(names: Sequence[str], point: Array) -> str:
     return ", ".join(f"{name} = {value:.3g}" for name, value in zip(names, point, strict=True))
-
-
-def _statistics(datasets: Datasets) -> Array:
-    """Return number of events, and mean and spread of each feature, nan where there is none, shape ``(T, 1 + 2 d)``."""
-    numbers, shape = datasets.numbers, datasets.event_shape
-    x = looked_at(["[]"], datasets.features, shape)[1].astype(np.float64)
-    t, d = len(numbers), x.shape[1]
-    row = np.repeat(np.arange(t), numbers)
-    columns = [numbers.astype(np.float64)]
-    for k in range(d):
-        mean = np.bincount(row, x[:, k], minlength=t) / np.where(numbers > 0, numbers, np.nan)
-        square = np.bincount(row, (x[:, k] - mean[row]) ** 2, minlength=t)
-        columns += [mean, np.sqrt(square / np.where(numbers > 1, numbers, np.nan))]
-    return np.stack(columns, axis=1)
 
 
 def _closed(names: Sequence[str], ends: tuple[str, str], statistics: Array, ratio: Array) -> dict[str, Any]:

@@ -17,6 +17,7 @@
 ``corner``            posteriors of every parameter and every pair
 ``local_parameters``  the posterior of what is local to each event
 ``training``          loss, calibration and closure of one learned channel
+``posterior_checks``  ranks, coverage, TARP and pulls of a learned posterior
 ====================  ==================================================================
 
 Every function returns a :class:`matplotlib.figure.Figure` made without pyplot: there is no global state to close,
@@ -35,6 +36,7 @@ from neyman.results import (
     IntervalResult,
     LimitResult,
     LocalsResult,
+    PosteriorReport,
     PosteriorResult,
     PredictionResult,
     Result,
@@ -50,6 +52,7 @@ from neyman.results.figures.distributions import teststatistic, toys
 from neyman.results.figures.fits import correlations, pulls
 from neyman.results.figures.likelihoods import scan, scans
 from neyman.results.figures.limits import cls, limit, significance
+from neyman.results.figures.posterior_checks import posterior_checks
 from neyman.results.figures.posteriors import corner, local_parameters
 from neyman.results.figures.predictions import features
 from neyman.results.figures.trainings import training
@@ -64,6 +67,7 @@ __all__ = [
     "features",
     "limit",
     "local_parameters",
+    "posterior_checks",
     "pulls",
     "scan",
     "scans",
@@ -124,4 +128,6 @@ def draw(result: Result) -> Figure:
             return features(result)
         case TrainingReport() | SetReport():
             return training(result)
+        case PosteriorReport():
+            return posterior_checks(result)
     raise Unsupported(f"there is no figure for {type(result).__name__}: draw one of the results of neyman.results")
