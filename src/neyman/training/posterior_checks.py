@@ -6,7 +6,7 @@
 ========================  =====================================================================================
 
 What is tested is in :mod:`neyman.training.rank_checks`: expected coverage by rank, TARP, local calibration in the size
-of a dataset, in where the posterior is and how wide, and in simple statistics of the data; and the posterior predictive.
+of a dataset, in where the posterior is and how wide, and in simple statistics of the data; posterior predictive checks.
 """
 
 from __future__ import annotations
