@@ -282,8 +282,7 @@ def _examined(
 
 
 def _draws(posterior: Posterior, fresh: Datasets, seed: int) -> Array:
-    summaries = [posterior.encode(fresh.dataset(t)) for t in range(len(fresh))]
-    return np.asarray(posterior.sample_many(summaries, DRAWS, seed), dtype=np.float64)
+    return posterior.sample_many(posterior.encode_many(fresh.features, fresh.offsets), DRAWS, seed)
 
 
 def _locals(
