@@ -214,6 +214,8 @@ def plot(
     $ neyman plot analysis.neyman --features --fit fit.json --region "top 20%" -o postfit.pdf
     $ neyman plot analysis.neyman --features --post-fit -o numbers.json
     """
+    from neyman.posteriors.file import is_posterior
+    from neyman.posteriors.posterior import Posterior
     from neyman.results import FitResult, PosteriorResult, figures
 
     if output_file is None:
@@ -230,6 +232,10 @@ def plot(
         return
     if unused := [name for name, value in options.items() if value not in (None, (), False)]:
         raise click.UsageError(f"--{unused[0].replace('_', '-').removesuffix('s')} is for --features only")
+    if str(result) != "-" and is_posterior(result):
+        reports = Posterior.load(result).report
+        _save([(f"report{k}", report.plot()) for k, report in enumerate(reports, start=1)], output_file)
+        return
     if str(result) != "-" and _is_model(result):
         _save([(report.channel, report.plot()) for report in load(result).report], output_file)
         return
@@ -328,7 +334,7 @@ def _save(figures: Sequence[tuple[str, Figure]], path: Path) -> None:
     from matplotlib.backends.backend_pdf import PdfPages
 
     if not figures:
-        raise Unsupported("there is nothing to draw: the model has no learned channel")
+        raise Unsupported("there is nothing to draw: there is no report of a training")
     kind = path.suffix[1:].lower()
     known = sorted(figures[0][1].canvas.get_supported_filetypes())
     if kind not in known:

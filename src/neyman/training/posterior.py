@@ -34,6 +34,7 @@ from neyman.training.contrastive import encoder_of
 from neyman.training.crossfit import choose_device
 from neyman.training.loop import Loss, Stage, mean_loss, run, shuffled
 from neyman.training.pilot import with_tables_where_needed
+from neyman.training.posterior_checks import DATASETS, examine_posterior
 from neyman.training.proposals import GROUP
 from neyman.training.provenance import provenance_of
 
@@ -51,6 +52,7 @@ Array = NDArray[np.float64]
 _NUMBERS = 200_000_000  # of all events of all datasets: what fits into memory; there are fewer datasets for it,
 _FEWEST = 5000  # down to these
 _PILOTS = 200  # datasets that tell how many events there are
+_PART = 3  # of the datasets of a training are as many as its checks take, at most
 _STREAM = 0x9E0  # keeps seeds apart
 _EVALUATIONS = 25  # of a stage
 _VALIDATION = 64  # groups of datasets for it, at most
@@ -87,7 +89,7 @@ def train_posterior(
         workers: processes that the simulator runs in; by default as many as save time.
 
     Returns:
-        The posterior.
+        The posterior, with a report on how it does on fresh datasets: of what is wrong, a warning is logged.
 
     Raises:
         InvalidDocument: if an option of the network makes no sense.
@@ -122,7 +124,7 @@ def train_posterior(
     coordinates = Coordinates(simulator.prior, simulator.bounds)
     training = _Training(encoder, simulation, datasets, coordinates, options, seed, chosen, progress, folder)
     trained = training.run()
-    return Posterior(
+    posterior = Posterior(
         trained,
         names=simulator.names,
         bounds=simulator.bounds,
@@ -136,6 +138,9 @@ def train_posterior(
         provenance=provenance,
         history=tuple(training.history),
     )
+    number = min(DATASETS, simulation.number // _PART)
+    posterior.report = (examine_posterior(posterior, simulator, seed=seed, datasets=number, workers=workers),)
+    return posterior
 
 
 class _Simulation:

@@ -241,7 +241,7 @@ def examine_posterior(
         posterior: the posterior.
         simulator: what it was trained on.
         seed: that of the training; the datasets here have other ones.
-        datasets: how many to make; fewer where they have very many events.
+        datasets: how many to make, 200 at least; fewer where they have very many events.
         workers: processes that the simulator runs in.
 
     Returns:
@@ -266,17 +266,17 @@ def _examined(
 ) -> PosteriorReport:
     rng = np.random.default_rng([seed, STREAM])
     seeds = rng.integers(2**31, size=4).tolist()
-    truths = draw_prior(simulator, datasets, rng)
+    truths = draw_prior(simulator, max(datasets, _FEWEST), rng)
     events = simulate(simulator, truths[:_PILOTS], seeds[0], workers=workers).numbers.mean()
-    truths = truths[: max(min(datasets, int(_EVENTS / max(events, 1.0))), min(datasets, _FEWEST))]
+    truths = truths[: max(int(_EVENTS / max(events, 1.0)), _FEWEST)]
     fresh = simulate(simulator, truths, seeds[1], workers=workers)
     draws = _draws(posterior, fresh, seeds[2])
     again = draws[:_PREDICTIVE, 0]
-    names, values = simple_statistics(fresh, simulator.features)
+    names, values = simple_statistics(fresh, simulator.columns)
     replicas = simulate(simulator, again, seeds[3], workers=workers)
     return posterior_report(
         posterior.names, truths, draws, names, values, seed=seed,
-        replicated=simple_statistics(replicas, simulator.features)[1],
+        replicated=simple_statistics(replicas, simulator.columns)[1],
         own=_locals(posterior, simulator, fresh, seeds[2], rng),
     )  # fmt: skip
 
@@ -289,12 +289,13 @@ def _locals(
     posterior: Posterior, simulator: Simulator, fresh: Datasets, seed: int, rng: np.random.Generator
 ) -> list[Quantity]:
     """Return what is local to one event of each of some datasets: events of one dataset would not be independent."""
-    if not simulator.local_names or fresh.locals is None:
+    sample = getattr(posterior, "sample_locals", None)
+    if sample is None or fresh.locals is None:
         return []
     rows = np.flatnonzero(fresh.numbers > 0)[:_LOCALS]
     chosen = (rng.random(len(rows)) * fresh.numbers[rows]).astype(np.int64)
     truths = fresh.locals[fresh.offsets[rows] + chosen]
-    found = [posterior.sample_locals(fresh.dataset(t), DRAWS, seed) for t in rows]
+    found = [sample(fresh.dataset(t), DRAWS, seed) for t in rows]
     return [
         Quantity(
             name, rows, truths[:, k], np.array([one[name][:, i] for one, i in zip(found, chosen, strict=True)])

@@ -17,7 +17,6 @@ def __dir__() -> list[str]:
     return __all__
 
 
-
 def simple_statistics(datasets: Datasets, features: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
     """Return names and values of simple statistics of datasets.
 
