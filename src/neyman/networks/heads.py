@@ -33,6 +33,7 @@ def __dir__() -> list[str]:
 _EDGES = (0.01, 0.1, 0.5)  # of the logarithms, in units of a parameter's range
 _NOTHING = 1e-6  # events, less than which are none
 _LOG_ROOTS = (-1.0, 9.0)  # of a precision in units of the ranges
+_OUTSIDE = 1e-5  # of a Gaussian within the bounds: single precision does not tell less
 _FAR = 4.0  # standard deviations: beyond, the distance from the expected parameters is compressed
 
 
@@ -360,14 +361,22 @@ class GaussianHead(Head):
         return mean, log_root, log_root.exp()[:, :, None] * root
 
     def negative_log_posterior(self, summaries: Tensor, theta: Tensor) -> Tensor:
-        """Return ``-log`` of the Gaussian of datasets ``(n, K)`` at the true parameters ``(n, P)``, shape ``(n,)``."""
+        """Return ``-log`` of the Gaussian of datasets ``(n, K)`` at the true parameters ``(n, P)``, shape ``(n,)``.
+
+        It ends at the bounds: so it is learned as wide as the likelihood, and not as what the bounds leave of it. How
+        much is within them is taken from each parameter alone.
+        """
         mean, log_root, root = self._moments(self.summaries(summaries))
         z = (root @ (self.parameters_.unit(theta) - mean)[:, :, None])[:, :, 0]
-        return 0.5 * (z * z).sum(1) - log_root.sum(1)
+        width = math.sqrt(2) * self._widths(root)
+        within = 0.5 * (torch.erf((1 - mean) / width) + torch.erf(mean / width))
+        return 0.5 * (z * z).sum(1) - log_root.sum(1) + within.clamp(min=_OUTSIDE).log().sum(1)
 
     def widths(self, summaries: Tensor) -> Tensor:
         """Return the standard deviations of the Gaussian in units of the ranges, shape ``(n, P)``."""
-        root = self._moments(self.summaries(summaries))[2]
+        return self._widths(self._moments(self.summaries(summaries))[2])
+
+    def _widths(self, root: Tensor) -> Tensor:
         inverse = torch.linalg.solve_triangular(root, self.unit.expand_as(root), upper=False)
         widths: Tensor = (inverse * inverse).sum(2).sqrt()
         return widths
