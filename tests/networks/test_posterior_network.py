@@ -53,6 +53,24 @@ def test_the_density_is_that_of_the_draws(network: PosteriorNetwork) -> None:
     assert torch.allclose(found, normal - expansion, atol=1e-3)
 
 
+def test_the_line_it_starts_from_is_the_posterior_of_a_normal_mean_at_any_number_of_events() -> None:
+    rng = torch.Generator().manual_seed(3)
+    numbers = torch.exp(torch.rand(20_000, generator=rng) * 5.0).long()
+    u = torch.randn(len(numbers), 1, generator=rng)  # of the prior; the events are N(u, 1)
+    means = u + torch.randn(len(u), 1, generator=rng) / numbers.sqrt()[:, None]
+    encoder = DeepSet(FeatureScaler(torch.zeros(1), torch.ones(1)), (8,), 1)
+    sums = torch.stack([means[:, 0] * numbers, torch.zeros(len(u)), numbers], dim=1)
+    network = PosteriorNetwork(encoder, 1, torch.tensor([0.0, 0.0, 2.5]), torch.ones(3))
+    network.fit_line(sums, u, trained=False)
+    mean, root = network.head(network.features(sums))
+    width, exact = (1.0 + numbers[:, None]) ** -0.5, means / (1.0 + 1.0 / numbers[:, None])
+    for low, high in ((1, 1), (2, 4), (5, 20), (21, 60), (61, 148)):
+        rows = (numbers >= low) & (numbers <= high)
+        # what a line in log n and 1/n cannot be; the noise of 20,000 datasets is smaller
+        assert torch.allclose(1.0 / root[rows, :, 0], width[rows], rtol=0.2)
+        assert ((mean - exact)[rows] / width[rows]).square().mean().sqrt() < 0.2
+
+
 def test_its_options_are_those_of_the_kind_and_of_the_training() -> None:
     options = posterior_options("deepset", {"kind": "deepset", "width": 8, "flow_steps": 10})
     assert (options.shape["width"], options.flow_steps) == (8, 10)

@@ -17,13 +17,16 @@ _LOG_SQUARE = -1.2704  # mean of the logarithm of the square of a standard norma
 _RIDGE = 1e-6
 
 
-def fitted_lines(x: Tensor, v: Tensor, log_roots: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def fitted_lines(
+    x: Tensor, v: Tensor, log_roots: tuple[float, float], of_width: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return means and logarithms of inverse widths that are linear, by weighted least squares in turns.
 
     Args:
         x: features, shape ``(n, F)``.
         v: what is to be told from them, shape ``(n, P)``.
         log_roots: the smallest and the largest logarithm of an inverse width.
+        of_width: the features that a width depends on, positions in ``F``; all by default.
 
     Returns:
         The coefficients, shape ``(F + 1, P)`` each, the constants last.
@@ -37,7 +40,11 @@ def fitted_lines(x: Tensor, v: Tensor, log_roots: tuple[float, float]) -> tuple[
     """
     w, v = torch.cat([x.double(), torch.ones_like(x[:, :1], dtype=torch.float64)], dim=1), v.double()
 
-    def solved(weighted: Tensor, values: Tensor) -> Tensor:
+    constant = torch.tensor([x.shape[1]], device=x.device)
+    columns = torch.arange(w.shape[1], device=x.device) if of_width is None else torch.cat([of_width, constant])
+    of_width = w[:, columns]
+
+    def solved(w: Tensor, weighted: Tensor, values: Tensor) -> Tensor:
         matrix = weighted.T @ w
         matrix.diagonal().add_(_RIDGE * matrix.diagonal().mean())
         line: Tensor = torch.linalg.solve(matrix, weighted.T @ values)
@@ -47,8 +54,8 @@ def fitted_lines(x: Tensor, v: Tensor, log_roots: tuple[float, float]) -> tuple[
     for k in range(v.shape[1]):
         log_root = torch.zeros_like(v[:, k])
         for _ in range(_ROUNDS):
-            means[:, k] = solved(w * torch.exp(2 * log_root)[:, None], v[:, k])
+            means[:, k] = solved(w, w * torch.exp(2 * log_root)[:, None], v[:, k])
             squares = (v[:, k] - w @ means[:, k]) ** 2
-            roots[:, k] = solved(w, 0.5 * (_LOG_SQUARE - torch.log(squares + _RIDGE**2)))
+            roots[columns, k] = solved(of_width, of_width, 0.5 * (_LOG_SQUARE - torch.log(squares + _RIDGE**2)))
             log_root = (w @ roots[:, k]).clamp(*log_roots)
     return means, roots

@@ -22,6 +22,7 @@ def __dir__() -> list[str]:
 
 _FEWEST = 0.5  # events, for the logarithm of their number
 _LOG_ROOTS = (-3.0, 14.0)  # of the inverse widths, in units of the prior's
+_MOST = 200  # features of events, whose means a line sees
 
 
 def mean_values(summaries: Tensor) -> Tensor:
@@ -45,60 +46,68 @@ def mean_values(summaries: Tensor) -> Tensor:
 
 
 class MomentHead(nn.Module):
-    r"""Mean and inverse width of a normal distribution: a linear map of the features, and what a perceptron adds.
+    r"""Mean and inverse width of a normal distribution: a line through the features, and what a perceptron adds.
+
+    Many events determine parameters to a small fraction of what the prior allows, and the mean has to be right to a
+    small fraction of that. So :meth:`fit_line` finds a line by least squares, which stays; what is then learned has the
+    line's widths for units. A prior moves the mean by a part of order one over the number of events, so that the line
+    also sees the features over that number.
 
     With several parameters :math:`z = R (u - m)` has the lower-triangular :math:`R_{ij} = r_i (\delta_{ij} + c_{ij})`:
     each parameter's inverse width given those before it, times one on the diagonal and coefficients to the left.
 
     Args:
-        inputs: number of features.
+        inputs: number of features, ``K``, the last being the logarithm of the number of events; as many more are the
+            same over that number.
         parameters: ``P``.
         hidden: sizes of the hidden layers.
 
     Example:
         >>> import torch
-        >>> mean, root = MomentHead(5, 2, (16,))(torch.randn(7, 5))
+        >>> mean, root = MomentHead(5, 2, (16,))(torch.randn(7, 10))
         >>> mean.shape, root.shape, root[0, 0, 1].item()
         (torch.Size([7, 2]), torch.Size([7, 2, 2]), 0.0)
     """
 
+    line: Tensor
+
     def __init__(self, inputs: int, parameters: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        self.parameters_ = parameters
+        self.inputs, self.parameters_ = inputs, parameters
         outputs = 2 * parameters + parameters * (parameters - 1) // 2
+        self.register_buffer("line", torch.zeros(2 * parameters, 2 * inputs + 1, dtype=torch.float32))
         self.linear = nn.Linear(inputs, outputs, dtype=torch.float32)
         self.rest = mlp([inputs, *hidden, outputs], zero=True)
-        with torch.no_grad():  # wide at first
-            self.linear.weight[parameters:].zero_()
-            self.linear.bias.zero_()
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the means ``(n, P)`` and the roots of the inverse covariances ``(n, P, P)``."""
-        p = self.parameters_
-        parts = [p, p, p * (p - 1) // 2]
-        line, log_line, left = torch.split(self.linear(x), parts, dim=1)
-        mean, log_root, more = torch.split(self.rest(x), parts, dim=1)
-        mean = line + torch.exp(-log_line.clamp(*_LOG_ROOTS)) * mean  # in units of the width
-        unit = torch.eye(p, dtype=x.dtype, device=x.device).repeat(len(x), 1, 1)
-        row, column = torch.tril_indices(p, p, -1, device=x.device)
-        unit[:, row, column] = left + more
-        return mean, (log_line + log_root).clamp(*_LOG_ROOTS).exp()[:, :, None] * unit
-
-    def fit_line(self, x: Tensor, u: Tensor) -> None:
-        """Start again, from a mean and a logarithm of the inverse width that are linear, by least squares.
+    def fit_line(self, x: Tensor, u: Tensor, seen: Tensor) -> None:
+        """Find the line, in which the width depends on nothing but the number of events.
 
         Args:
-            x: features of datasets, shape ``(n, F)``.
+            x: the features of datasets, shape ``(n, 2 K)``.
             u: their parameters, shape ``(n, P)``.
+            seen: which features the line may see, shape ``(2 K,)``.
         """
-        lines = torch.cat(fitted_lines(x, u, _LOG_ROOTS), dim=1).to(self.linear.weight)
-        last = self.rest[-1]
-        assert isinstance(last, nn.Linear)
-        with torch.no_grad():
-            for values in (self.linear.weight, self.linear.bias, last.weight, last.bias):
-                values.zero_()
-            self.linear.weight[: lines.shape[1]] = lines[:-1].T
-            self.linear.bias[: lines.shape[1]] = lines[-1]
+        sizes = torch.zeros_like(seen)
+        sizes[[self.inputs - 1, 2 * self.inputs - 1]] = True
+        columns = (seen | sizes).nonzero()[:, 0]
+        lines = fitted_lines(x[:, columns], u, _LOG_ROOTS, sizes[columns].nonzero()[:, 0])
+        columns = torch.cat([columns, columns.new_full((1,), 2 * self.inputs)])
+        self.line.zero_()
+        self.line[:, columns] = torch.cat(lines, dim=1).T.to(self.line)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means ``(n, P)`` and roots of the inverse covariances ``(n, P, P)`` from features ``(n, 2 K)``."""
+        p, seen = self.parameters_, x[:, : self.inputs]
+        line, log_line = torch.split(x @ self.line[:, :-1].T + self.line[:, -1], p, dim=1)
+        mean, log_root, left = torch.split(self.linear(seen) + self.rest(seen), [p, p, p * (p - 1) // 2], dim=1)
+        log_line = log_line.clamp(*_LOG_ROOTS)
+        unit = torch.eye(p, dtype=x.dtype, device=x.device).repeat(len(x), 1, 1)
+        row, column = torch.tril_indices(p, p, -1, device=x.device)
+        unit[:, row, column] = left
+        root = (log_line + log_root).clamp(*_LOG_ROOTS).exp()[:, :, None] * unit
+        return line + torch.exp(-log_line) * mean, root
 
 
 class PosteriorNetwork(nn.Module):
@@ -167,8 +176,25 @@ class PosteriorNetwork(nn.Module):
         return self._shape
 
     def features(self, summaries: Tensor) -> Tensor:
-        """Return what the head sees of summaries, shape ``(n, K)``."""
-        return ((mean_values(summaries.to(torch.float64)) - self.centre) / self.scale).to(torch.float32)
+        """Return what the head sees of summaries, shape ``(n, 2 K)``: the same again over the number of events."""
+        values = mean_values(summaries.to(torch.float64))
+        x = (values - self.centre) / self.scale
+        inverse = torch.exp(self.centre[-1:] - values[:, -1:]) - 1.0  # zero at the usual number of events
+        return torch.cat([x, x[:, :-1] * inverse, inverse], dim=1).to(torch.float32)
+
+    def fit_line(self, summaries: Tensor, u: Tensor, *, trained: bool) -> None:
+        """Start from a line, see :meth:`MomentHead.fit_line`.
+
+        Args:
+            summaries: of datasets, shape ``(n, K)``.
+            u: their parameters, shape ``(n, P)``.
+            trained: whether the encoder is; before, the line sees only what the encoder does not learn. It never sees
+                the means of as many features as images have.
+        """
+        scaled = self.encoder.scaler.size
+        seen = torch.ones(len(self.centre), dtype=torch.bool, device=summaries.device)
+        seen[:scaled], seen[scaled:-1] = scaled <= _MOST, trained
+        self.head.fit_line(self.features(summaries), u, seen.repeat(2))
 
     def log_prob(self, summaries: Tensor, u: Tensor, *, flow: bool = True) -> Tensor:
         """Return the logarithm of the density.
@@ -185,7 +211,7 @@ class PosteriorNetwork(nn.Module):
         mean, root = self.head(x)
         z = torch.einsum("nij,nmj->nmi", root, u.to(torch.float32) - mean[:, None])
         log_root = torch.diagonal(root, dim1=1, dim2=2).log().sum(dim=1)
-        distribution = self.flow(self.context(x)[:, None]) if flow else self.flow.base()
+        distribution = self.flow(self.context(x[:, : len(self.centre)])[:, None]) if flow else self.flow.base()
         density: Tensor = distribution.log_prob(z) + log_root[:, None]
         return density
 
@@ -198,7 +224,7 @@ class PosteriorNetwork(nn.Module):
         """
         x = self.features(summaries)
         mean, root = self.head(x)
-        z = self.flow.transform(self.context(x)[:, None]).inv(base.to(torch.float32))
+        z = self.flow.transform(self.context(x[:, : len(self.centre)])[:, None]).inv(base.to(torch.float32))
         shift = torch.linalg.solve_triangular(root, z.transpose(1, 2), upper=False).transpose(1, 2)
         found: Tensor = (mean[:, None] + shift).to(base.dtype)
         return found

@@ -194,29 +194,35 @@ class _Training:
         self.history: list[dict[str, Any]] = []
         self.bank = Bank(datasets, options.batch_size, device)
         self.u = self._coordinates_of(datasets)
-        values = mean_values(self.bank.all_encoded(encoder.to(device)).double())
-        spread = values.std(0)
-        with initialised(seed):
-            self.network = PosteriorNetwork(
-                encoder, self.u.shape[1], values.mean(0), torch.where(spread > 1e-9, spread, 1.0),
-                head=options.head, flow=options.flow, bins=options.bins, transforms=options.transforms,
-            ).to(device)  # fmt: skip
+        self.network = self._network(encoder.to(device), self.bank.all_encoded(encoder), self.u, trained=False)
 
     def run(self) -> PosteriorNetwork:
         """Train, and return the network on the CPU."""
-        options, bank, network = self.options, self.bank, self.network
+        options, bank, encoder = self.options, self.bank, self.network.encoder
         self._stage("moments", self._of_datasets, bank.validation(_VALIDATION), bank.order, bank.batch, options.steps)
-        network.encoder.eval().requires_grad_(False)
+        encoder.eval().requires_grad_(False)
         self.summaries, self.u = self._encoded()
         held_out = torch.arange(bank.held_out * GROUP, device=self.device)
         order = functools.partial(shuffled, len(held_out), len(self.u))
-        network.head.fit_line(network.features(self.summaries[len(held_out) :]), self.u[len(held_out) :])
+        self.network = self._network(encoder, self.summaries[len(held_out) :], self.u[len(held_out) :], trained=True)
         for name, loss, steps in (
             ("head", functools.partial(self._of_summaries, flow=False), options.head_steps),
             ("flow", functools.partial(self._of_summaries, flow=True), options.flow_steps),
         ):
             self._stage(name, loss, held_out, order, min(_BATCH, len(self.u) - len(held_out)), steps)
-        return network.cpu().eval().requires_grad_(False)
+        return self.network.cpu().eval().requires_grad_(False)
+
+    def _network(self, encoder: Encoder, summaries: Tensor, u: Tensor, *, trained: bool) -> PosteriorNetwork:
+        """Return a network that has learned nothing but a line."""
+        options, values = self.options, mean_values(summaries.double())
+        spread = values.std(0)
+        with initialised(self.seed):
+            network = PosteriorNetwork(
+                encoder, u.shape[1], values.mean(0), torch.where(spread > 1e-9, spread, 1.0),
+                head=options.head, flow=options.flow, bins=options.bins, transforms=options.transforms,
+            ).to(self.device)  # fmt: skip
+        network.fit_line(summaries, u, trained=trained)
+        return network
 
     def _coordinates_of(self, datasets: Datasets) -> Tensor:
         rows = datasets.pars[: len(datasets) // GROUP * GROUP]
