@@ -346,6 +346,8 @@ class GaussianHead(Head):
         """
         lines = fitted_lines(self.summaries(summaries), self.parameters_.unit(theta.double()), _LOG_ROOTS)
         with torch.no_grad():
+            self.linear.weight.zero_()
+            self.linear.bias.zero_()
             for k, line in enumerate(lines):
                 rows = slice(k * self._n, (k + 1) * self._n)
                 self.linear.weight[rows] = line[:-1].T.to(self.linear.weight)

@@ -22,7 +22,6 @@ def __dir__() -> list[str]:
 
 _FEWEST = 0.5  # events, for the logarithm of their number
 _LOG_ROOTS = (-3.0, 14.0)  # of the inverse widths, in units of the prior's
-_MOST = 200  # features of events, whose means a line sees
 
 
 def mean_values(summaries: Tensor) -> Tensor:
@@ -188,12 +187,10 @@ class PosteriorNetwork(nn.Module):
         Args:
             summaries: of datasets, shape ``(n, K)``.
             u: their parameters, shape ``(n, P)``.
-            trained: whether the encoder is; before, the line sees only what the encoder does not learn. It never sees
-                the means of as many features as images have.
+            trained: whether the encoder is; before, the line sees only what the encoder does not learn.
         """
-        scaled = self.encoder.scaler.size
         seen = torch.ones(len(self.centre), dtype=torch.bool, device=summaries.device)
-        seen[:scaled], seen[scaled:-1] = scaled <= _MOST, trained
+        seen[len(seen) - 1 - self.encoder.width : -1] = trained
         self.head.fit_line(self.features(summaries), u, seen.repeat(2))
 
     def log_prob(self, summaries: Tensor, u: Tensor, *, flow: bool = True) -> Tensor:

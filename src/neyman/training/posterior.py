@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import logging
@@ -205,11 +206,14 @@ class _Training:
         held_out = torch.arange(bank.held_out * GROUP, device=self.device)
         order = functools.partial(shuffled, len(held_out), len(self.u))
         self.network = self._network(encoder, self.summaries[len(held_out) :], self.u[len(held_out) :], trained=True)
-        for name, loss, steps in (
-            ("head", functools.partial(self._of_summaries, flow=False), options.head_steps),
-            ("flow", functools.partial(self._of_summaries, flow=True), options.flow_steps),
-        ):
-            self._stage(name, loss, held_out, order, min(_BATCH, len(self.u) - len(held_out)), steps)
+        batch = min(_BATCH, len(self.u) - len(held_out))
+        head, flow = (functools.partial(self._of_summaries, flow=flow) for flow in (False, True))
+        self._stage("head", head, held_out, order, batch, options.head_steps)
+        without = copy.deepcopy(self.network)
+        self._stage("flow", flow, held_out, order, batch, options.flow_steps)
+        best = [min(entry["validation_loss"]) for entry in self.history]
+        if best[-1] > best[-2]:  # nothing was left for the flow
+            self.network = without
         return self.network.cpu().eval().requires_grad_(False)
 
     def _network(self, encoder: Encoder, summaries: Tensor, u: Tensor, *, trained: bool) -> PosteriorNetwork:
