@@ -43,6 +43,12 @@ def normal_events(pars: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.normal(pars[0], 1.0, (rng.integers(1, 31), 1))
 
 
+def groups(pars: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return 1 to 30 groups, each measured about a place of its own, and these places."""
+    z = rng.normal(pars[0], 1.0, (rng.integers(1, 31), 1))
+    return rng.normal(z, 0.5), z
+
+
 onoff = Simulator(onoff_events, [MU, NU], "mu", ["x"])
 onoff_of_any_size = Simulator(events_of_any_size, [MU, NU], "mu", ["x"])
 widening = Simulator(widening_events, [MU, NU], "mu", ["x"])
@@ -56,3 +62,11 @@ normal_mean = Simulator(
     prior={"theta": scipy.stats.norm(0, 2)},
 )
 number = 3
+grouped = Simulator(
+    groups,
+    [{"name": "theta", "inits": [0.0], "bounds": [[-20, 20]]}],
+    "theta",
+    ["x"],
+    prior={"theta": scipy.stats.norm(0, 2)},
+    locals=["z"],
+)

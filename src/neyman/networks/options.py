@@ -86,6 +86,7 @@ class PosteriorOptions:
         steps: of the training end to end, with a normal distribution for the posterior.
         head_steps: of the training of mean and width on the summaries.
         flow_steps: of the training with the flow on the summaries.
+        local_steps: of the training of what is local to events, where there is something, before that of its flow.
         learning_rate: its peak; it rises over the first steps and falls to zero as a cosine.
         head: sizes of the hidden layers from the summary to mean and width.
         flow: sizes of the hidden layers of each transform of the flow.
@@ -100,6 +101,7 @@ class PosteriorOptions:
     steps: int = 3000
     head_steps: int = 4000
     flow_steps: int = 2000
+    local_steps: int = 3000
     learning_rate: float = 2e-3
     head: tuple[int, ...] = (64, 64)
     flow: tuple[int, ...] = (64, 64)

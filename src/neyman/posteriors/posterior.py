@@ -13,14 +13,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.events import Ensemble, Events
-from neyman.exceptions import InvalidEnsemble, InvalidParameter
+from neyman.exceptions import InvalidEnsemble, InvalidParameter, Unsupported
 from neyman.inputs.priors import described, log_prior
 from neyman.networks.layers import digest_of
 from neyman.networks.posterior import PosteriorNetwork
 from neyman.posteriors.coordinates import Coordinates
 from neyman.posteriors.data import events_of
+from neyman.posteriors.locals import LocalPosterior
 from neyman.posteriors.summary import PosteriorSummary
-from neyman.results import PosteriorResult, Result
+from neyman.results import LocalsResult, PosteriorResult, Result
 from neyman.support.checks import checked_number, checked_seed
 
 __all__ = ["Posterior", "PosteriorData"]
@@ -37,6 +38,7 @@ PosteriorData = Events | Ensemble | ArrayLike | PosteriorSummary
 
 _CHUNK = 65_536  # events in memory at a time, of a deep set
 _DRAWS = 50_000  # draws in memory at a time
+_LOCAL = 0x10C  # keeps the seed of the local parameters apart from that of the parameters
 _POINTS = 8  # powers of two: of quasi-random numbers that moments are taken with
 
 
@@ -60,6 +62,7 @@ class Posterior:
         provenance: where it comes from.
         history: of the training, for each stage its losses.
         report: what fresh datasets say of it, as results; none if nobody has asked them.
+        local: the posterior of what is local to events; ``None`` where nothing is.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Posterior:
         provenance: Mapping[str, Any] | None = None,
         history: Sequence[Mapping[str, Any]] = (),
         report: Sequence[Result] = (),
+        local: LocalPosterior | None = None,
     ) -> None:
         self.network = network
         self.names, self.features, self.channel, self.kind = tuple(names), tuple(features), channel, kind
@@ -86,11 +90,13 @@ class Posterior:
         self.numbers, self.spec = numbers, dict(spec)
         self.event_shape = None if event_shape is None else tuple(event_shape)
         self.provenance, self.history, self.report = dict(provenance or {}), tuple(map(dict, history)), tuple(report)
+        self.local = local
         self.coordinates = Coordinates(self.prior, self.bounds)
         self.fingerprint = digest_of(network)
 
     def __repr__(self) -> str:
-        return f"Posterior({', '.join(self.names)} | {self.kind} of {', '.join(self.features)})"
+        local = f"; {', '.join(self.local.names)} of each event" if self.local else ""
+        return f"Posterior({', '.join(self.names)}{local} | {self.kind} of {', '.join(self.features)})"
 
     # -- datasets
 
@@ -110,7 +116,7 @@ class Posterior:
             if data.posterior != self.fingerprint:
                 raise InvalidEnsemble("this summary is of another posterior: encode the dataset with this one")
             return data
-        events = events_of(data, self.channel, self.features, self.spec, self.event_shape)
+        events = self.events(data)
         sums = self.encode_many(events.features, np.array([0, len(events)]), events.weights)[0]
         return PosteriorSummary(sums, self.fingerprint, self.network.encoder.additive)
 
@@ -225,6 +231,50 @@ class Posterior:
             density = self.network.log_prob(torch.from_numpy(sums), torch.from_numpy(u)[None])[0].double().numpy()
         found[inside] += density + self.coordinates.log_ratio(u)
         return found
+
+    def sample_locals(self, data: PosteriorData, n: int = 4000, seed: int = 0) -> LocalsResult:
+        """Return draws of what is local to each event of a dataset.
+
+        They are draws of the joint posterior: each is made at one draw of the parameters, the same for all events, and
+        the parameters of draw k are those of draw k of :meth:`sample` with the same number and seed.
+
+        Args:
+            data: the dataset, with its events; their weights count for the parameters alone.
+            n: how many draws.
+            seed: fixes them.
+
+        Raises:
+            Unsupported: if the simulator had no local parameters.
+            InvalidEnsemble: if the dataset is none of this posterior's, or a summary, which has no events.
+            InvalidParameter: if the number or the seed is not one.
+
+        Example:
+            >>> local = posterior.sample_locals(events, n=1000)  # doctest: +SKIP
+            >>> local["z"].mean(axis=0)  # of each event  # doctest: +SKIP
+        """
+        if self.local is None:
+            raise Unsupported(
+                "this posterior has no local parameters: name them in neyman.Simulator(..., locals=[...]), and train"
+            )
+        if isinstance(data, PosteriorSummary):
+            raise InvalidEnsemble("a summary has no events, and local parameters are theirs: give the events")
+        n, seed = checked_number(n, "n"), checked_seed(seed)
+        events, summary = self.events(data), self.encode(data)
+        u = self.coordinates.of(self.sample_many([summary], n, seed)[0])
+        features = self.network.features(torch.from_numpy(summary.sums)[None])
+        draws = self.local.sample(events.features, u, features, np.random.default_rng([seed, _LOCAL]))
+        return LocalsResult(self.local.names, draws, seed=seed, warnings=self._warnings(summary))
+
+    def events(self, data: Events | Ensemble | ArrayLike) -> Events:
+        """Return the events of a dataset.
+
+        Args:
+            data: the dataset; a summary has none.
+
+        Raises:
+            InvalidEnsemble: if it is none of this posterior's.
+        """
+        return events_of(data, self.channel, self.features, self.spec, self.event_shape)
 
     def prior_texts(self) -> dict[str, str]:
         """Return the prior of each parameter in words."""

@@ -89,6 +89,8 @@ def members_of(groups: Tensor) -> Tensor:
 def digest_of(datasets: Datasets) -> str:
     """Return a hash of datasets."""
     digest = hashlib.sha256()
-    for array in (datasets.pars, datasets.features, datasets.offsets):
+    for array in (datasets.pars, datasets.features, datasets.offsets, datasets.locals):
+        if array is None:
+            continue
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]

@@ -33,6 +33,7 @@ from neyman.training.bank import Bank, digest_of, members_of
 from neyman.training.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint
 from neyman.training.contrastive import encoder_of
 from neyman.training.crossfit import choose_device
+from neyman.training.local_posterior import train_locals
 from neyman.training.loop import Loss, Stage, mean_loss, run, shuffled
 from neyman.training.pilot import with_tables_where_needed
 from neyman.training.posterior_checks import DATASETS, examine_posterior
@@ -125,6 +126,13 @@ def train_posterior(
     coordinates = Coordinates(simulator.prior, simulator.bounds)
     training = _Training(encoder, simulation, datasets, coordinates, options, seed, chosen, progress, folder)
     trained = training.run()
+    local, history = None, training.history
+    if simulator.local_names:
+        local, more = train_locals(
+            trained, simulator.local_names, datasets, coordinates, options, seed=seed, device=chosen,
+            progress=progress, checkpoint=folder,
+        )  # fmt: skip
+        history = [*history, *more]
     posterior = Posterior(
         trained,
         names=simulator.names,
@@ -137,7 +145,8 @@ def train_posterior(
         kind=kind.name,
         numbers=(float(datasets.numbers.min()), float(datasets.numbers.max())),
         provenance=provenance,
-        history=tuple(training.history),
+        history=tuple(history),
+        local=local,
     )
     number = min(DATASETS, simulation.number // _PART)
     posterior.report = (examine_posterior(posterior, simulator, seed=seed, datasets=number, workers=workers),)
