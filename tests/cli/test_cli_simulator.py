@@ -201,6 +201,23 @@ def test_a_model_of_a_simulator_is_joined_to_a_document_of_bins(folder: Path, tm
     assert "no observations for all channels" in inspected.stdout
 
 
+def test_a_posterior_is_a_test_statistic_and_a_model_of_its_own(
+    folder: Path, constrained_posterior: neyman.Posterior, tmp_path: Path
+) -> None:
+    path = tmp_path / "onoff.posterior"
+    constrained_posterior.save(path)
+    options = ("--data", folder / "one.root", "--simulator", FILE, "--values", "2,5,8", "-n", "40")
+    for arguments in ((path,), (folder / "model.neyman", "--statistic", path)):
+        result = run("interval", *arguments, *options)
+        assert json.loads(result.stdout)["test_stat"] == "waldo", result.output
+    assert json.loads(run("interval", path, *options, "--test-stat", "tmu").stdout)["test_stat"] == "tmu"
+    assert "sets no upper limit" in fails("upper-limit", path, "--data", folder / "one.root", "--simulator", FILE)
+    assert json.loads(run("fit", path, "--data", folder / "one.root", "--simulator", FILE).stdout)["valid"]
+    without = run("fit", path, "--data", folder / "one.root")
+    assert without.exit_code == 2
+    assert "give --simulator FILE.py:NAME" in without.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [

@@ -136,7 +136,7 @@ def inference(
         data: whether it needs data: ``--data`` and ``--asimov``.
         level: the default of ``--level``.
         test_stats: the choices of ``--test-stat``, the default first.
-        statistic: whether a learned test statistic can take its place: ``--statistic``.
+        statistic: whether a learned test statistic or a posterior can take its place: ``--statistic``.
         calibrations: the choices of ``--calibration``, the default first; toys are chosen by ``--n-toys``, too.
         toys: the help of ``--n-toys``, which brings what else says how toys are thrown.
         saves: what kind of file is written; default is the JSON of a result.
@@ -155,7 +155,8 @@ def inference(
     if statistic:
         shared.append(
             click.option("--statistic", metavar="FILE", type=FILE,
-                         help="The test statistic that neyman train-statistic has learned, instead of --test-stat."),
+                         help="Instead of --test-stat: the test statistic that neyman train-statistic has learned, or "
+                         "a posterior for the distance from its mean (waldo)."),
         )  # fmt: skip
     if calibrations:
         shared.append(
@@ -188,10 +189,8 @@ def inference(
             own["fixed"] = checked_parameters(loaded, fixed=dict(fix)).held
             if data:
                 own["data"] = data_of(loaded, own.pop("data"), own.pop("asimov"))
-            if statistic and (path := own.pop("statistic")) is not None:
-                import neyman
-
-                own |= {"statistic": neyman.LearnedStatistic.load(path), "test_stat": "learned"}
+            if statistic:
+                own |= _statistic(own.pop("statistic"), loaded)
             if asymptotic:
                 own["calibration"] = own["calibration"] or ("asymptotics" if own["n_toys"] is None else "toys")
             with contextlib.ExitStack() as stack:
@@ -210,6 +209,24 @@ def inference(
         return _model_argument(_with(shared, run))
 
     return decorate
+
+
+def _statistic(path: Path | None, model: Model) -> dict[str, Any]:
+    """Return the arguments for the test statistic of a file, or of the posterior that is in the place of the model."""
+    import neyman
+    from neyman.posteriors.file import is_posterior
+    from neyman.posteriors.likelihood import PosteriorChannel
+    from neyman.posteriors.posterior import Posterior
+
+    if path is not None and is_posterior(path):
+        return {"statistic": Posterior.load(path), "test_stat": "waldo"}
+    if path is not None:
+        return {"statistic": neyman.LearnedStatistic.load(path), "test_stat": "learned"}
+    asked = click.get_current_context().get_parameter_source("test_stat") is not click.core.ParameterSource.DEFAULT
+    for channel in model.learned.values():
+        if isinstance(channel, PosteriorChannel) and not asked:
+            return {"statistic": channel.posterior, "test_stat": "waldo"}
+    return {}
 
 
 def _with(options: Sequence[Command], command: Command) -> Command:
@@ -252,12 +269,23 @@ def is_document(path: Path) -> bool:
 
 
 def load(path: Path, simulators: Sequence[Path] = ()) -> Model:
-    """Load a model file, with the simulators that were named; a document with nothing to learn is a model already."""
+    """Load a model file, with the simulators that were named; a document with nothing to learn is a model already.
+
+    Of the file of a posterior it is the model that the posterior implies.
+    """
     import neyman
     from neyman.inputs.simulator_file import is_simulator, load_simulator
+    from neyman.posteriors.file import is_posterior
+    from neyman.posteriors.posterior import Posterior
 
     if is_simulator(path):
         raise InvalidModelFile(f"{path}: a simulator, no model; first run neyman train {path} -o FILE.neyman")
+    if is_posterior(path):
+        if len(simulators) != 1:
+            raise click.UsageError(
+                f"{path} is a posterior, whose toys are of the simulator: give --simulator FILE.py:NAME"
+            )
+        return Posterior.load(path).model(load_simulator(simulators[0]))
     if not is_document(path):
         return neyman.Model.load(path, [load_simulator(one) for one in simulators])
     if simulators:

@@ -96,6 +96,7 @@ def interval(model: Model, data: Any, poi_values: list[float] | None, critical: 
     $ neyman interval analysis.neyman | neyman plot -o belt.pdf
     $ neyman interval analysis.neyman --calibration quantile --critical critical.npz
     $ neyman interval analysis.neyman --statistic statistic.neyman
+    $ neyman interval model.posterior --simulator model.py:simulator --data observed.root
     """
     import neyman
 
@@ -198,7 +199,7 @@ def _critical_values(
         raise click.UsageError("--critical takes --calibration quantile")
     if path.exists():
         return neyman.CriticalValues.load(path)
-    critical = neyman.critical_values(model, **options)
+    critical = neyman.critical_values(model, statistic=statistic, **options)
     critical.save(path)
     click.echo(repr(critical), err=True)
     return critical

@@ -157,7 +157,7 @@ def train_statistic(model: Model, **options: Any) -> LearnedStatistic:
 
 @click.command("critical-values")
 @click.option("--values", "poi_range", type=RANGE, help="The lowest and the highest value that is to be tested.")
-@inference(data=False, level=0.95, test_stats=STATISTICS, toys="Learn from N toys (default 20,000).",
+@inference(data=False, level=0.95, test_stats=STATISTICS, statistic=True, toys="Learn from N toys (default 20,000).",
            saves="critical values")  # fmt: skip
 def critical_values(model: Model, **options: Any) -> CriticalValues:
     """Learn the critical values of a test statistic.

@@ -29,12 +29,11 @@ from neyman.inference.critical.learning import critical_values
 from neyman.inference.critical.values import CriticalValues, complaint
 from neyman.inference.crossing import crossing
 from neyman.inference.ends import extended, intervals_of, refined, settled, without_chance
-from neyman.inference.learned_statistic import LearnedStatistic
 from neyman.inference.observed import Observed, wider_bounds
 from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.roots import why_flat
-from neyman.inference.statistics import chosen_statistic, statistic_named
+from neyman.inference.statistics import Statistic, chosen_statistic, statistic_named
 from neyman.inference.throws import BATCH
 from neyman.model.model import Model
 from neyman.model.plain import as_model
@@ -73,7 +72,7 @@ def interval(
     poi_values: Any = None,
     critical: CriticalValues | None = None,
     nuisance: str = "profile",
-    statistic: LearnedStatistic | None = None,
+    statistic: Statistic | None = None,
     executor: Executor | None = None,
     source: str = "simulation",
     init: Start | None = None,
@@ -100,7 +99,8 @@ def interval(
         model: the model.
         level: the confidence level.
         test_stat: ``"tmu_tilde"``, ``"tmu"`` (the best fit may be negative, where the POI's bounds allow it),
-            ``"qmu"`` and ``"qmu_tilde"`` for upper limits, ``"q0"`` for lower ones, or ``"learned"`` for ``statistic``.
+            ``"qmu"`` and ``"qmu_tilde"`` for upper limits, ``"q0"`` for lower ones, ``"learned"`` for ``statistic``, or
+            ``"waldo"`` for the distance from the mean of a posterior (:class:`neyman.inference.waldo.Waldo`).
         calibration: where the critical values come from: ``"toys"``, ``"asymptotics"``, or ``"quantile"`` for learned
             ones, :func:`neyman.critical_values`.
         seed: fixes the toys; their number and the executor do not change them.
@@ -112,8 +112,9 @@ def interval(
             learned for these data.
         nuisance: with ``"quantile"``, ``"profile"``, or ``"worst"`` for the largest p-value over all nuisance
             parameters that the critical values were learned for.
-        statistic: with ``"learned"``, the statistic, from :func:`neyman.train_statistic`. Toys then take no fits, and
-            values outside its range are not tested.
+        statistic: with ``"learned"``, the statistic, from :func:`neyman.train_statistic`; with ``"waldo"``, the
+            posterior, from :func:`neyman.train_posterior`: of a channel of the model, which may be ``posterior.model``.
+            Toys then take no fits, and values outside its range are not tested.
         executor: any :class:`concurrent.futures.Executor`; default is this process.
         source: ``"simulation"`` for toys of simulated events, ``"model"`` for toys of the learned density.
         init: starting values, as for :func:`neyman.fit`.
@@ -156,7 +157,7 @@ def interval(
             critical = critical_values(
                 model, test.name, data=data, poi_range=ends, n_toys=n_toys, seed=seed, executor=executor,
                 source=source, init=init, bounds=bounds, fixed=fixed, level=level, checkpoint=checkpoint,
-                progress=progress,
+                progress=progress, statistic=statistic,
             )  # fmt: skip
         critical.belongs_to(model, settings)
     first, limits = _first_grid(observed, level, poi_values, critical)

@@ -22,11 +22,10 @@ from neyman.exceptions import InvalidParameter
 from neyman.inference.calibrations import Asymptotics, Calibration, OnToys, Quantile, Thrower, chosen_calibration
 from neyman.inference.critical.learning import critical_values
 from neyman.inference.critical.values import CriticalValues
-from neyman.inference.learned_statistic import LearnedStatistic
 from neyman.inference.observed import Tested, poi_profile, without_signal
 from neyman.inference.parameters import Bounds, Fixed, checked_point
 from neyman.inference.profile import Profile
-from neyman.inference.statistics import chosen_statistic
+from neyman.inference.statistics import Statistic, chosen_statistic
 from neyman.inference.throws import Settings, Throw, fitted, seed_of, throw_all, valid_ones
 from neyman.model.model import Model
 from neyman.model.plain import as_model
@@ -65,7 +64,7 @@ def coverage(
     n_calibration: int = 2000,
     critical: CriticalValues | None = None,
     nuisance: str = "profile",
-    statistic: LearnedStatistic | None = None,
+    statistic: Statistic | None = None,
     source: str = "simulation",
     tolerance: float = 0.0,
     bounds: Bounds | None = None,
@@ -97,7 +96,8 @@ def coverage(
         critical: with ``"quantile"``, critical values learned before. By default they are learned for the whole range
             of the POI, by :func:`neyman.critical_values`.
         nuisance: with ``"quantile"``, ``"profile"`` or ``"worst"``, as for :func:`neyman.interval`.
-        statistic: with ``test_stat="learned"``, the statistic, as for :func:`neyman.interval`.
+        statistic: with ``test_stat="learned"`` the statistic and with ``"waldo"`` the posterior, as for
+            :func:`neyman.interval`.
         source: ``"simulation"`` for toys of simulated events, ``"model"`` for toys of the learned density.
         tolerance: how far below the level the coverage may be.
         bounds: bounds, as for :func:`neyman.fit`.
@@ -140,7 +140,7 @@ def coverage(
         if critical is None:
             critical = critical_values(
                 model, test.name, seed=seed, executor=executor, source=source, bounds=bounds, fixed=fixed, level=level,
-                progress=progress,
+                progress=progress, statistic=statistic,
             )  # fmt: skip
         critical.belongs_to(model, settings)
         critical.p_values(np.zeros(len(points)), points, nuisance)  # which says what is wrong with the truths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,10 +15,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.inference.learned_statistic import LearnedStatistic
+from neyman.inference.waldo import Waldo
 from neyman.model.model import Model
+from neyman.posteriors.posterior import Posterior
 from neyman.support.messages import did_you_mean
 
-__all__ = ["STATISTICS", "TIE", "TestStatistic", "chosen_statistic", "statistic_named", "upper_limit_statistic"]
+__all__ = [
+    "STATISTICS",
+    "TIE",
+    "Statistic",
+    "TestStatistic",
+    "chosen_statistic",
+    "formula_of",
+    "statistic_named",
+    "upper_limit_statistic",
+]
 
 
 def __dir__() -> list[str]:
@@ -25,6 +37,7 @@ def __dir__() -> list[str]:
 
 
 Array = NDArray[np.float64]
+Statistic = LearnedStatistic | Posterior  # what a user gives as ``statistic=``
 
 # two fits of the same data agree to this: toys that tie with the data, as equal counts do, must count as such
 TIE = 1e-3
@@ -37,7 +50,8 @@ class TestStatistic:
     With :math:`t_\mu = -2 \log (L(\mu, \hat{\hat\theta}) / L(\hat\mu, \hat\theta))`, arXiv:1007.1727: ``tmu`` and
     ``tmu_tilde`` are it (eqs. 8 and 11), ``qmu`` and ``qmu_tilde`` are zero where :math:`\hat\mu > \mu` (eqs. 14 and
     16) and give upper limits, ``q0`` is zero where :math:`\hat\mu < \mu` (eq. 12, at any :math:`\mu`) and gives lower
-    limits, at zero the significance of a discovery. ``learned`` is a network, from :func:`neyman.train_statistic`.
+    limits, at zero the significance of a discovery. ``learned`` is a network, from :func:`neyman.train_statistic`, and
+    ``waldo`` the Wald statistic of a posterior, from :func:`neyman.train_posterior`.
 
     Args:
         name: its name.
@@ -45,7 +59,7 @@ class TestStatistic:
         side: which intervals it gives: ``"both"`` ends, ``"upper"`` or ``"lower"`` limits.
         bounded: whether the best-fit parameter of interest must not be below zero.
         tail: the asymptotic probability of a value at least as large, from the value and ``root_asimov``.
-        learned: the network that takes the place of fits.
+        learned: the network or the posterior that takes the place of fits.
     """
 
     __test__ = False  # for pytest, to which its name looks like tests
@@ -55,7 +69,7 @@ class TestStatistic:
     side: str = "both"
     bounded: bool = False
     tail: Callable[[Array, Array], Array] | None = None
-    learned: LearnedStatistic | None = None
+    learned: LearnedStatistic | Waldo | None = None
 
     def of_fits(self, value: float, best: ArrayLike, minimum: ArrayLike, conditional: ArrayLike) -> Array:
         """Return the test statistic of any number of datasets.
@@ -80,8 +94,8 @@ class TestStatistic:
         return np.where(best < value, 0.0, ratio) if self.side == "lower" else ratio
 
     def smallest(self, value: float) -> bool:
-        """Whether no dataset has a smaller value: none is below zero, if it is a likelihood ratio."""
-        return self.learned is None and value <= TIE
+        """Whether no dataset has a smaller value: none is below zero, if it is a likelihood ratio or a square."""
+        return not isinstance(self.learned, LearnedStatistic) and value <= TIE
 
     def p_value(self, observed: ArrayLike, root_asimov: ArrayLike) -> Array:
         """Return the asymptotic probability of a value at least as large at the tested parameters, arXiv:1007.1727.
@@ -163,6 +177,7 @@ STATISTICS: Mapping[str, TestStatistic] = MappingProxyType(
 )
 
 _LEARNED = "learned"
+_WALDO = TestStatistic("waldo", tail=_both_sides)
 
 
 def statistic_named(name: str) -> TestStatistic:
@@ -178,51 +193,76 @@ def statistic_named(name: str) -> TestStatistic:
     aliases = {one.alias: one for one in STATISTICS.values() if one.alias}
     found = STATISTICS.get(name) or aliases.get(name)
     if found is None:
-        known = [*STATISTICS, *aliases, _LEARNED]
+        known = [*STATISTICS, *aliases, _LEARNED, _WALDO.name]
         raise InvalidParameter(f"test_stat is {name!r}: {did_you_mean(name, known)}")
     return found
 
 
-def chosen_statistic(name: str, learned: LearnedStatistic | None, model: Model, calibration: str) -> TestStatistic:
+def formula_of(name: str) -> TestStatistic:
+    """Return the test statistic whose formulas learned critical values begin with: for ``"waldo"``, those of ``tmu``.
+
+    Example:
+        >>> formula_of("waldo").p_value([4.0], 0.0).round(3)
+        array([0.046])
+    """
+    return _WALDO if name == _WALDO.name else statistic_named(name)
+
+
+def chosen_statistic(name: str, statistic: Statistic | None, model: Model, calibration: str) -> TestStatistic:
     """Return the test statistic that ``test_stat=`` and ``statistic=`` of a call name together.
 
     Args:
-        name: its name, or ``"learned"``.
-        learned: the learned statistic, for ``"learned"`` alone.
+        name: its name, or ``"learned"`` or ``"waldo"``.
+        statistic: the learned statistic for ``"learned"``, the posterior for ``"waldo"``.
         model: the model.
         calibration: where the p-values are to come from.
 
     Raises:
         InvalidParameter: if there is none of that name, or name, statistic and calibration do not go together.
     """
-    if name != _LEARNED:
-        if learned is not None:
-            raise InvalidParameter(f"statistic is for test_stat='learned', not for {name!r}: leave one of them out")
-        return statistic_named(name)
-    if not isinstance(learned, LearnedStatistic):
-        raise InvalidParameter(
-            "test_stat='learned' takes the statistic: give statistic=neyman.train_statistic(model, values)"
-        )
-    learned.belongs_to(model)
-    if calibration != "toys":
-        raise InvalidParameter(
-            "only toys can calibrate a learned statistic, whose distribution no formula gives, not "
-            f"{calibration!r}: use calibration='toys'"
-        )
-    return TestStatistic(_LEARNED, side=learned.side, learned=learned)
+    if name == _LEARNED:
+        if not isinstance(statistic, LearnedStatistic):
+            raise InvalidParameter(
+                "test_stat='learned' takes the statistic: give statistic=neyman.train_statistic(model, values)"
+            )
+        statistic.belongs_to(model)
+        if calibration != "toys":
+            raise InvalidParameter(
+                "only toys can calibrate a learned statistic, whose distribution no formula gives, not "
+                f"{calibration!r}: use calibration='toys'"
+            )
+        return TestStatistic(_LEARNED, side=statistic.side, learned=statistic)
+    if name == _WALDO.name:
+        if not isinstance(statistic, Posterior):
+            given = "" if statistic is None else f", not a {type(statistic).__name__}"
+            raise InvalidParameter(
+                f"test_stat='waldo' takes a posterior{given}: give statistic=neyman.train_posterior(simulator)"
+            )
+        waldo = Waldo.of(statistic, model)
+        if calibration == "asymptotics":
+            raise InvalidParameter(
+                "only toys can calibrate the waldo statistic, whatever the posterior is: use calibration='toys', or "
+                "'quantile' for critical values that are learned from toys"
+            )
+        return dataclasses.replace(_WALDO, learned=waldo)
+    if statistic is not None:
+        wanted = _WALDO.name if isinstance(statistic, Posterior) else _LEARNED
+        raise InvalidParameter(f"statistic is for test_stat={wanted!r}, not for {name!r}: leave one of them out")
+    return statistic_named(name)
 
 
-def upper_limit_statistic(name: str, learned: LearnedStatistic | None, model: Model, calibration: str) -> TestStatistic:
+def upper_limit_statistic(name: str, statistic: Statistic | None, model: Model, calibration: str) -> TestStatistic:
     """Return the test statistic of an upper limit, as :func:`chosen_statistic`.
 
     Raises:
         Unsupported: if it gives no upper limits.
         InvalidParameter: as :func:`chosen_statistic`.
     """
-    chosen = chosen_statistic(name, learned, model, calibration)
-    if chosen.side == "upper":
-        return chosen
-    if chosen.learned is not None:
-        raise InvalidParameter("an upper limit takes a one-sided statistic: train it with side='upper'")
+    if name != _WALDO.name:
+        chosen = chosen_statistic(name, statistic, model, calibration)
+        if chosen.side == "upper":
+            return chosen
+        if name == _LEARNED:
+            raise InvalidParameter("an upper limit takes a one-sided statistic: train it with side='upper'")
     names = " or ".join(repr(one.name) for one in STATISTICS.values() if one.side == "upper")
     raise Unsupported(f"test_stat {name!r} sets no upper limit: use {names}, or neyman.interval")

@@ -17,7 +17,7 @@ from neyman.events import Events
 from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.inputs.simulator import Simulator
 from neyman.model.asimov import SetAsimov
-from neyman.model.channel import Batch, Packed, Source, ToyEvents
+from neyman.model.channel import Asimov, Batch, Packed, Source, ToyEvents
 from neyman.model.mixture import MixtureChannel
 from neyman.model.ranges import FeatureRanges
 from neyman.model.setwise_ratio import SetRatio, SetSummaries, SetSummary
@@ -215,7 +215,7 @@ class SetChannel(SetRatio):
             )
         return self.simulation().draw(rates, pars, rng)
 
-    def asimov(self) -> SetAsimov:
+    def asimov(self) -> Asimov:
         """Return what weights simulated events until the network's scores are zero."""
         return SetAsimov(self)
 

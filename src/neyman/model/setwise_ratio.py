@@ -15,7 +15,7 @@ from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.model.shares import first_places, shares_of
 from neyman.networks.averages import AverageHead
 
-__all__ = ["SetRatio", "SetSummaries", "SetSummary"]
+__all__ = ["SetRatio", "SetSummaries", "SetSummary", "positive"]
 
 
 def __dir__() -> list[str]:
@@ -40,7 +40,7 @@ class SetSummary:
     def __add__(self, other: SetSummary) -> SetSummary:
         if not (self.additive and other.additive):
             raise Unsupported(
-                "summaries of a transformer cannot be added, since each event has seen its whole dataset: encode the "
+                "these summaries cannot be added, since they are of a whole dataset and not of each event: encode the "
                 "joint dataset"
             )
         return SetSummary(self.sums + other.sums)
@@ -189,7 +189,7 @@ class SetRatio:
                     torch.autograd.grad(gradient[:, k].sum(), theta, retain_graph=k < p - 1)[0].numpy()
                     for k in range(p)
                 ]
-                hessian = _positive(-np.stack(rows, axis=1), self.high - self.low)
+                hessian = positive(-np.stack(rows, axis=1), self.high - self.low)
         return value.detach().numpy().copy(), gradient.detach().numpy(), hessian
 
     def _check(self, points: NDArray[np.float64]) -> None:
@@ -214,7 +214,7 @@ class SetRatio:
         return point
 
 
-def _positive(matrices: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+def positive(matrices: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return symmetric matrices without their negative parts, which are found in units of the parameters' ranges."""
     scaled = matrices * scale[:, None] * scale
     values, vectors = np.linalg.eigh(0.5 * (scaled + scaled.transpose(0, 2, 1)))

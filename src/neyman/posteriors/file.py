@@ -126,8 +126,4 @@ def _local(
 
 def is_posterior(path: Path) -> bool:
     """Whether a file is one of a posterior."""
-    try:
-        with _FILE.read(path):
-            return True
-    except InvalidModelFile:
-        return False
+    return _FILE.is_kind_of(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.stats
@@ -24,6 +24,10 @@ from neyman.posteriors.summary import PosteriorSummary
 from neyman.results import LocalsResult, PosteriorResult, Result
 from neyman.support.checks import checked_number, checked_seed
 
+if TYPE_CHECKING:
+    from neyman.inputs.simulator import Simulator
+    from neyman.model.model import Model
+
 __all__ = ["Posterior", "PosteriorData"]
 
 
@@ -39,7 +43,6 @@ PosteriorData = Events | Ensemble | ArrayLike | PosteriorSummary
 _CHUNK = 65_536  # events in memory at a time, of a deep set
 _DRAWS = 50_000  # draws in memory at a time
 _LOCAL = 0x10C  # keeps the seed of the local parameters apart from that of the parameters
-_POINTS = 8  # powers of two: of quasi-random numbers that moments are taken with
 
 
 class Posterior:
@@ -185,19 +188,20 @@ class Posterior:
         draws = [self._drawn(part, rng.standard_normal((len(part), n, len(self.names)))) for part in parts]
         return np.concatenate(draws) if draws else np.empty((0, n, len(self.names)))
 
-    def moments(self, summaries: Array | Sequence[PosteriorSummary]) -> tuple[Array, Array]:
+    def moments(self, summaries: Array | Sequence[PosteriorSummary], points: int = 256) -> tuple[Array, Array]:
         """Return the means ``(B, P)`` and covariances ``(B, P, P)`` of the posteriors of many datasets.
 
         They are taken over the same quasi-random numbers for all, so that they have no noise of their own.
 
         Args:
             summaries: of the datasets, or their sums, shape ``(B, K)``.
+            points: how many of these numbers, a power of two. Of a normal distribution any number gives the moments.
 
         Raises:
             InvalidEnsemble: if a summary is of another posterior.
         """
         sums, p = self._sums(summaries), len(self.names)
-        base = scipy.stats.norm.ppf(scipy.stats.qmc.Sobol(p, seed=0).random_base2(_POINTS))
+        base = scipy.stats.norm.ppf(scipy.stats.qmc.Sobol(p, seed=0).random(points))
         base = (base - base.mean(0)) / base.std(0)
         size = max(_DRAWS // len(base), 1)
         means, covariances = np.empty((len(sums), p)), np.empty((len(sums), p, p))
@@ -279,6 +283,28 @@ class Posterior:
     def prior_texts(self) -> dict[str, str]:
         """Return the prior of each parameter in words."""
         return {name: described(one) for name, one in self.prior.items()}
+
+    def model(self, simulator: Simulator) -> Model:
+        r"""Return the model that this posterior implies, for intervals that cover with ``test_stat="waldo"``.
+
+        Its likelihood is the normal approximation of the posterior divided by the prior, and by no means exact; it says
+        where nuisance parameters are, for the tested values of the parameter of interest. Its toys are datasets of the
+        simulator, and calibrate. It has no file: save the posterior.
+
+        Args:
+            simulator: the simulator that the posterior was trained on.
+
+        Raises:
+            InvalidParameter: if it has other parameters, bounds or features.
+
+        Example:
+            >>> model = posterior.model(simulator)  # doctest: +SKIP
+            >>> data = model.data(neyman.Ensemble({"events": events}))  # doctest: +SKIP
+            >>> neyman.interval(data, model, test_stat="waldo", statistic=posterior)  # doctest: +SKIP
+        """
+        from neyman.posteriors.likelihood import implied_model
+
+        return implied_model(self, simulator)
 
     # -- files
 

@@ -152,6 +152,18 @@ class Archive:
         except wrong as error:
             raise self.error(f"{path}: {self._complaint(error)}") from error
 
+    def is_kind_of(self, path: str | Path) -> bool:
+        """Whether a file says of itself that it is one of these, corrupt or not; only that is read.
+
+        Args:
+            path: the file.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return bool(json.loads(archive.read(_HEADER)).get("kind") == self.name)
+        except _CORRUPT:
+            return False
+
     def _content(self, path: Path) -> Content:
         with zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())

@@ -23,7 +23,7 @@ from neyman.inference.crossing import crossing
 from neyman.inference.observed import Observed, poi_profile, without_signal
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.profile import Profile
-from neyman.inference.statistics import TIE, statistic_named
+from neyman.inference.statistics import TIE, Statistic, chosen_statistic
 from neyman.inference.throws import Settings, Throw, grouped, seed_of, throw_all
 from neyman.model.constraints import constraints
 from neyman.model.model import Model
@@ -72,6 +72,7 @@ def critical_values(
     tolerance: float = 0.01,
     checkpoint: str | Path | None = None,
     progress: bool = False,
+    statistic: Statistic | None = None,
 ) -> CriticalValues:
     r"""Learn the critical values of a test statistic for all parameters at once.
 
@@ -108,6 +109,7 @@ def critical_values(
         tolerance: how far below the level the coverage of held-out toys may be.
         checkpoint: a file for the finished toys: the same call after an interruption goes on from it.
         progress: whether to show a progress bar.
+        statistic: with ``"waldo"``, the posterior, as for :func:`neyman.interval`.
 
     Returns:
         The critical values. A warning says where held-out toys are covered too rarely.
@@ -127,22 +129,34 @@ def critical_values(
         >>> abs(values - [2.71, 3.84]) < 3 * errors  # at the boundary, where half of the best fits are, and far from it
         array([ True,  True])
     """
-    statistic, level = statistic_named(test_stat), checked_level(level)
+    level = checked_level(level)
     n_toys = checked_number(n_toys, "the number of toys")
     least = max(fewest(level), _GROUP * _FOLDS)
     if n_toys < least:
         raise InvalidParameter(
             f"{n_toys} toys are too few to learn critical values at a level of {level:g}: take {least} at least"
         )
-    model, test_stat = as_model(model), statistic.name
-    free = poi_profile([], model, init, bounds, fixed, bounded=statistic.bounded)
+    model = as_model(model)
+    test = chosen_statistic(test_stat, statistic, model, "quantile")
+    test_stat, digest = test.name, "" if test.learned is None else test.learned.digest()
+    free = poi_profile([], model, init, bounds, fixed, bounded=test.bounded)
     poi = int(model.config.poi_index)
-    settings = Settings(poi, statistic, checked_source(source), tuple(free.bounds), free.held, model.config.poi_name)
+    settings = Settings(poi, test, checked_source(source), tuple(free.bounds), free.held, model.config.poi_name)
     box, without = _box(model, free, settings, data, poi_range, level)
     significance = _significance(model, free, settings, box, without)
     rough = Surface(test_stat, poi, box, significance, 1.0)
     points = _points(rough, free.start, math.ceil(n_toys / _GROUP), seed)
-    label = ["critical values", settings.bounds, free.held, points, seed, source, test_stat, _GROUP]
+    label = [
+        "critical values",
+        settings.bounds,
+        free.held,
+        points,
+        seed,
+        source,
+        test_stat,
+        _GROUP,
+        *([digest] if digest else []),
+    ]
     values = _group_statistics(model, points, settings, seed, Store(checkpoint, model, label), executor, progress)
     largest = float(np.quantile(np.sqrt(np.maximum(values[np.isfinite(values)], 0.0)), 0.9995))
     shape = dataclasses.replace(rough, largest=max(largest, 1.0))
@@ -166,6 +180,7 @@ def critical_values(
         penalty=penalty,
         seed=seed,
         tolerance=tolerance,
+        statistic=digest,
     )
     for checked_at in sorted({level, *(x for x in _LEVELS if x < level)}):
         if message := complaint(result.check(checked_at)):
@@ -183,6 +198,8 @@ def _box(
 ) -> tuple[Array, Array]:
     """Return where toys are to be thrown, shape ``(P, 2)``, and the parameters without signal, shape ``(P,)``."""
     poi, (low, high) = settings.poi, free.bounds[settings.poi]
+    if settings.statistic.learned is not None:
+        low, high = max(low, settings.statistic.learned.values[0]), min(high, settings.statistic.learned.values[1])
     if poi_range is not None:
         low, high = checked_range(poi_range, "poi_range", low, high, settings.name)
     without = free.start.copy()

@@ -13,7 +13,7 @@ import scipy.special
 from numpy.typing import NDArray
 
 from neyman.inference.critical.regression import row_products, splines, tensor_penalty
-from neyman.inference.statistics import TIE, statistic_named
+from neyman.inference.statistics import TIE, formula_of
 from neyman.support.checks import checked_choice
 
 __all__ = ["Surface"]
@@ -62,7 +62,7 @@ class Surface:
         """Return the logits of the asymptotic p-values; the arguments are broadcast."""
         _, distance = self.place(values)
         t, distance = np.broadcast_arrays(np.maximum(roots, math.sqrt(TIE)) ** 2, np.abs(distance))
-        statistic = statistic_named(self.test_stat)
+        statistic = formula_of(self.test_stat)
         p = statistic.p_value(t, np.maximum(distance, 1e-6) if statistic.bounded else np.inf)
         return np.asarray(scipy.special.logit(np.clip(p, 1e-14, 1.0 - 1e-6)))
 

@@ -70,6 +70,7 @@ class CriticalValues:
         penalty: the strength of smoothing.
         seed: of the toys.
         tolerance: how far below the level the coverage of held-out toys may be.
+        statistic: the ``fingerprint`` of the posterior of ``"waldo"``.
     """
 
     names: tuple[str, ...]
@@ -90,6 +91,7 @@ class CriticalValues:
     penalty: float
     seed: int
     tolerance: float
+    statistic: str = ""
 
     def p_values(self, statistic: ArrayLike, pars: ArrayLike, nuisance: str = "profile") -> tuple[Array, Array]:
         """Return the probabilities of a statistic at least as large, and their errors, shape ``(n,)`` both.
@@ -197,6 +199,9 @@ class CriticalValues:
             raise InvalidParameter(
                 f"the critical values are of {self.test_stat}, not of {settings.statistic.name}: learn others"
             )
+        learned = settings.statistic.learned
+        if learned is not None and self.statistic != learned.digest():
+            raise InvalidParameter("the critical values were learned for another posterior: learn them for this one")
         if self.names != tuple(model.config.par_names) or self.model != model.fingerprint:
             raise InvalidParameter("the critical values were learned for another model: learn them for this one")
         if self.poi != settings.poi:
