@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import neyman
 from neyman.exceptions import FailedFit
-from neyman.inference.profile import Profile, crossing
+from neyman.inference.profile import Profile
 from neyman.results.figures import style
 
 __all__ = [
@@ -29,10 +29,10 @@ __all__ = [
     "by_cardinality",
     "command_line",
     "compare",
-    "deepest",
     "draw_widths",
     "exact_fits",
     "fits",
+    "fraction",
     "pack",
     "trained",
     "write",
@@ -41,7 +41,6 @@ __all__ = [
 Array = NDArray[np.float64]
 
 LEVEL = 0.6827  # of the set with -2 log of the ratio below one, asymptotically
-IMPROVED = 1e-3  # in -2 log L: a point deeper below the minimum than this has found a better one
 NETWORKS = ("deepset", "transformer", "event")
 
 
@@ -131,7 +130,6 @@ def fits(
     datasets: Sequence[ArrayLike],
     truths: ArrayLike,
     auxdata: Sequence[ArrayLike] | None = None,
-    starts: Mapping[str, ArrayLike] | None = None,
 ) -> Fits:
     """Fit every dataset with a model.
 
@@ -140,15 +138,13 @@ def fits(
         datasets: ``B`` datasets, each of shape ``(N, d)``.
         truths: the true value of the parameter of interest, one or one for each, shape ``(B,)``.
         auxdata: the auxiliary data of each dataset; default is the nominal ones.
-        starts: values by the names of parameters. With them every minimisation starts from the best points of their
-            grid: for likelihoods with many maxima.
     """
     values = np.broadcast_to(np.asarray(truths, dtype=np.float64), (len(datasets),))
     rows = np.full((len(datasets), 4), np.nan)
     for row, (x, truth) in enumerate(zip(datasets, values, strict=True)):
         data = pack(model, x, None if auxdata is None else auxdata[row])
         try:
-            rows[row] = _fit(model, data, truth) if starts is None else _fit_from(model, data, truth, starts)
+            rows[row] = _fit(model, data, truth)
         except FailedFit:
             continue
     return Fits(*rows.T)
@@ -194,8 +190,8 @@ def compare(learned: Fits, reference: Fits) -> dict[str, Any]:
             "error": float(difference.std() / np.sqrt(n) / (2 * rms)) if rms > 0.0 else 0.0,
         },
         "coverage": {
-            "learned": _fraction(inside),
-            "exact": _fraction(inside_exact),
+            "learned": fraction(inside),
+            "exact": fraction(inside_exact),
             "error of the difference": float(np.std(inside.astype(float) - inside_exact) / np.sqrt(n)),
         },
     }
@@ -225,7 +221,7 @@ def by_cardinality(exact: ModuleType, model: Any, toys: int, seed: int, reach: f
         result = compare(fits(model, datasets, truths[:, poi]), exact_fits(exact, datasets, truths[:, poi]))
         result["blind"] = {
             "median width": float(np.median(np.diff(exact.interval(datasets, blind=True), axis=1))),
-            "coverage": _fraction(exact.ratio(datasets, truths[:, poi], blind=True) <= 1.0),
+            "coverage": fraction(exact.ratio(datasets, truths[:, poi], blind=True) <= 1.0),
         }
         found[str(n)] = result
     return found
@@ -311,6 +307,8 @@ def write(runs: Sequence[Mapping[str, Any]], path: Path | None) -> None:
                 f"r.m.s. of t {_text(p['r.m.s. difference of t'])}",
                 f"coverage {_text(coverage['learned'])}, exact {_text(coverage['exact'])}",
             ]
+            if "coverage with toys" in p:
+                numbers.append(f"coverage with toys {_text(p['coverage with toys'])}")
             print(f"{run['network']} at {point}: {'; '.join(numbers)}; {p['failed']} failed", file=sys.stderr)
     text = json.dumps(list(runs), indent=2)
     if path is None:
@@ -327,73 +325,6 @@ def _fit(model: Any, data: Array, truth: float) -> tuple[float, float, float, fl
     down, up = likelihood.minos(name)
     best = float(likelihood.best[0][index])
     return best, likelihood.ratio({index: truth}), best + down, best + up
-
-
-def _fit_from(
-    model: Any, data: Array, truth: float, starts: Mapping[str, ArrayLike]
-) -> tuple[float, float, float, float]:
-    """Do the same, each minimisation from the best points of a grid."""
-    name, index = model.config.poi_name, model.config.poi_index
-    low, high = model.config.suggested_bounds()[index]
-    grid = {key: values for key, values in starts.items() if key != name}
-    best, minimum = deepest(model, data, starts, {})
-    known: dict[float, tuple[Array, float]] = {}
-
-    def t(value: float) -> float:
-        if value not in known:
-            known[value] = deepest(model, data, grid, {name: value})
-        return max(known[value][1] - minimum, 0.0)
-
-    while True:
-        at = float(best[index])
-        guess = 0.1 * (high - low)
-        ends = [
-            at if at == bound else crossing(lambda v: t(v) ** 0.5, 1.0, at, at + reach, bound)
-            for reach, bound in ((-guess, low), (guess, high))
-        ]
-        numbers = at, t(truth), ends[0], ends[1]
-        pars, value = min(known.values(), key=lambda found: found[1])
-        if value > minimum - IMPROVED:
-            return numbers
-        # a better maximum was found on the way
-        best, minimum = min((pars, value), Profile(data, model, init=pars.tolist()).best, key=lambda found: found[1])
-
-
-def deepest(
-    model: Any, data: Array, starts: Mapping[str, ArrayLike], fixed: Mapping[str, float], tried: int = 3
-) -> tuple[Array, float]:
-    """Return the best of the minima reached from the highest local maxima of a grid, and -2 log L there."""
-    init = np.array(model.config.suggested_init(), dtype=np.float64)
-    for name, value in fixed.items():
-        init[_index(model, name)] = value
-    axes = [np.asarray(values, dtype=np.float64) for values in starts.values()]
-    indices = [_index(model, name) for name in starts]
-    heights = np.empty([len(axis) for axis in axes])
-    for cell in np.ndindex(heights.shape):
-        init[indices] = [axis[k] for axis, k in zip(axes, cell, strict=True)]
-        heights[cell] = model.evaluate(init, data)[0]
-    minima = []
-    for cell in _summits(heights)[:tried]:
-        init[indices] = [axis[k] for axis, k in zip(axes, cell, strict=True)]
-        minima.append(Profile(data, model, init=init.tolist(), fixed=fixed).best)
-    return min(minima, key=lambda found: found[1])
-
-
-def _summits(heights: Array) -> list[tuple[int, ...]]:
-    """Return the cells that are not below any neighbour along an axis, the highest first."""
-    is_summit = np.ones(heights.shape, dtype=bool)
-    for axis in range(heights.ndim):
-        rise = np.moveaxis(np.diff(heights, axis=axis), axis, 0)
-        view = np.moveaxis(is_summit, axis, 0)
-        view[:-1] &= rise <= 0.0
-        view[1:] &= rise >= 0.0
-    cells = np.argwhere(is_summit)
-    order = np.argsort(-heights[is_summit], kind="stable")
-    return [tuple(int(k) for k in cell) for cell in cells[order]]
-
-
-def _index(model: Any, name: str) -> int:
-    return int(model.config.par_slice(name).start)
 
 
 def _config(parameters: Sequence[Mapping[str, Any]], poi: str) -> SimpleNamespace:
@@ -426,7 +357,7 @@ def _constant(values: Sequence[float]) -> Callable[[], list[float]]:
     return lambda: list(values)
 
 
-def _fraction(inside: NDArray[np.bool_]) -> dict[str, float]:
+def fraction(inside: NDArray[np.bool_]) -> dict[str, float]:
     """Return how often something is true, and the binomial error."""
     value = float(inside.mean())
     return {"value": value, "error": float(np.sqrt(max(value * (1 - value), 1 / inside.size) / inside.size))}

@@ -56,7 +56,7 @@ POI = "s"
 FEATURES = ["x"]
 
 # (s, m): where everything is measured
-POINTS = ((0.1, 1.0), (0.3, 1.0), (0.5, 0.0), (0.3, 2.5))
+POINTS = ((0.1, 1.0), (0.2, -1.0), (0.3, 1.0), (0.5, 0.0), (0.3, 2.5))
 
 _STEP = WIDTH / 5
 _MASSES = np.linspace(LOW, HIGH, round((HIGH - LOW) / _STEP) + 1)

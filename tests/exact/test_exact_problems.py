@@ -65,7 +65,7 @@ def comparison() -> Iterator[ModuleType]:
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
     """Import an example's run.py under a name of its own, and forget the modules it has imported after the test."""
-    names = ("exact", "comparison")
+    names = ("exact", "comparison", "grid")
     known = {name: sys.modules.pop(name) for name in names if name in sys.modules}
 
     def run(folder: str) -> ModuleType:
@@ -420,13 +420,28 @@ def test_an_example_runs_and_draws(
 ) -> None:
     run = script(name)
     if name == "narrow_resonance":
-        monkeypatch.setattr(run, "FRACTIONS", np.linspace(0.0, 0.7, 5))
+        monkeypatch.setattr(run, "CALIBRATED", np.array([-3.0, 5.0]))
     arguments = ["--network", "exact", "--toys", "1", "--output", f"{tmp_path}/all.json"]
     run.main([*arguments, "--figure", f"{tmp_path}/figure.png"])
     (found,) = json.loads((tmp_path / "all.json").read_text())
     assert found["network"] == "exact"
     assert all(point["failed"] == 0 for point in found["points"].values())
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_narrow_profiles_on_a_grid_are_the_polished_ones(script: Callable[[str], ModuleType]) -> None:
+    run = script("narrow_resonance")
+    exact, grid = sys.modules["exact"], sys.modules["grid"]
+    for s, m in ((0.05, 2.0), (0.4, -0.5)):
+        toys, auxdata = run.toys((s, m), 4, seed=3)
+        learned = grid.profiles(grid.exact_heights, toys, auxdata)
+        reference = sys.modules["comparison"].exact_fits(exact, toys, s, aux=auxdata)
+        fits = learned.fits(s)
+        np.testing.assert_allclose(fits.t, reference.t, atol=0.02)  # between points of the grid
+        np.testing.assert_allclose([fits.low, fits.high], [reference.low, reference.high], atol=0.003)
+        np.testing.assert_allclose(
+            learned.mass(s), [exact.profile(x, [s], a)[1][0] for x, a in zip(toys, auxdata, strict=True)], atol=0.01
+        )
 
 
 def test_the_stream_of_groups_is_drawn_against_the_exact_intervals(

@@ -54,8 +54,8 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_SINGLE = 2  # times as many steps with single events, where there are tables,
-_FEWER = 5  # times fewer then with whole datasets,
+_SINGLE = 4  # times as many steps with single events, where there are tables,
+_FEWER = 8  # times fewer then with whole datasets,
 _SLOWER = 0.3  # and this much slower
 _EVALUATIONS = 20  # of a stage
 _PATIENCE = 6  # of these, without improvement

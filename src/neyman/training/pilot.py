@@ -127,4 +127,7 @@ def with_tables_where_needed(
     if gain < max(_SEEN * error, _GAIN):
         return without
     log.info("narrow structures: tables improve the log-likelihood ratio of a dataset by %.2g ± %.1g", gain, error)
-    return dataclasses.replace(options, shape={**shape, "width": max(shape["width"], _SUMS)})
+    options = dataclasses.replace(options, shape={**shape, "width": max(shape["width"], _SUMS)})
+    if isinstance(options, SetOptions):  # the linear head has learned from single events what others need them for
+        options = dataclasses.replace(options, fresh=min(options.fresh, 1))
+    return options
