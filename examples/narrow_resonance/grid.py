@@ -20,9 +20,9 @@ __all__ = ["FRACTIONS", "MASSES", "Profiles", "exact_heights", "learned_heights"
 
 Array = NDArray[np.float64]
 
-FRACTIONS = np.linspace(0.0, 1.0, 101)
+FRACTIONS = np.concatenate([np.linspace(0.0, 0.1, 41), np.linspace(0.11, 1.0, 90)])
 MASSES = np.linspace(exact.LOW, exact.HIGH, 401)  # a fifth of the signal's width apart
-_FINE = np.linspace(0.0, 1.0, 2001)
+_FINE = np.linspace(0.0, 1.0, 4001)
 _FAR = 50.0
 _AT_ONCE = 32  # datasets
 

@@ -367,18 +367,6 @@ def test_fits_of_the_exact_model_are_the_closed_form(
         assert abs(point["bias in sigma"]["value"]) < 5e-3
 
 
-def test_fits_from_a_grid_find_the_highest_of_many_maxima(narrow: ModuleType, comparison: ModuleType) -> None:
-    rng = np.random.default_rng(22)
-    model = comparison.ExactModel(narrow)
-    toys = [narrow.sample([s, 2.0], rng).astype(np.float32) for s in (0.03, 0.05, 0.3)]
-    aux = [narrow.auxdata([0.05, 2.0], rng) for _ in toys]
-    starts = {"s": np.linspace(0.05, 0.65, 7), "m": np.linspace(-2.9, 4.9, 79)}
-    from_grid = comparison.fits(model, toys, 0.05, aux, starts)
-    exact = comparison.exact_fits(narrow, toys, 0.05, aux=np.ravel(aux))
-    np.testing.assert_allclose(from_grid.t, exact.t, atol=2e-3)
-    np.testing.assert_allclose([from_grid.low, from_grid.high], [exact.low, exact.high], atol=2e-3)
-
-
 def test_the_figures_of_merit_are_those_of_a_known_difference(comparison: ModuleType) -> None:
     rng = np.random.default_rng(23)
     best = rng.normal(size=5000)
@@ -432,7 +420,7 @@ def test_an_example_runs_and_draws(
 def test_narrow_profiles_on_a_grid_are_the_polished_ones(script: Callable[[str], ModuleType]) -> None:
     run = script("narrow_resonance")
     exact, grid = sys.modules["exact"], sys.modules["grid"]
-    for s, m in ((0.05, 2.0), (0.4, -0.5)):
+    for s, m in ((0.1, 2.0), (0.4, -0.5)):
         toys, auxdata = run.toys((s, m), 4, seed=3)
         learned = grid.profiles(grid.exact_heights, toys, auxdata)
         reference = sys.modules["comparison"].exact_fits(exact, toys, s, aux=auxdata)
