@@ -365,20 +365,19 @@ class GaussianHead(Head):
     def negative_log_posterior(self, summaries: Tensor, theta: Tensor) -> Tensor:
         """Return ``-log`` of the Gaussian of datasets ``(n, K)`` at the true parameters ``(n, P)``, shape ``(n,)``.
 
-        It ends at the bounds: so it is learned as wide as the likelihood, and not as what the bounds leave of it. How
-        much is within them is taken from each parameter alone.
+        It ends at the bounds, each parameter given those before it: so it is learned as wide as the likelihood, and
+        not as what the bounds leave of it.
         """
         mean, log_root, root = self._moments(self.summaries(summaries))
-        z = (root @ (self.parameters_.unit(theta) - mean)[:, :, None])[:, :, 0]
-        width = math.sqrt(2) * self._widths(root)
-        within = 0.5 * (torch.erf((1 - mean) / width) + torch.erf(mean / width))
-        return 0.5 * (z * z).sum(1) - log_root.sum(1) + within.clamp(min=_OUTSIDE).log().sum(1)
+        v = self.parameters_.unit(theta)
+        z = (root @ (v - mean)[:, :, None])[:, :, 0]
+        below, above = (z + (bound - v) * log_root.exp() for bound in (0, 1))
+        within = 0.5 * (torch.erf(above / math.sqrt(2)) - torch.erf(below / math.sqrt(2)))
+        return (0.5 * z * z - log_root + within.clamp(min=_OUTSIDE).log()).sum(1)
 
     def widths(self, summaries: Tensor) -> Tensor:
         """Return the standard deviations of the Gaussian in units of the ranges, shape ``(n, P)``."""
-        return self._widths(self._moments(self.summaries(summaries))[2])
-
-    def _widths(self, root: Tensor) -> Tensor:
+        root = self._moments(self.summaries(summaries))[2]
         inverse = torch.linalg.solve_triangular(root, self.unit.expand_as(root), upper=False)
         widths: Tensor = (inverse * inverse).sum(2).sqrt()
         return widths
