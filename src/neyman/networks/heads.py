@@ -33,6 +33,8 @@ def __dir__() -> list[str]:
 _EDGES = (0.01, 0.1, 0.5)  # of the logarithms, in units of a parameter's range
 _NOTHING = 1e-6  # events, less than which are none
 _LOG_ROOTS = (-1.0, 9.0)  # of a precision in units of the ranges
+_APART = 2.5  # standard deviations from the bounds, where these make no difference
+_EXTREME = 2.5  # standard deviations of the logarithm of a size: no powers of more
 _OUTSIDE = 1e-5  # of a Gaussian within the bounds: single precision does not tell less
 _FAR = 4.0  # standard deviations: beyond, the distance from the expected parameters is compressed
 
@@ -329,7 +331,7 @@ class GaussianHead(Head):
         self.register_buffer("unit", torch.eye(n, dtype=torch.float32), persistent=False)
         out = 2 * n + below.shape[1]
         self.posterior = mlp([summaries.size, hidden, hidden, out], zero=line)
-        self.linear = nn.Linear(summaries.size, out, dtype=torch.float32)
+        self.linear = nn.Linear(summaries.size + (2 if line else 0), out, dtype=torch.float32)
         self.rest = mlp([summaries.size + parameters.size + n, hidden, hidden, 1], zero=True)
 
     @property
@@ -344,7 +346,8 @@ class GaussianHead(Head):
             summaries: of datasets, shape ``(n, K)``.
             theta: their parameters, shape ``(n, P)``.
         """
-        lines = fitted_lines(self.summaries(summaries), self.parameters_.unit(theta.double()), _LOG_ROOTS)
+        x, v = self._terms(self.summaries(summaries)), self.parameters_.unit(theta.double())
+        lines = fitted_lines(x, v, _LOG_ROOTS, apart=_APART)
         with torch.no_grad():
             self.linear.weight.zero_()
             self.linear.bias.zero_()
@@ -353,9 +356,16 @@ class GaussianHead(Head):
                 self.linear.weight[rows] = line[:-1].T.to(self.linear.weight)
                 self.linear.bias[rows] = line[-1].to(self.linear.bias)
 
+    def _terms(self, w: Tensor) -> Tensor:
+        """Return what the line goes through: features, square and cube of the last one, the logarithm of the size."""
+        if not self.line:
+            return w
+        size = w[:, -1:].clamp(-_EXTREME, _EXTREME)
+        return torch.cat([w, size**2, size**3], dim=1)
+
     def _moments(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean, log of the diagonal of the root of the precision, and that root, of features ``(n, F)``."""
-        n, learned, linear = self._n, self.posterior(w), self.linear(w)
+        n, learned, linear = self._n, self.posterior(w), self.linear(self._terms(w))
         scale = torch.exp(-linear[:, n : 2 * n].clamp(*_LOG_ROOTS)) if self.line else 1.0
         out = linear + learned
         mean, log_root = linear[:, :n] + scale * learned[:, :n], out[:, n : 2 * n].clamp(*_LOG_ROOTS)

@@ -15,10 +15,11 @@ def __dir__() -> list[str]:
 _ROUNDS = 5  # of means and widths in turns
 _LOG_SQUARE = -1.2704  # mean of the logarithm of the square of a standard normal number
 _RIDGE = 1e-6
+_ENOUGH = 20  # datasets for each coefficient
 
 
 def fitted_lines(
-    x: Tensor, v: Tensor, log_roots: tuple[float, float], of_width: Tensor | None = None
+    x: Tensor, v: Tensor, log_roots: tuple[float, float], of_width: Tensor | None = None, apart: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Return means and logarithms of inverse widths that are linear, by weighted least squares in turns.
 
@@ -27,6 +28,8 @@ def fitted_lines(
         v: what is to be told from them, shape ``(n, P)``.
         log_roots: the smallest and the largest logarithm of an inverse width.
         of_width: the features that a width depends on, positions in ``F``; all by default.
+        apart: how many widths a mean has to be from 0 and from 1 to count, so that what the bounds cut off is not
+            missed; all count where there are too few.
 
     Returns:
         The coefficients, shape ``(F + 1, P)`` each, the constants last.
@@ -52,10 +55,16 @@ def fitted_lines(
 
     means, roots = (torch.zeros(w.shape[1], v.shape[1], dtype=w.dtype, device=w.device) for _ in range(2))
     for k in range(v.shape[1]):
-        log_root = torch.zeros_like(v[:, k])
+        log_root, counts = torch.zeros_like(v[:, k]), torch.ones_like(v[:, k])
         for _ in range(_ROUNDS):
-            means[:, k] = solved(w, w * torch.exp(2 * log_root)[:, None], v[:, k])
+            means[:, k] = solved(w, w * (counts * torch.exp(2 * log_root))[:, None], v[:, k])
             squares = (v[:, k] - w @ means[:, k]) ** 2
-            roots[columns, k] = solved(of_width, of_width, 0.5 * (_LOG_SQUARE - torch.log(squares + _RIDGE**2)))
+            roots[columns, k] = solved(
+                of_width, of_width * counts[:, None], 0.5 * (_LOG_SQUARE - torch.log(squares + _RIDGE**2))
+            )
             log_root = (w @ roots[:, k]).clamp(*log_roots)
+            mean = w @ means[:, k]
+            inside = torch.minimum(mean, 1 - mean) >= apart * torch.exp(-log_root)
+            if apart and inside.sum() >= _ENOUGH * w.shape[1]:
+                counts = inside.to(w.dtype)
     return means, roots
