@@ -261,6 +261,40 @@ def test_values_that_are_none_are_refused(model: Path, values: str) -> None:
     assert "as in 0:2:21" in result.stderr
 
 
+def test_a_posterior_is_drawn_from_a_pipe(binned: Path, tmp_path: Path) -> None:
+    options = ["-n", "200", "--chains", "1", "--seed", "1", "--fix", "xsec=0", "--prior", "mu=norm(1, scale=0.5)"]
+    result = run("posterior", binned, *options)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["result"], len(found["draws"]), found["prior"]) == (
+        "posterior", 200, {"mu": "norm(1, scale=0.5) within (0, 10)"},
+    )  # fmt: skip
+    plotted = run("plot", "-o", tmp_path / "corner.png", "--parameter", "mu", input=result.stdout)
+    assert plotted.exit_code == 0, plotted.output
+    assert (tmp_path / "corner.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("prior", ["mu", "mu=normal(1)", "mu=norm(one)", "mu=norm(1, 2, 3)", "mu=poisson(3)"])
+def test_a_prior_that_is_none_is_refused(binned: Path, prior: str) -> None:
+    result = run("posterior", binned, "--prior", prior)
+    assert result.exit_code == 2
+    assert "is not NAME=DISTRIBUTION with one of scipy.stats, as in 'mu=norm(1, 0.5)'" in " ".join(
+        result.stderr.replace("│", " ").split()
+    )
+
+
+def test_a_posterior_whose_chains_disagree_is_written_and_ends_with_1(binned: Path) -> None:
+    two = json.loads(binned.read_text())
+    two["channels"][0]["samples"][1] = {"name": "background", "data": [10_000.0, 10_000.0], "modifiers": [
+        {"name": "xsec", "type": "normsys", "data": {"hi": 1.2, "lo": 1.2}}]}  # fmt: skip
+    two["observations"][0]["data"] = [14_400.0, 14_400.0]  # that of xsec = 2 and xsec = -2
+    binned.write_text(json.dumps(two))
+    result = run("posterior", binned, "-n", "100", "--chains", "2", "--fix", "mu=0")
+    assert result.exit_code == 1
+    assert not json.loads(result.stdout)["valid"]
+    assert "neyman: the posterior is not valid: the chains disagree about xsec (R-hat" in result.stderr
+
+
 def test_cls_agrees_with_pyhf(binned: Path) -> None:
     import pyhf
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pyhf
 import pytest
@@ -9,7 +11,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 import neyman
-from neyman.exceptions import FailedFit, InvalidParameter
+from neyman.exceptions import FailedFit, InvalidParameter, Unsupported
 from neyman.results import PosteriorResult
 
 
@@ -35,7 +37,7 @@ def assert_drawn_from(draws: NDArray[np.float64], effective: float, exact: scipy
 
 @pytest.fixture(scope="module")
 def of_counts() -> PosteriorResult:
-    return neyman.posterior([12.0], counting(signal=1.0, background=0.0), seed=1)
+    return neyman.posterior([12.0], counting(signal=1.0, background=0.0), seed=1, chains=2)
 
 
 def test_a_count_with_a_uniform_prior_has_a_gamma_posterior(of_counts: PosteriorResult) -> None:
@@ -105,7 +107,7 @@ def test_parameters_are_held_where_asked_for() -> None:
     assert "uncorr_bkguncrt[0]" not in draws.prior
 
 
-@pytest.mark.parametrize(("n", "chains"), [(1, 1), (1003, 2)])
+@pytest.mark.parametrize(("n", "chains"), [(1, 1), (1001, 2)])
 def test_there_are_as_many_draws_as_asked_for(n: int, chains: int) -> None:
     draws = neyman.posterior([12.0], counting(), n=n, chains=chains)
     assert draws.draws.shape == (n, 1)
@@ -121,7 +123,7 @@ def test_chains_that_disagree_are_not_valid(caplog: pytest.LogCaptureFixture) ->
         {"name": "background", "data": [10_000.0], "modifiers": [alpha]},
     ]
     model = pyhf.Model({"channels": [{"name": "SR", "samples": samples}]}, poi_name="mu")
-    draws = neyman.posterior([14_400.0, 0.0], model, n=1000, fixed={"mu": 1.0})
+    draws = neyman.posterior([14_400.0, 0.0], model, n=1000, fixed={"mu": 1.0}, chains=2)
     assert not draws.valid
     assert "the posterior is not valid: the chains disagree about alpha (R-hat" in caplog.text
     assert "NOT VALID" in repr(draws)
@@ -157,3 +159,15 @@ def test_what_cannot_be_drawn_is_refused(options: dict[str, object], message: st
 def test_data_that_are_impossible_everywhere_are_refused_with_the_bin() -> None:
     with pytest.raises(FailedFit, match=r"channel SR, bin 1 has 3 observed events but an expected rate of 0"):
         neyman.posterior([3.0], counting(signal=0.0, background=0.0))
+
+
+@pytest.mark.parametrize("package", ["nutpie", "arviz"])
+def test_a_sampler_that_is_not_installed_is_named_with_what_installs_it(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # what cannot be imported
+    with pytest.raises(Unsupported, match=r'pip install "neyman\[sampling\]"'):
+        neyman.posterior([12.0], counting())
+    if package == "arviz":
+        with pytest.raises(Unsupported, match=r'pip install "neyman\[sampling\]"'):
+            PosteriorResult(("mu",), np.ones((3, 1))).to_arviz()

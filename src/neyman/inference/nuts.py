@@ -7,13 +7,12 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from neyman.exceptions import Unsupported
+from neyman.support.extras import from_extra
 
 __all__ = ["Chains", "sampled"]
 
@@ -72,7 +71,8 @@ def sampled(
     Raises:
         Unsupported: if nutpie is not installed.
     """
-    nutpie, from_pyfunc = _nutpie()
+    nutpie = from_extra("nutpie", "sampling", "posteriors")
+    compiler = from_extra("nutpie.compiled_pyfunc", "sampling", "posteriors")
     failures: list[Exception] = []
     evaluations = 0
 
@@ -109,7 +109,7 @@ def sampled(
                 return np.asarray(z)
         return top
 
-    compiled = from_pyfunc(
+    compiled = compiler.from_pyfunc(
         ndim=start.size,
         make_logp_fn=lambda: standard,
         make_expand_fn=lambda *_: lambda z: {"u": centre + axes @ z},
@@ -175,14 +175,3 @@ def _curvature(density: Density, centre: Array, gradient: Array, widths: Array) 
                 rows[k] = (gradient - other) / step * width * widths
                 break
     return 0.5 * (rows + rows.T)
-
-
-def _nutpie() -> tuple[Any, Any]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # arviz announces a future version
-            import nutpie
-            from nutpie.compiled_pyfunc import from_pyfunc
-    except ImportError as error:
-        raise Unsupported('posteriors need a sampler: pip install "neyman[sampling]"') from error
-    return nutpie, from_pyfunc

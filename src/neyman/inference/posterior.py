@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from neyman.model.plain import as_model
 from neyman.model.summary import Data
 from neyman.results import PosteriorResult
 from neyman.support.checks import checked_number, checked_seed
+from neyman.support.extras import from_extra
 
 __all__ = ["posterior"]
 
@@ -140,10 +140,7 @@ def posterior(
 
 def _diagnosed(pars: Array, free: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
     """Return R-hat and the effective draws of bulk and tails, shape ``(P,)`` each, nan where a parameter is held."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # arviz announces a future version
-        import arviz
-
+    arviz = from_extra("arviz", "sampling", "posteriors")
     chains, length = pars.shape[:2]
     if chains == 1:  # R-hat is that of its halves
         pars = pars[:, : 2 * (length // 2)].reshape(2, length // 2, -1)

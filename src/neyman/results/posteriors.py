@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neyman.exceptions import InvalidParameter, Unsupported
+from neyman.exceptions import InvalidParameter
 from neyman.results.base import NamedResult, Table
 from neyman.support.checks import checked_level
+from neyman.support.extras import from_extra
 from neyman.support.text import rounded
 
 if TYPE_CHECKING:  # matplotlib is imported where a figure is drawn
@@ -157,7 +157,7 @@ class PosteriorResult(_Draws):
         Raises:
             Unsupported: if arviz is not installed.
         """
-        arviz = _arviz()
+        arviz = from_extra("arviz", "sampling", "data for arviz")
         chains = np.array_split(self.draws, max(self.chains, 1))
         shortest = min(map(len, chains))
         stacked = np.stack([chain[:shortest] for chain in chains])  # (C, n, P)
@@ -250,7 +250,9 @@ class LocalsResult(_Draws):
             Unsupported: if arviz is not installed.
         """
         draws = {name: self[name][None] for name in self.names}
-        return _arviz().from_dict(draws, dims={name: ["event"] for name in self.names})
+        return from_extra("arviz", "sampling", "data for arviz").from_dict(
+            draws, dims={name: ["event"] for name in self.names}
+        )
 
     def table(self) -> Table:
         """Return what is printed: of each local parameter its mean over the events, and how wide its posteriors are."""
@@ -270,13 +272,3 @@ class LocalsResult(_Draws):
 def _like(value: float, text: str) -> str:
     """Return a number with as many decimals as a text has."""
     return f"{value:.3g}" if "e" in text else f"{value:.{len(text.partition('.')[2])}f}"
-
-
-def _arviz() -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of a future version
-            import arviz
-    except ImportError as error:
-        raise Unsupported('an InferenceData needs arviz: pip install "neyman[sampling]"') from error
-    return arviz
