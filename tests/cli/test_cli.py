@@ -262,7 +262,7 @@ def test_values_that_are_none_are_refused(model: Path, values: str) -> None:
 
 
 def test_a_posterior_is_drawn_from_a_pipe(binned: Path, tmp_path: Path) -> None:
-    options = ["-n", "200", "--chains", "1", "--seed", "1", "--fix", "xsec=0", "--prior", "mu=norm(1, scale=0.5)"]
+    options = ["-n", "200", "--chains", "2", "--seed", "1", "--fix", "xsec=0", "--prior", "mu=norm(1, scale=0.5)"]
     result = run("posterior", binned, *options)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)

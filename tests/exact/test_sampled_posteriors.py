@@ -52,14 +52,15 @@ def test_a_pyhf_model_has_the_posterior_that_pyhfs_likelihood_gives_on_a_grid() 
     assert_moments(draws, (alpha, mu), mean, covariance, bias=0.1, width=0.075)
 
 
+HELD = {"lumi": 1.0, "scale": 0.0}
+
+
 class TestLearned:
     """A learned channel beside a binned one; luminosity and shape are held, mu and the background's norm are free."""
 
-    HELD = {"lumi": 1.0, "scale": 0.0}
-
     @pytest.fixture(scope="class")
     def draws(self, trained: neyman.Model) -> PosteriorResult:
-        return neyman.posterior(trained.observed, trained, fixed=self.HELD, seed=2, chains=2)
+        return neyman.posterior(trained.observed, trained, fixed=HELD, seed=2, chains=2)
 
     @staticmethod
     def axes(draws: PosteriorResult) -> tuple[Array, Array]:
@@ -96,7 +97,7 @@ class TestLearned:
         assert_moments(draws, ("mu", "norm"), mean, covariance, bias=0.4, width=0.08)
 
     def test_a_summary_has_the_posterior_of_its_dataset(self, trained: neyman.Model) -> None:
-        options = {"fixed": {**self.HELD, "norm": 1.0}, "n": 20, "chains": 1, "seed": 3}
+        options = {"fixed": {**HELD, "norm": 1.0}, "n": 20, "chains": 1, "seed": 3}
         of_data = neyman.posterior(trained.observed, trained, **options)  # type: ignore[arg-type]
         summary = trained.encode(trained.ensemble(trained.observed))
         of_summary = neyman.posterior(summary, trained, **options)  # type: ignore[arg-type]

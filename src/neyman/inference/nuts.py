@@ -28,6 +28,8 @@ _WARMUP = 400  # draws of each chain that adapt the sampler and are not kept
 _STEP = 1e-4  # of differences of the gradient, in units of the widths
 _FLATTEST = 1e-4  # curvature in those units: a direction is never longer than a hundred of them
 _STARTS = 20  # that are tried for each chain, each nearer to its maximum
+_SEARCHES = 8  # for maxima, from other places than the start
+_CLIMB = 200  # steps of each at most
 _LOWER = 20.0  # in the log of the density: so far below the largest a maximum is of no importance
 _NEWTON = 5  # steps to the maximum at most, and
 _RISE = 1e-3  # how much a step must gain
@@ -57,7 +59,7 @@ def sampled(
     chains: int,
     seed: int,
 ) -> Chains:
-    """Draw from a density by several chains, each of which begins about a maximum that it has looked for itself.
+    """Draw from a density by several chains, which begin about its maxima: at different ones if it has several.
 
     Args:
         density: the log of the density, and its gradient.
@@ -89,17 +91,19 @@ def sampled(
 
     rng = np.random.default_rng(seed)
     ends = [_risen(careful, start, widths)]
-    ends += [_risen(careful, elsewhere(rng), widths) for _ in range(chains)]
+    ends += [_risen(careful, elsewhere(rng), widths) for _ in range(_SEARCHES)]
     heights = np.array([careful(end)[0] for end in ends])
+    if failures:
+        raise failures[0]
     centre, axes = _fitted(careful, ends[int(np.argmax(heights))], widths)
-    tops = [end for end, height in zip(ends[1:], heights[1:], strict=True) if height > heights.max() - _LOWER]
+    high = [end for end, height in zip(ends, heights, strict=True) if height > heights.max() - _LOWER]
+    tops = _apart((np.array(high) - centre) @ np.linalg.inv(axes).T, chains)
 
     def standard(z: Array) -> tuple[float, Array]:
         value, gradient = careful(centre + axes @ z)
         return value, gradient @ axes
 
-    back = np.linalg.inv(axes)
-    begins = itertools.cycle([back @ (top - centre) for top in tops] + [np.zeros(start.size)] * (chains - len(tops)))
+    begins = itertools.cycle(tops)
 
     def begin(chain_seed: int) -> Array:
         own, top = np.random.default_rng(chain_seed), next(begins)
@@ -118,8 +122,6 @@ def sampled(
         expanded_names=["u"],
         make_initial_point_fn=begin,
     )
-    if failures:
-        raise failures[0]
     # one chain after the other: what they evaluate is Python, of which one thread runs at a time
     trace = nutpie.sample(
         compiled, draws=n, tune=_WARMUP, chains=chains, cores=1, seed=seed, save_warmup=False, progress_bar=False,
@@ -144,9 +146,20 @@ def _risen(density: Density, start: Array, widths: Array) -> Array:
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore", over="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # of steps to where the density is zero
-        found = scipy.optimize.minimize(falls, np.zeros(start.size), jac=True, method="L-BFGS-B").x
+        found = scipy.optimize.minimize(
+            falls, np.zeros(start.size), jac=True, method="L-BFGS-B", options={"maxiter": _CLIMB}
+        ).x
     end = start + widths * found
     return np.asarray(end) if density(end)[0] > density(start)[0] else start
+
+
+def _apart(points: Array, n: int) -> list[Array]:
+    """Return some of many points, each as far from those before as there is one: if there are two groups, of both."""
+    chosen = [points[0]]
+    while len(chosen) < n:
+        distances = np.min([((points - one) ** 2).sum(axis=1) for one in chosen], axis=0)
+        chosen.append(points[int(np.argmax(distances))])
+    return chosen
 
 
 def _fitted(density: Density, start: Array, widths: Array) -> tuple[Array, Array]:
