@@ -45,7 +45,8 @@ class LocalNetwork(nn.Module):
         >>> from neyman.networks.scaling import FeatureScaler
         >>> encoder = DeepSet(FeatureScaler(torch.zeros(3), torch.ones(3)), hidden=(8,), width=4)
         >>> network = LocalNetwork(encoder, local=2, parameters=1, summary=8)
-        >>> seen = network.seen(torch.randn(5, 3), torch.zeros(5, 1), torch.zeros(5, 8))
+        >>> numbers, context = network.numbers(torch.randn(5, 3)), network.summary(torch.zeros(5, 8))
+        >>> seen = network.joined(numbers, torch.zeros(5, 1), context)
         >>> network.draw(seen, torch.randn(5, 2)).shape, network.log_prob(seen, torch.zeros(5, 2)).shape
         (torch.Size([5, 2]), torch.Size([5]))
     """
@@ -104,19 +105,15 @@ class LocalNetwork(nn.Module):
             self.centre.copy_(found.mean(0))
             self.scale.copy_(torch.where(spread > 1e-9, spread, torch.ones_like(spread)))
 
-    def seen(self, x: Tensor, u: Tensor, summary: Tensor) -> Tensor:
-        """Return what the distribution depends on, shape ``(E, F)``.
-
-        Args:
-            x: the events, shape ``(E, d)``.
-            u: the parameters of the dataset of each, shape ``(E, P)``.
-            summary: features of the summary of the dataset of each, shape ``(E, K)``.
-        """
-        return self.joined(self.numbers(x), u, self.summary(summary))
-
     @staticmethod
     def joined(numbers: Tensor, u: Tensor, context: Tensor) -> Tensor:
-        """Return the same from what is seen of events and of datasets, shapes ``(..., A)`` and ``(..., C)``."""
+        """Return what the distribution depends on, shape ``(..., A + P + C)``.
+
+        Args:
+            numbers: what is seen of events by themselves, shape ``(..., A)``.
+            u: the parameters of the dataset of each, shape ``(..., P)``.
+            context: what :attr:`summary` makes of the features of its summary, shape ``(..., C)``.
+        """
         return torch.cat([numbers, u.to(numbers.dtype), context], dim=-1)
 
     def log_prob(self, seen: Tensor, v: Tensor, *, flow: bool = True) -> Tensor:

@@ -72,14 +72,12 @@ def train_locals(
         FailedFit: if a training diverges.
     """
     training = _Training(trained, names, datasets, coordinates, options, seed, device or torch.device("cpu"))
-    history = [
-        training.stage(name, steps, flow, progress, checkpoint)
-        for name, steps, flow in (
-            ("local moments", options.local_steps, False),
-            ("local flow", options.flow_steps, True),
-        )
-        if steps
-    ]
+    history = []
+    if options.local_steps:
+        history.append(training.stage("local moments", options.local_steps, False, progress, checkpoint))
+    if options.flow_steps:
+        training.freeze()
+        history.append(training.stage("local flow", options.flow_steps, True, progress, checkpoint))
     network = training.network.cpu().eval().requires_grad_(False)
     return LocalPosterior(names, network, training.local), history
 
@@ -117,15 +115,24 @@ class _Training:
                 _of_single_events(trained.encoder), len(names), self.u.shape[1], self.summary.shape[1],
                 head=options.head, flow=options.flow, bins=options.bins, transforms=options.transforms,
             ).to(device)  # fmt: skip
+        self.numbers: Tensor | None = None
         generator = torch.Generator().manual_seed(seed)
         some = shuffled(self.first, self.last, generator)[:_START].to(device)
         self.network.adapt(self.bank.x[some])
         with torch.no_grad():
             self.network.head.fit_line(self._seen(self.network, some), self.v[some])
 
+    def freeze(self) -> None:
+        """Keep what the network makes of single events as it is: computed once, whatever the encoder costs."""
+        self.network.encoder.requires_grad_(False)
+        with torch.no_grad():
+            parts = torch.split(self.bank.x[: self.last], _BATCH)
+            self.numbers = torch.cat([self.network.numbers(part) for part in parts])
+
     def _seen(self, network: LocalNetwork, events: Tensor) -> Tensor:
         dataset = self.dataset[events]
-        return network.seen(self.bank.x[events], self.u[dataset], self.summary[dataset])
+        numbers = network.numbers(self.bank.x[events]) if self.numbers is None else self.numbers[events]
+        return network.joined(numbers, self.u[dataset], network.summary(self.summary[dataset]))
 
     def _loss(self, network: LocalNetwork, events: Tensor, generator: torch.Generator, *, flow: bool) -> Tensor:
         return -network.log_prob(self._seen(network, events), self.v[events], flow=flow).mean()
