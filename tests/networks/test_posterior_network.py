@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import scipy.stats
 import torch
 
 from neyman.exceptions import InvalidDocument
 from neyman.networks.deepset import DeepSet
 from neyman.networks.kinds import posterior_options, set_options
 from neyman.networks.layers import initialised
-from neyman.networks.posterior import PosteriorNetwork
+from neyman.networks.posterior import GRID, PosteriorNetwork, Straight
 from neyman.networks.scaling import FeatureScaler
 
 
@@ -77,3 +78,16 @@ def test_its_options_are_those_of_the_kind_and_of_the_training() -> None:
     assert set_options("deepset", {}).shape["width"] == posterior_options("deepset", {}).shape["width"]
     with pytest.raises(InvalidDocument, match="flow_steps"):
         posterior_options("deepset", {"flow_step": 10})
+
+
+def test_a_line_of_parameters_is_exact_where_a_uniform_prior_ends() -> None:
+    unit = torch.special.ndtr(GRID)[None]  # the prior is uniform from 0 to 1
+    straight = Straight(unit, torch.tensor([[0.0, 1.0]]))
+    centre = torch.tensor([[0.5], [0.93], [1.02], [-0.02], [0.5]])
+    width = torch.tensor([[0.01], [0.05], [0.05], [0.05], [100.0]])
+    mean, log_root = straight(centre, -width.log())
+    cut = scipy.stats.truncnorm((0 - centre) / width, (1 - centre) / width, centre, width)
+    low, high = (scipy.stats.norm.ppf(cut.ppf(scipy.stats.norm.cdf(k))) for k in (-1.0, 1.0))
+    assert mean.numpy() == pytest.approx((low + high) / 2, abs=1e-3)
+    assert torch.exp(-log_root).numpy() == pytest.approx((high - low) / 2, rel=1e-2)
+    assert straight.back(mean[:1]).item() == pytest.approx(0.5, abs=1e-4)

@@ -13,14 +13,21 @@ from neyman.networks.encoder import Encoder
 from neyman.networks.layers import mlp
 from neyman.networks.lines import fitted_lines
 
-__all__ = ["MomentHead", "PosteriorNetwork", "mean_values"]
+__all__ = ["GRID", "MomentHead", "PosteriorNetwork", "Straight", "mean_values"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
+GRID = torch.linspace(-5.0, 5.0, 501, dtype=torch.float64)
+"""Coordinates at which :class:`Straight` knows the parameters themselves."""
+
 _FEWEST = 0.5  # events, for the logarithm of their number
+_FAR = 30.0  # standard deviations, whose tail is a number still
+_ENDLESS = 1e6
+_TINY, _ROUND = 1e-300, 1e-16  # probabilities
+_NARROW = 1e-9  # of a width in coordinates
 _LOG_ROOTS = (-3.0, 14.0)  # of the inverse widths, in units of the prior's
 
 
@@ -44,64 +51,136 @@ def mean_values(summaries: Tensor) -> Tensor:
     return torch.cat([means, total.clamp(min=_FEWEST).log()], dim=1)
 
 
+class Straight(nn.Module):
+    r"""From a normal distribution of parameters, cut at their bounds, to one of their coordinates.
+
+    What data tell is often linear in the parameters, and the coordinates of a uniform prior are not. From the quantiles
+    of the cut distribution at plus and minus one standard deviation follow those of the coordinates, and from their
+    middle and distance a normal distribution again. It is exact where data are, and where they tell nothing.
+
+    Args:
+        knots: the parameters, shifted and scaled, at the coordinates :data:`GRID`, in ascending order, shape
+            ``(P, len(GRID))``; they are taken for the coordinates themselves where the prior has no ends.
+        ends: of the prior, shifted and scaled alike, infinite where there are none, shape ``(P, 2)``.
+
+    Example:
+        >>> ends = torch.tensor([[-torch.inf, torch.inf]])
+        >>> u, log_root = Straight(GRID[None], ends)(torch.tensor([[1.0], [7.0]]), torch.tensor([[2.0], [2.0]]))
+        >>> u.ravel().round(decimals=3), log_root.ravel().round(decimals=3)
+        (tensor([1., 7.]), tensor([2., 2.]))
+    """
+
+    knots: Tensor
+    ends: Tensor
+    grid: Tensor
+
+    def __init__(self, knots: Tensor, ends: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("knots", knots.to(torch.float64).contiguous())
+        self.register_buffer("ends", ends.to(torch.float64).clamp(-_ENDLESS, _ENDLESS))  # gradients are numbers
+        self.register_buffer("grid", GRID.clone(), persistent=False)
+
+    def forward(self, v: Tensor, log_root: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and logarithms of inverse widths of coordinates, from those of parameters, ``(n, P)`` all."""
+        centre, width = v.double(), torch.exp(-log_root.double())
+        low, high = ((self.ends[:, k] - centre) / width for k in range(2))
+        # mirrored such that the tails are small numbers, which have all their digits
+        mirrored = low + high > 0
+        below = torch.special.ndtr(torch.where(mirrored, -high, low).clamp(-_FAR, _FAR))
+        inside = torch.special.ndtr(torch.where(mirrored, -low, high).clamp(-_FAR, _FAR)) - below
+        sign = torch.where(mirrored, -1.0, 1.0)
+
+        def coordinate(deviation: float) -> Tensor:
+            fraction = torch.special.ndtr(deviation * sign)
+            z = torch.special.ndtri((below + fraction * inside).clamp(_TINY, 1.0 - _ROUND))
+            return self._interpolated(centre + sign * z * width, self.knots, self.grid.expand_as(self.knots))
+
+        first, last = coordinate(-1.0), coordinate(1.0)
+        roots = -torch.log((0.5 * (last - first)).clamp(min=_NARROW))
+        return (0.5 * (first + last)).to(v.dtype), roots.to(v.dtype)
+
+    def back(self, u: Tensor) -> Tensor:
+        """Return the parameters, shifted and scaled, at coordinates ``(n, P)``."""
+        return self._interpolated(u.double(), self.grid.expand_as(self.knots), self.knots)
+
+    def _interpolated(self, x: Tensor, known: Tensor, values: Tensor) -> Tensor:
+        """Return a function ``(n, P)`` on the line through known points; beyond them it goes on with the slope one."""
+        inside = torch.maximum(torch.minimum(x, known[:, -1]), known[:, 0])
+        place = torch.searchsorted(known.contiguous(), inside.T.contiguous(), right=True).clamp(1, known.shape[1] - 1)
+        begin, end = (known.gather(1, place + k) for k in (-1, 0))
+        low, high = (values.gather(1, place + k) for k in (-1, 0))
+        return (low + (inside.T - begin) / (end - begin) * (high - low)).T + (x - inside)
+
+
 class MomentHead(nn.Module):
     r"""Mean and inverse width of a normal distribution: a line through the features, and what a perceptron adds.
 
     Many events determine parameters to a small fraction of what the prior allows, and the mean has to be right to a
     small fraction of that. So :meth:`fit_line` finds a line by least squares, which stays; what is then learned has the
-    line's widths for units. A prior moves the mean by a part of order one over the number of events, so that the line
-    also sees the features over that number.
+    line's widths for units. Where a prior ends the line is that of the parameters, see :class:`Straight`.
 
     With several parameters :math:`z = R (u - m)` has the lower-triangular :math:`R_{ij} = r_i (\delta_{ij} + c_{ij})`:
     each parameter's inverse width given those before it, times one on the diagonal and coefficients to the left.
 
     Args:
-        inputs: number of features, ``K``, the last being the logarithm of the number of events; as many more are the
-            same over that number.
+        inputs: number of features, ``F``.
         parameters: ``P``.
         hidden: sizes of the hidden layers.
+        learned: of how many features, the first, the perceptron learns; all by default.
+        straight: from the line of the parameters to that of their coordinates, where they differ.
 
     Example:
         >>> import torch
-        >>> mean, root = MomentHead(5, 2, (16,))(torch.randn(7, 10))
+        >>> mean, root = MomentHead(5, 2, (16,))(torch.randn(7, 5))
         >>> mean.shape, root.shape, root[0, 0, 1].item()
         (torch.Size([7, 2]), torch.Size([7, 2, 2]), 0.0)
     """
 
     line: Tensor
 
-    def __init__(self, inputs: int, parameters: int, hidden: Sequence[int]) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        parameters: int,
+        hidden: Sequence[int],
+        learned: int | None = None,
+        straight: Straight | None = None,
+    ) -> None:
         super().__init__()
-        self.inputs, self.parameters_ = inputs, parameters
+        self.learned, self.parameters_ = inputs if learned is None else learned, parameters
         outputs = 2 * parameters + parameters * (parameters - 1) // 2
-        self.register_buffer("line", torch.zeros(2 * parameters, 2 * inputs + 1, dtype=torch.float32))
-        self.linear = nn.Linear(inputs, outputs, dtype=torch.float32)
-        self.rest = mlp([inputs, *hidden, outputs], zero=True)
+        self.straight = straight
+        self.register_buffer("line", torch.zeros(2 * parameters, inputs + 1, dtype=torch.float32))
+        self.linear = nn.Linear(self.learned, outputs, dtype=torch.float32)
+        self.rest = mlp([self.learned, *hidden, outputs], zero=True)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def fit_line(self, x: Tensor, u: Tensor, seen: Tensor) -> None:
-        """Find the line, in which the width depends on nothing but the number of events.
+    def fit_line(self, x: Tensor, u: Tensor, of_mean: Tensor | None = None, of_width: Tensor | None = None) -> None:
+        """Find the line.
 
         Args:
-            x: the features of datasets, shape ``(n, 2 K)``.
-            u: their parameters, shape ``(n, P)``.
-            seen: which features the line may see, shape ``(2 K,)``.
+            x: features, shape ``(n, F)``.
+            u: the coordinates of the parameters, shape ``(n, P)``.
+            of_mean: which features the mean may depend on, shape ``(F,)``; all by default.
+            of_width: which of them the width may depend on; all by default.
         """
-        sizes = torch.zeros_like(seen)
-        sizes[[self.inputs - 1, 2 * self.inputs - 1]] = True
-        columns = (seen | sizes).nonzero()[:, 0]
-        lines = fitted_lines(x[:, columns], u, _LOG_ROOTS, sizes[columns].nonzero()[:, 0])
-        columns = torch.cat([columns, columns.new_full((1,), 2 * self.inputs)])
+        every = torch.ones(x.shape[1], dtype=torch.bool, device=x.device)
+        of_mean, of_width = (every if one is None else one for one in (of_mean, of_width))
+        columns = of_mean.nonzero()[:, 0]
+        v = u if self.straight is None else self.straight.back(u)
+        lines = fitted_lines(x[:, columns], v, _LOG_ROOTS, of_width[columns].nonzero()[:, 0])
         self.line.zero_()
-        self.line[:, columns] = torch.cat(lines, dim=1).T.to(self.line)
+        self.line[:, torch.cat([columns, columns.new_full((1,), len(every))])] = torch.cat(lines, dim=1).T.to(self.line)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means ``(n, P)`` and roots of the inverse covariances ``(n, P, P)`` from features ``(n, 2 K)``."""
-        p, seen = self.parameters_, x[:, : self.inputs]
+        """Return means ``(n, P)`` and roots of the inverse covariances ``(n, P, P)`` from features ``(n, F)``."""
+        p, seen = self.parameters_, x[:, : self.learned]
         line, log_line = torch.split(x @ self.line[:, :-1].T + self.line[:, -1], p, dim=1)
         mean, log_root, left = torch.split(self.linear(seen) + self.rest(seen), [p, p, p * (p - 1) // 2], dim=1)
         log_line = log_line.clamp(*_LOG_ROOTS)
+        if self.straight is not None:
+            line, log_line = self.straight(line, log_line)
         unit = torch.eye(p, dtype=x.dtype, device=x.device).repeat(len(x), 1, 1)
         row, column = torch.tril_indices(p, p, -1, device=x.device)
         unit[:, row, column] = left
@@ -124,6 +203,7 @@ class PosteriorNetwork(nn.Module):
         bins: of its splines.
         transforms: how many there are.
         context: how many numbers the flow sees of a dataset.
+        straight: what is known of parameters whose prior ends.
 
     Example:
         >>> import torch
@@ -151,6 +231,7 @@ class PosteriorNetwork(nn.Module):
         bins: int = 8,
         transforms: int = 1,
         context: int = 16,
+        straight: Straight | None = None,
     ) -> None:
         super().__init__()
         self._shape = {"head": tuple(head), "flow": tuple(flow), "bins": bins, "transforms": transforms}
@@ -159,7 +240,7 @@ class PosteriorNetwork(nn.Module):
         self.register_buffer("centre", centre.to(torch.float64))
         self.register_buffer("scale", scale.to(torch.float64))
         size = len(centre)
-        self.head = MomentHead(size, parameters, head)
+        self.head = MomentHead(2 * size, parameters, head, size, straight)
         self.context = mlp([size, *flow[:1], context])
         self.flow = zuko.flows.NSF(
             parameters, context, bins=bins, transforms=transforms, hidden_features=tuple(flow), activation=nn.SiLU
@@ -175,23 +256,29 @@ class PosteriorNetwork(nn.Module):
         return self._shape
 
     def features(self, summaries: Tensor) -> Tensor:
-        """Return what the head sees of summaries, shape ``(n, 2 K)``: the same again over the number of events."""
+        """Return what the head sees of summaries, shape ``(n, 2 K)``.
+
+        The same comes again over the number of events: a prior moves the mean by about a part in that number.
+        """
         values = mean_values(summaries.to(torch.float64))
         x = (values - self.centre) / self.scale
         inverse = torch.exp(self.centre[-1:] - values[:, -1:]) - 1.0  # zero at the usual number of events
         return torch.cat([x, x[:, :-1] * inverse, inverse], dim=1).to(torch.float32)
 
     def fit_line(self, summaries: Tensor, u: Tensor, *, trained: bool) -> None:
-        """Start from a line, see :meth:`MomentHead.fit_line`.
+        """Start from a line whose width depends on nothing but the number of events, see :class:`MomentHead`.
 
         Args:
             summaries: of datasets, shape ``(n, K)``.
             u: their parameters, shape ``(n, P)``.
             trained: whether the encoder is; before, the line sees only what the encoder does not learn.
         """
-        seen = torch.ones(len(self.centre), dtype=torch.bool, device=summaries.device)
-        seen[len(seen) - 1 - self.encoder.width : -1] = trained
-        self.head.fit_line(self.features(summaries), u, seen.repeat(2))
+        k = len(self.centre)
+        of_mean = torch.ones(2, k, dtype=torch.bool, device=summaries.device)
+        of_mean[:, k - 1 - self.encoder.width : -1] = trained
+        of_width = torch.zeros_like(of_mean)
+        of_width[:, -1] = True  # nothing but the number of events
+        self.head.fit_line(self.features(summaries), u, of_mean.flatten(), of_width.flatten())
 
     def log_prob(self, summaries: Tensor, u: Tensor, *, flow: bool = True) -> Tensor:
         """Return the logarithm of the density.

@@ -73,6 +73,18 @@ class Coordinates:
             theta[..., p] = np.clip(found, low, high)
         return theta
 
+    def straight(self, grid: Array) -> tuple[Array, Array]:
+        """Return the parameters at some coordinates, and the ends of the prior, shapes ``(P, K)`` and ``(P, 2)``.
+
+        They are shifted and scaled to be like the coordinates about zero. Where a prior does not end on both sides they
+        are the coordinates themselves, which data tell as they tell the parameter.
+        """
+        theta = self.back(np.repeat(np.concatenate([grid, [-1.0, 0.0, 1.0]])[:, None], len(self), axis=1)).T
+        low, centre, high = theta[:, -3:].T[:, :, None]
+        ended = np.array([np.isfinite(one.support()).all() for one in self.distributions])[:, None]
+        knots, ends = (2.0 * (values - centre) / (high - low) for values in (theta[:, :-3], self.bounds))
+        return np.where(ended, knots, grid), np.where(ended, ends, [-np.inf, np.inf])
+
     def log_ratio(self, u: Array) -> Array:
         r"""Return :math:`-\log\varphi(u)`, shape ``(...)``: with a density in coordinates, the ratio to the prior."""
         return np.asarray((0.5 * u**2).sum(axis=-1) + 0.5 * np.log(2 * np.pi) * u.shape[-1])

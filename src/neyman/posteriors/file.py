@@ -15,7 +15,7 @@ from neyman.inputs.priors import prior_from_json, prior_to_json
 from neyman.networks import kinds
 from neyman.networks.layers import initialised
 from neyman.networks.local_posterior import LocalNetwork
-from neyman.networks.posterior import PosteriorNetwork
+from neyman.networks.posterior import PosteriorNetwork, Straight
 from neyman.posteriors.locals import LocalCoordinates, LocalPosterior
 from neyman.posteriors.posterior import Posterior
 from neyman.results import from_dict
@@ -81,7 +81,10 @@ def load(path: Path, network: Any = None) -> Posterior:
         own = {key: value for key, value in weights.items() if not key.startswith("local/")}
         encoder = kinds.load_encoder(kind, header["encoder"], _part(own, "encoder."), network)
         with initialised(0):
-            trained = PosteriorNetwork(encoder, len(names), own["centre"], own["scale"], **header["network"])
+            trained = PosteriorNetwork(
+                encoder, len(names), own["centre"], own["scale"], **header["network"],
+                straight=Straight(own["head.straight.knots"], own["head.straight.ends"]),
+            )  # fmt: skip
         trained.load_state_dict(own)
         trained.eval().requires_grad_(False)
         event_shape = header["event_shape"]

@@ -25,7 +25,7 @@ from neyman.networks.kinds import kind_of, posterior_options
 from neyman.networks.layers import digest_of as module_digest
 from neyman.networks.layers import initialised
 from neyman.networks.options import PosteriorOptions
-from neyman.networks.posterior import PosteriorNetwork, mean_values
+from neyman.networks.posterior import GRID, PosteriorNetwork, Straight, mean_values
 from neyman.posteriors.coordinates import Coordinates
 from neyman.posteriors.posterior import Posterior
 from neyman.support.checks import checked_seed
@@ -228,11 +228,13 @@ class _Training:
     def _network(self, encoder: Encoder, summaries: Tensor, u: Tensor, *, trained: bool) -> PosteriorNetwork:
         """Return a network that has learned nothing but a line."""
         options, values = self.options, mean_values(summaries.double())
+        straight = Straight(*map(torch.from_numpy, self.coordinates.straight(GRID.numpy())))
         spread = values.std(0)
         with initialised(self.seed):
             network = PosteriorNetwork(
                 encoder, u.shape[1], values.mean(0), torch.where(spread > 1e-9, spread, 1.0),
                 head=options.head, flow=options.flow, bins=options.bins, transforms=options.transforms,
+                straight=straight,
             ).to(self.device)  # fmt: skip
         network.fit_line(summaries, u, trained=trained)
         return network
