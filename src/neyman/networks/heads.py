@@ -342,19 +342,31 @@ class GaussianHead(Head):
     def fit_line(self, summaries: Tensor, theta: Tensor) -> None:
         """Start from a mean and a logarithm of the precision that are linear, by weighted least squares in turns.
 
+        Of lines through all datasets and through those that the bounds leave alone the likelier ones are kept.
+
         Args:
             summaries: of datasets, shape ``(n, K)``.
             theta: their parameters, shape ``(n, P)``.
         """
         x, v = self._terms(self.summaries(summaries)), self.parameters_.unit(theta.double())
-        lines = fitted_lines(x, v, _LOG_ROOTS, apart=_APART)
+        best = math.inf
         with torch.no_grad():
-            self.linear.weight.zero_()
-            self.linear.bias.zero_()
-            for k, line in enumerate(lines):
-                rows = slice(k * self._n, (k + 1) * self._n)
-                self.linear.weight[rows] = line[:-1].T.to(self.linear.weight)
-                self.linear.bias[rows] = line[-1].to(self.linear.bias)
+            for apart in (0.0, _APART):
+                before = {name: value.clone() for name, value in self.linear.state_dict().items()}
+                self._set_lines(fitted_lines(x, v, _LOG_ROOTS, apart=apart))
+                loss = float(self.negative_log_posterior(summaries, theta).mean())
+                if loss < best:
+                    best = loss
+                else:
+                    self.linear.load_state_dict(before)
+
+    def _set_lines(self, lines: tuple[Tensor, Tensor]) -> None:
+        self.linear.weight.zero_()
+        self.linear.bias.zero_()
+        for k, line in enumerate(lines):
+            rows = slice(k * self._n, (k + 1) * self._n)
+            self.linear.weight[rows] = line[:-1].T.to(self.linear.weight)
+            self.linear.bias[rows] = line[-1].to(self.linear.bias)
 
     def _terms(self, w: Tensor) -> Tensor:
         """Return what the line goes through: features, square and cube of the last one, the logarithm of the size."""

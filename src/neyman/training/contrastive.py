@@ -326,12 +326,12 @@ class _Training:
         steps, rate = self.options.head_steps, self.options.learning_rate
         order = functools.partial(shuffled, self.bank.held_out, len(known.sums) // GROUP)
         posterior = functools.partial(posterior_loss, known)
-        self._stage("posterior", gaussian, posterior, order, max(steps // 3, 1), rate=0.5 * rate, batches=4)
+        self._stage("posterior", gaussian, posterior, order, max(steps // 3, 1), batches=4)
         with torch.no_grad():
             widths = torch.cat([gaussian.widths(part) for part in torch.split(known.sums, 4096)])
         of_candidates = functools.partial(candidate_loss, known, widths)
         self._stage("bilinear head", bilinear, functools.partial(group_loss, known), order, steps, batches=2)
-        self._stage("gaussian head", gaussian, of_candidates, order, max(steps * 2 // 3, 1), rate=0.5 * rate)
+        self._stage("gaussian head", gaussian, of_candidates, order, max(steps * 2 // 3, 1), rate=0.7 * rate)
         heads: list[Head] = [bilinear, gaussian]
         if self.guide is not None:
             near = functools.partial(group_loss, known)
