@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,14 @@ def test_the_implied_likelihood_is_the_posterior_without_its_prior(implied: neym
     assert fit.error("theta") == pytest.approx(SIGMA / math.sqrt(N), rel=0.01)
 
 
+def test_model_and_statistic_travel_to_other_processes(posterior_: neyman.Posterior, implied: neyman.Model) -> None:
+    model, waldo = pickle.loads(pickle.dumps((implied, Waldo.of(posterior_, implied).with_model(implied))))
+    toys = draw([0.5], implied, 5, seed=1)
+    assert waldo.evaluate(draw([0.5], model, 5, seed=1), 0.7).tolist() == (
+        Waldo.of(posterior_, implied).evaluate(toys, 0.7).tolist()
+    )
+
+
 def test_learned_critical_values_are_of_this_posterior(
     posterior: neyman.Posterior, posterior_: neyman.Posterior, tmp_path: Path
 ) -> None:
@@ -163,18 +172,12 @@ def test_nuisance_parameters_are_where_the_likelihood_has_them(
     constrained_posterior: neyman.Posterior, of_simulator: Callable[[str], neyman.Model]
 ) -> None:
     trained, implied = of_simulator("deepset"), constrained_posterior.model(simulators.onoff)
-    observed = Ensemble({"events": simulators.onoff.draw([5.0, 1.0], seed=2)})
-    for model in (trained, implied):  # of a network, and of the posterior alone
-        result = neyman.interval(
-            model.data(observed), model, test_stat="waldo", statistic=constrained_posterior, n_toys=100,
-            poi_values=[2.0, 5.0, 8.0],
-        )  # fmt: skip
-        [(low, high)] = result.intervals
-        assert 2.0 < low < high < 8.0
-    result = neyman.coverage(
-        implied, [{"mu": 5.0, "nu": 1.2}], test_stat="waldo", statistic=constrained_posterior, n_toys=30,
-        n_calibration=50,
-    )  # fmt: skip
+    options: Any = {"test_stat": "waldo", "statistic": constrained_posterior}
+    data = trained.data(Ensemble({"events": simulators.onoff.draw([5.0, 1.0], seed=2)}))
+    result = neyman.interval(data, trained, n_toys=50, poi_values=[2.0, 5.0, 8.0], **options)
+    [(low, high)] = result.intervals
+    assert 2.0 < low < high < 8.0
+    result = neyman.coverage(implied, [{"mu": 5.0, "nu": 1.2}], n_toys=30, n_calibration=50, **options)
     assert result.coverage[0] == pytest.approx(0.68, abs=4 * math.sqrt(0.68 * 0.32 / 30))
 
 
@@ -218,12 +221,8 @@ def test_what_does_not_go_together_is_said(
         neyman.coverage(onoff, [{"mu": 2.0}], test_stat="waldo", statistic=posterior)
     with pytest.raises(InvalidParameter, match=r"bounds .*: give the simulator that it was trained on"):
         posterior.model(wrong)
-    summary = onoff.encode(Ensemble({"events": simulators.onoff.draw([2.0, 1.0], seed=1)}))
+    summary = implied.encode(Ensemble({"events": Events(np.zeros((N, 1)))}))
     with pytest.raises(Unsupported, match="the posterior sees events"):
-        neyman.interval(
-            implied.encode(Ensemble({"events": Events(np.zeros((N, 1)))})), implied, test_stat="waldo",
-            statistic=posterior_,
-        )  # fmt: skip
-    assert summary is not None
+        neyman.interval(summary, implied, test_stat="waldo", statistic=posterior_)
     with pytest.raises(Unsupported, match="has no file: save the posterior"):
         implied.save(tmp_path / "implied.neyman")
