@@ -1,6 +1,6 @@
 """What credible intervals of a learned posterior cover, and what Neyman intervals made of the same posterior do.
 
-Two posteriors are trained, with a flat prior and with one that is sure of what is wrong. Of each it is counted, on toys,
+Two posteriors are trained, with a flat prior and with one that is sure of what is wrong. Of each it is counted on toys
 how often the central 68 % credible interval holds the truth, and how often the 68 % interval of the ``waldo`` statistic
 that toys have calibrated does.
 """
