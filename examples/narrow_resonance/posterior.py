@@ -1,9 +1,9 @@
 """Compare learned posteriors of a narrow resonance with the exact one, with MCMC, and with fixed summaries.
 
-``python posterior.py --figure widths.png``: the median width of the posterior of the fraction, on datasets of a fraction
-of 0.2, against the true mean (figure 4 of arXiv:2306.12584), and the time that a dataset takes. The posterior is trained
-once and kept in ``--folder``. ``--mcmc 3`` samples the exact posterior of three datasets at each mean by emcee, which
-``pip install emcee`` installs.
+``python posterior.py --figure widths.png``: the median width of the posterior of the fraction, on datasets of a
+fraction of 0.2, against the true mean (figure 4 of arXiv:2306.12584), and the time that a dataset takes. The posterior
+is trained once and kept in ``--folder``. ``--mcmc 3`` samples the exact posterior of three datasets at each mean by
+emcee, which ``pip install emcee`` installs.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def measure(posteriors: Mapping[str, neyman.Posterior], toys: int, mcmc: int, se
             begin = time.process_time()
             found = learned(posterior, datasets)
             row[name] = {**compared(found, reference), "seconds": (time.process_time() - begin) / toys}
-        for name, summary in exact_posterior.SUMMARIES.items():
-            row[name] = compared(exact_posterior.neighbours(summary, datasets), reference)
+        for name, centre in exact_posterior.SUMMARIES.items():
+            row[name] = compared(exact_posterior.moments(datasets, centre), reference)
         if mcmc:
             begin = time.process_time()
             found = sampled(datasets[:mcmc], seed)
@@ -130,7 +130,7 @@ def picture(rows: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path)
     grid = np.linspace(m[0], m[-1], 9)
     top.plot(m, widths("exact"), color="black", linewidth=2.5, alpha=0.5, label="exact")
     for k, name in enumerate(exact_posterior.SUMMARIES):
-        label = f"sum of {name.replace('^2', '$^2$')}"
+        label = f"exact, from {name.replace('^2', '$^2$')}"
         top.plot(m, widths(name), "--", color=(style.GREY, style.ORANGE)[k], label=label)
     for k, name in enumerate(names):
         marker = {"color": style.COLOURS[k], "marker": style.MARKERS[k], "linestyle": "none", "markersize": 6}

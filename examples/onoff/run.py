@@ -3,9 +3,10 @@
 ``python run.py compare`` trains on new ntuples for every seed, and fits exact toys with the learned and the exact
 likelihood. ``python run.py coverage`` measures how often the intervals from toys and by the asymptotic formulas hold
 the truth. ``python run.py bad`` does so for a network that was trained badly on purpose, and
-``python run.py undertrained`` shows what toys need for that. ``python run.py networks`` compares networks of whole
-datasets, trained on the simulator of ``exact.py``, in the same way. :func:`compare` takes any model whose learned
-channel has the one feature.
+``python run.py undertrained`` shows what toys need for that. ``python run.py statistic`` trains the learned test
+statistic of the paper and compares it with the exact profile likelihood ratio. ``python run.py networks`` compares
+networks of whole datasets, trained on the simulator of ``exact.py``, in the same way. :func:`compare` takes any model
+whose learned channel has the one feature.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import exact
+import learned_statistic
 import numpy as np
 from covering import LEVELS, construct, picture, with_pool
 from make_ntuples import make_ntuples
@@ -256,6 +258,12 @@ def main() -> None:
     worse.add_argument("--figure", type=Path, help="a file for the picture")
     single = commands.add_parser("undertrained", help="networks with a single step of training")
     single.add_argument("--toys", type=int, default=2000, help="exact datasets at each truth")
+    told = commands.add_parser("statistic", help="the learned test statistic, trained as in the paper")
+    told.add_argument("--toys", type=int, default=500, help="exact toys at every point")
+    told.add_argument("--datasets", type=int, default=50_000, help="that the statistic is trained on")
+    told.add_argument("--events", type=int, default=100_000, help="simulated events of each sample")
+    told.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
+    told.add_argument("--figure", type=Path, help="a file for the picture")
     arguments = parser.parse_args()
     run = {
         "compare": _compare,
@@ -263,6 +271,7 @@ def main() -> None:
         "coverage": _coverage,
         "bad": _bad,
         "undertrained": _undertrained,
+        "statistic": _statistic,
     }
     run[arguments.command](arguments)
 
@@ -313,6 +322,23 @@ def _bad(arguments: argparse.Namespace) -> None:
 
 def _undertrained(arguments: argparse.Namespace) -> None:
     print(json.dumps(undertrained(arguments.toys), indent=1))
+
+
+def _statistic(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        model = trained(Path(folder), arguments.events)
+    begin = time.process_time()
+    found = learned_statistic.trained_statistic(model, arguments.datasets, seed=0)
+    seconds = time.process_time() - begin
+    print(found, f"in {seconds:.0f} s", file=sys.stderr, flush=True)
+    numbers = {"training seconds": seconds, **learned_statistic.measure(model, found, arguments.toys, seed=1)}
+    for point in numbers["points"]:
+        print(f"nu = {point['nu']:g}: rank correlation {point['rank correlation']:.3f}, rejected {point['rejected']}")
+    print({key: numbers["scan"][key] for key in ("exact t <= 1", "intervals")})
+    if arguments.output:
+        arguments.output.write_text(json.dumps(numbers, indent=1))
+    if arguments.figure:
+        learned_statistic.picture(numbers, arguments.figure)
 
 
 if __name__ == "__main__":
