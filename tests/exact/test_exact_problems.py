@@ -443,3 +443,39 @@ def test_the_stream_of_groups_is_drawn_against_the_exact_intervals(
     values = {"best": list(0.5 * (low + high)), "low": list(low), "high": list(high)}
     run.draw_sequence({"deepset": values}, groups, tmp_path / "sequence.png")
     assert (tmp_path / "sequence.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def narrow_posterior(narrow: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setitem(sys.modules, "exact", narrow)
+    return loaded(EXAMPLES / "narrow_resonance" / "exact_posterior.py", "narrow_exact_posterior")
+
+
+def test_the_posterior_of_a_narrow_resonance_is_that_of_brute_force(narrow_posterior: ModuleType) -> None:
+    x = narrow_posterior.toys(0.5, 1, seed=3)[0]
+    s, m = np.linspace(0.0, 1.0, 102)[1:-1], np.linspace(-7.0, 9.0, 801)
+    points = np.stack(np.meshgrid(s, m, indexing="ij"), axis=-1).reshape(-1, 2)
+    log_p = narrow_posterior.log_posterior(points, x)
+    density = np.exp(log_p - log_p.max()).reshape(len(s), len(m)).sum(axis=1)
+    density /= density.sum()
+    mean = density @ s
+    np.testing.assert_allclose(
+        narrow_posterior.moments([x])[0], [mean, np.sqrt(density @ (s - mean) ** 2)], rtol=1e-3
+    )
+
+
+def test_widths_of_a_narrow_resonance_are_the_published_ones_and_wider_from_fixed_summaries(
+    narrow_posterior: ModuleType,
+) -> None:
+    at_bulk, beside = (narrow_posterior.toys(m, 30, seed=1) for m in (-1.0, 2.4))
+    first, second = narrow_posterior.SUMMARIES.values()
+
+    def width(datasets: np.ndarray, centre: float | None = None) -> float:
+        return float(np.median(narrow_posterior.moments(datasets, centre)[:, 1]))
+
+    # 30 datasets determine the median of the widths to 2 %
+    assert width(at_bulk) == pytest.approx(0.0502, rel=0.05)
+    assert width(beside) == pytest.approx(0.0409, rel=0.05)
+    # a parabola about 1 makes 2.4 and the background at -0.4 the same, one about -0.33 does so with -1 and 0.34
+    assert width(beside, first) > 1.2 * width(beside)
+    assert width(at_bulk, second) > 1.2 * width(at_bulk)
