@@ -459,9 +459,7 @@ def test_the_posterior_of_a_narrow_resonance_is_that_of_brute_force(narrow_poste
     density = np.exp(log_p - log_p.max()).reshape(len(s), len(m)).sum(axis=1)
     density /= density.sum()
     mean = density @ s
-    np.testing.assert_allclose(
-        narrow_posterior.moments([x])[0], [mean, np.sqrt(density @ (s - mean) ** 2)], rtol=1e-3
-    )
+    np.testing.assert_allclose(narrow_posterior.moments([x])[0], [mean, np.sqrt(density @ (s - mean) ** 2)], rtol=1e-3)
 
 
 def test_widths_of_a_narrow_resonance_are_the_published_ones_and_wider_from_fixed_summaries(

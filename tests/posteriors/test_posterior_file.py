@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simulators
+from click.testing import CliRunner
 from torch import nn
 
 import neyman
+from neyman.cli.main import main
 from neyman.exceptions import InvalidModelFile, InvalidParameter
+from neyman.results import PosteriorReport
 
 EVENTS = np.array([[0.4], [1.2]])
 
@@ -59,3 +62,16 @@ def test_a_network_of_ones_own_is_given_again(tmp_path: Path) -> None:
         neyman.Posterior.load(tmp_path / "x.posterior")
     read = neyman.Posterior.load(tmp_path / "x.posterior", network=Own)
     assert np.array_equal(read.sample(EVENTS, n=10).draws, trained.sample(EVENTS, n=10).draws)
+
+
+def test_the_verdict_of_fresh_datasets_is_kept_inspected_and_drawn(posterior: neyman.Posterior, tmp_path: Path) -> None:
+    posterior.save(tmp_path / "x.posterior")
+    (report,) = neyman.Posterior.load(tmp_path / "x.posterior").report
+    assert isinstance(report, PosteriorReport)
+    assert report.names == posterior.names
+    assert report.verdict
+    inspected = CliRunner().invoke(main, ["inspect", str(tmp_path / "x.posterior")])
+    assert report.verdict in inspected.output
+    drawn = CliRunner().invoke(main, ["plot", str(tmp_path / "x.posterior"), "-o", str(tmp_path / "x.png")])
+    assert drawn.exit_code == 0, drawn.output
+    assert (tmp_path / "x.png").stat().st_size > 5_000

@@ -25,6 +25,7 @@ from neyman.results import (
     IntervalResult,
     LimitResult,
     LocalsResult,
+    PosteriorReport,
     PosteriorResult,
     PredictionResult,
     Result,
@@ -140,6 +141,18 @@ def a_posterior(parameters: int = 3, draws: int = 2000) -> PosteriorResult:
     return PosteriorResult(("mu", *(f"alpha_{k}" for k in range(1, parameters))), values)
 
 
+def some_checks(datasets: int = 400) -> PosteriorReport:
+    rng = np.random.default_rng(0)
+    ranks = rng.integers(256, size=(datasets, 2))
+    levels = np.linspace(0.1, 0.9, 9)
+    entry = {"name": "mu", "axis": "", "number": 0, "low": -np.inf, "high": np.inf, "datasets": datasets, "bias": 0.1,
+             "bias_error": 0.05, "width": 1.1, "width_error": 0.04, "bias_p": 0.04, "width_p": 0.01}  # fmt: skip
+    slices = [{**entry, "axis": "number of events", "number": k, "low": k, "high": k + 1.0} for k in range(4)]
+    coverage = levels + rng.normal(0.0, 0.01, size=(2, 9))
+    return PosteriorReport(("mu", "$nu$"), datasets, 255, ranks, levels, coverage, levels, (entry, *slices),
+                           verdict="calibrated within 10 %")  # fmt: skip
+
+
 def some_locals() -> LocalsResult:
     return LocalsResult(("z", "w"), np.random.default_rng(0).normal(size=(100, 7, 2)))
 
@@ -156,6 +169,7 @@ def texts(figure: Figure) -> set[str]:
         a_scan(), a_scan_of_two(), a_limit(), a_fit(), a_report(), an_interval(), a_coverage(),
         a_coverage(("mu", "norm")), a_test_statistic(), some_cls(), a_significance(), a_significance(np.nan),
         some_toys(), some_toys(fitted=False), a_posterior(), a_posterior(1), some_locals(),
+        some_checks(),
     ],
 )  # fmt: skip
 def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind: str) -> None:
@@ -172,6 +186,7 @@ def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind:
     [
         a_scan(), a_scan_of_two(), a_limit(), a_fit(), an_interval(), a_coverage(), a_test_statistic(), some_cls(),
         a_significance(), a_significance(np.nan), some_toys(fitted=False), a_report(), a_posterior(2), some_locals(),
+        some_checks(),
     ],
 )  # fmt: skip
 def test_a_result_from_json_gives_the_same_figure(result: Result) -> None:

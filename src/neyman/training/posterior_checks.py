@@ -7,6 +7,9 @@
 
 What is tested is in :mod:`neyman.training.rank_checks`: expected coverage by rank, TARP, local calibration in the size
 of a dataset, in where the posterior is and how wide, and in simple statistics of the data; posterior predictive checks.
+
+No test of this kind sees information that no statistic looked at has: a posterior that is calibrated may be wider than
+it need be. The narrow resonance of the examples is one: calibrated, and 10 to 27 % wider than the exact posterior.
 """
 
 from __future__ import annotations
@@ -289,13 +292,12 @@ def _locals(
     posterior: Posterior, simulator: Simulator, fresh: Datasets, seed: int, rng: np.random.Generator
 ) -> list[Quantity]:
     """Return what is local to one event of each of some datasets: events of one dataset would not be independent."""
-    sample = getattr(posterior, "sample_locals", None)
-    if sample is None or fresh.locals is None:
+    if posterior.local is None or fresh.locals is None:
         return []
     rows = np.flatnonzero(fresh.numbers > 0)[:_LOCALS]
     chosen = (rng.random(len(rows)) * fresh.numbers[rows]).astype(np.int64)
     truths = fresh.locals[fresh.offsets[rows] + chosen]
-    found = [sample(fresh.dataset(t), DRAWS, seed) for t in rows]
+    found = [posterior.sample_locals(fresh.dataset(t), DRAWS, seed + t) for t in rows.tolist()]
     return [
         Quantity(
             name, rows, truths[:, k], np.array([one[name][:, i] for one, i in zip(found, chosen, strict=True)])
