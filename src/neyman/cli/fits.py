@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from neyman.cli.console import deliver
 from neyman.cli.options import inference, seed_option
 from neyman.cli.values import PRIOR, VALUES
+from neyman.exceptions import InvalidDocument
 
 if TYPE_CHECKING:  # what follows costs seconds to import
     from neyman.model.model import Model
@@ -61,6 +66,35 @@ def scan(model: Model, data: Any, names: Sequence[str], values: Sequence[list[fl
     return neyman.scan(data, model, names, values or None, **options)
 
 
+def _or_posterior(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command of a model draw from a posterior file, too."""
+
+    @functools.wraps(command)
+    def run(model: Path, **options: Any) -> None:
+        from neyman.posteriors.file import is_posterior
+
+        if is_posterior(model):
+            _drawn(model, **options)
+        else:
+            command(model, **options)
+
+    return run
+
+
+def _drawn(file: Path, *, data: str | None, n: int, seed: int, output_file: Path | None, **others: Any) -> None:
+    """Deliver draws from a posterior file."""
+    from neyman.posteriors.data import read_events
+    from neyman.posteriors.posterior import Posterior
+
+    source = click.get_current_context().get_parameter_source
+    if given := [name for name in others if source(name) is ParameterSource.COMMANDLINE]:
+        raise click.UsageError(f"--{given[0]} is for models; {file} is a posterior, whose prior is learned with it")
+    if data is None:
+        raise InvalidDocument(f"{file}: a posterior has no observations: give --data FILE")
+    loaded = Posterior.load(file)
+    deliver(loaded.sample(read_events(data, loaded.features), n, seed), output_file)
+
+
 @click.command()
 @click.option("-n", "--draws", "n", metavar="N", type=click.IntRange(1), default=4000, show_default=True,
               help="The number of draws.")  # fmt: skip
@@ -70,15 +104,18 @@ def scan(model: Model, data: Any, names: Sequence[str], values: Sequence[list[fl
 @click.option("--chains", metavar="N", type=click.IntRange(1), default=4, show_default=True,
               help="The number of Markov chains, which are compared with each other.")  # fmt: skip
 @seed_option
+@_or_posterior
 @inference()
 def posterior(model: Model, data: Any, prior: Sequence[tuple[str, Any]], **options: Any) -> Result:
-    """Draw the parameters from prior times likelihood.
+    """Draw the parameters from prior times likelihood, or from a posterior file.
 
     The prior is uniform within the bounds of every parameter, times the constraint terms of the likelihood.
+    MODEL may be what neyman train --posterior has written: then --data, -n and --seed are all there is to choose.
 
     \b
     $ neyman posterior analysis.neyman -o posterior.json
     $ neyman posterior analysis.neyman --prior "mu=norm(1, 0.5)" --fix scale | neyman plot -o corner.pdf
+    $ neyman posterior model.posterior --data data.root
     """
     import neyman
 

@@ -177,13 +177,17 @@ class MomentHead(nn.Module):
         """Return means ``(n, P)`` and roots of the inverse covariances ``(n, P, P)`` from features ``(n, F)``."""
         p, seen = self.parameters_, x[:, : self.learned]
         line, log_line = torch.split(x @ self.line[:, :-1].T + self.line[:, -1], p, dim=1)
-        mean, log_root, left = torch.split(self.linear(seen) + self.rest(seen), [p, p, p * (p - 1) // 2], dim=1)
-        log_line = log_line.clamp(*_LOG_ROOTS)
+        parts = [p, p, p * (p - 1) // 2]
+        (shift, log_shift, left), (mean, log_root, more) = (
+            torch.split(layer(seen), parts, dim=1) for layer in (self.linear, self.rest)
+        )
+        line = line + torch.exp(-log_line.clamp(*_LOG_ROOTS)) * shift
+        log_line = (log_line + log_shift).clamp(*_LOG_ROOTS)
         if self.straight is not None:
             line, log_line = self.straight(line, log_line)
         unit = torch.eye(p, dtype=x.dtype, device=x.device).repeat(len(x), 1, 1)
         row, column = torch.tril_indices(p, p, -1, device=x.device)
-        unit[:, row, column] = left
+        unit[:, row, column] = left + more
         root = (log_line + log_root).clamp(*_LOG_ROOTS).exp()[:, :, None] * unit
         return line + torch.exp(-log_line) * mean, root
 

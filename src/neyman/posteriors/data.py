@@ -11,12 +11,14 @@ import pyhf
 from numpy.typing import NDArray
 from pyhf.exceptions import InvalidPdfData
 
-from neyman.events import Ensemble, Events
-from neyman.exceptions import InvalidEnsemble
+from neyman.events import Ensemble, Events, EventSource
+from neyman.exceptions import InvalidEnsemble, InvalidEvents
+from neyman.inputs import sources
+from neyman.inputs.places import suffix
 from neyman.model.data import DataVector
 from neyman.support.messages import did_you_mean
 
-__all__ = ["events_of"]
+__all__ = ["events_of", "read_events"]
 
 
 def __dir__() -> list[str]:
@@ -70,6 +72,22 @@ def events_of(
     if array.ndim == 1:
         return _checked(_unpacked(array, channel, wanted, spec), features, event_shape)
     raise InvalidEnsemble(f"data has the shape {array.shape}: give an array {_shape(wanted)}")
+
+
+def read_events(path: str, features: Sequence[str]) -> Events:
+    """Return the events of a file that has branches named like the features.
+
+    Args:
+        path: a ROOT or parquet file, or its URL; ``FILE.root:TREE`` if it has several trees.
+        features: the names.
+
+    Raises:
+        InvalidEvents: if the file cannot be read or has not what is needed.
+    """
+    file, tree = sources.tree_of(path)
+    if suffix(file) not in sources.READERS:
+        raise InvalidEvents(f"{path}: no file of events: give one of {', '.join(sorted(sources.READERS))}")
+    return sources.read(EventSource((file,), tree or sources.only_tree(file)), features, allow_empty=True)
 
 
 def _unpacked(data: NDArray[np.float64], channel: str, shape: Sequence[int], spec: Mapping[str, Any]) -> Events:
