@@ -30,6 +30,8 @@ class Encoder(nn.Module):
 
     additive = True
     """Whether the summary of two datasets together is the sum of their summaries."""
+    causal = False
+    """Whether an event sees those before it, so that the summary of every beginning is a cumulative sum."""
 
     def __init__(self, scaler: FeatureScaler, width: int) -> None:
         super().__init__()
@@ -73,10 +75,13 @@ class Encoder(nn.Module):
             dataset: the dataset each event belongs to, shape ``(E,)``.
             n: number of datasets.
         """
+        terms = self.terms(x, weights, dataset, n)
+        return torch.zeros(n, self.size, dtype=weights.dtype, device=x.device).index_add(0, dataset, terms)
+
+    def terms(self, x: Tensor, weights: Tensor, dataset: Tensor, n: int) -> Tensor:
+        """Return what each event adds to the summary of its dataset, shape ``(E, size)``."""
         z = self.scaler(x)
         numbers = self.numbers(x, z, weights, dataset, n)
         summed = [numbers] if self.scaler.event_shape else [z, numbers]
         values = torch.cat([*summed, torch.ones_like(z[:, :1])], dim=1).to(weights.dtype)
-        return torch.zeros(n, self.size, dtype=weights.dtype, device=x.device).index_add(
-            0, dataset, weights[:, None] * values
-        )
+        return weights[:, None] * values

@@ -53,6 +53,7 @@ class Kind:
         build: returns an untrained encoder from the feature scaling and the options of its shape.
         options: its options with their defaults.
         single_events: whether it is trained on single events rather than on whole datasets.
+        streams: whether events see those before them alone: for posteriors, since likelihoods have events in no order.
         network: of a user's own kind, the module, or what makes one.
     """
 
@@ -61,6 +62,7 @@ class Kind:
     build: Callable[..., Encoder]
     options: SetOptions = field(default_factory=SetOptions)
     single_events: bool = False
+    streams: bool = False
     network: Any = None
 
 
@@ -76,6 +78,12 @@ def _transformer(scaler: FeatureScaler, **shape: Any) -> Encoder:
     if "heads" in shape:  # its name in the first model files
         shape["attention_heads"] = shape.pop("heads")
     return SetTransformer(scaler, **shape)
+
+
+def _causal(scaler: FeatureScaler, **shape: Any) -> Encoder:
+    from neyman.networks.causal import CausalTransformer
+
+    return CausalTransformer(scaler, **shape)
 
 
 _KINDS = {
@@ -101,6 +109,13 @@ _KINDS = {
             SetOptions(
                 {"width": 32, "points": 4, "attention_heads": 4, "blocks": 1, "knots": 100}, fresh=2, networks=1
             ),
+        ),
+        Kind(
+            "causal",
+            "elements of a stream that see those before them, for a posterior after each",
+            _causal,
+            SetOptions({"width": 32, "attention_heads": 4, "blocks": 2}),
+            streams=True,
         ),
     )
 }
@@ -230,7 +245,7 @@ def _options(kind: Kind, network: Mapping[str, Any], defaults: _Options) -> _Opt
         raise InvalidParameter(f"network {kind.name}: its keyword {min(taken)} is an option of the training; rename it")
     given = checked_options(kind.name, network, {**shape, **training}, frozenset(shape if kind.network else ()))
     of_shape = {**shape, **{key: given.pop(key) for key in shape if key in given}}
-    if kind.name == "transformer" and of_shape["width"] % of_shape["attention_heads"]:
+    if kind.name in ("transformer", "causal") and of_shape["width"] % of_shape["attention_heads"]:
         heads, width = of_shape["attention_heads"], of_shape["width"]
         raise InvalidDocument(f"attention_heads: {heads} heads do not divide a width of {width}")
     return dataclasses.replace(defaults, shape=of_shape, **given)

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from neyman.networks.encoder import Encoder
 from neyman.networks.layers import mlp
-from neyman.networks.posterior import MomentHead
+from neyman.networks.lines import fitted_lines
 
 __all__ = ["LocalNetwork"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_LOG_ROOTS = (-3.0, 10.0)  # of the inverse widths, in units of those of all events
 
 
 class LocalNetwork(nn.Module):
@@ -75,7 +78,7 @@ class LocalNetwork(nn.Module):
         self.register_buffer("scale", torch.ones(numbers, dtype=torch.float32))
         self.summary = mlp([summary, *head[:1], context], zero=True)
         size = numbers + parameters + context
-        self.head = MomentHead(size, local, head)
+        self.head = _Head(size, local, head)
         self.context = mlp([size, *flow[:1], context])
         self.flow = zuko.flows.NSF(
             local, context, bins=bins, transforms=transforms, hidden_features=tuple(flow), activation=nn.SiLU
@@ -136,3 +139,31 @@ class LocalNetwork(nn.Module):
         z = self.flow(self.context(seen)).transform.inv(base.to(torch.float32))
         found: Tensor = mean + torch.linalg.solve_triangular(root, z[:, :, None], upper=False)[:, :, 0]
         return found
+
+
+class _Head(nn.Module):
+    """Mean and root of the inverse covariance: linear in what is seen, and what a perceptron adds."""
+
+    def __init__(self, inputs: int, local: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.local = local
+        outputs = 2 * local + local * (local - 1) // 2
+        self.linear = nn.Linear(inputs, outputs, dtype=torch.float32)
+        self.rest = mlp([inputs, *hidden, outputs], zero=True)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def fit_line(self, seen: Tensor, v: Tensor) -> None:
+        """Start with lines by least squares."""
+        lines = torch.cat(fitted_lines(seen, v, _LOG_ROOTS), dim=1).to(self.linear.weight)
+        self.linear.weight[: lines.shape[1]] = lines[:-1].T
+        self.linear.bias[: lines.shape[1]] = lines[-1]
+
+    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means ``(E, L)`` and lower-triangular roots ``(E, L, L)``."""
+        n = self.local
+        mean, log_root, left = torch.split(self.linear(seen) + self.rest(seen), [n, n, n * (n - 1) // 2], dim=1)
+        unit = torch.eye(n, dtype=seen.dtype, device=seen.device).repeat(len(seen), 1, 1)
+        row, column = torch.tril_indices(n, n, -1, device=seen.device)
+        unit[:, row, column] = left
+        return mean, log_root.clamp(*_LOG_ROOTS).exp()[:, :, None] * unit

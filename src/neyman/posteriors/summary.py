@@ -40,8 +40,8 @@ class PosteriorSummary:
             raise InvalidEnsemble("summaries of different posteriors cannot be added: encode both with the same one")
         if not self.additive:
             raise Unsupported(
-                "summaries of a transformer cannot be added, since each event has seen its whole dataset: encode the "
-                "joint dataset"
+                "summaries of a transformer cannot be added, since each event has seen others of its dataset: "
+                "encode the joint dataset"
             )
         return PosteriorSummary(self.sums + other.sums, self.posterior)
 

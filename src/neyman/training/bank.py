@@ -64,13 +64,17 @@ class Bank:
         chosen = self.offsets[:-1][rows][:, None] + (chosen * numbers[:, None]).long()
         return self.x[chosen.clamp(max=len(self.x) - 1).flatten()], (numbers > 0).repeat_interleave(n)
 
-    def encoded(self, encoder: Encoder, rows: Tensor) -> Tensor:
-        """Return the summaries of datasets, shape ``(n, K)``."""
+    def events_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the events of datasets end to end, shape ``(E, d)``, and the place of the dataset of each."""
         numbers = self.numbers[rows]
         dataset = torch.arange(len(rows), device=self.device).repeat_interleave(numbers)
         begin = torch.cumsum(numbers, 0) - numbers
         events = torch.arange(len(dataset), device=self.device) + (self.offsets[:-1][rows] - begin)[dataset]
-        x = self.x[events]
+        return self.x[events], dataset
+
+    def encoded(self, encoder: Encoder, rows: Tensor) -> Tensor:
+        """Return the summaries of datasets, shape ``(n, K)``."""
+        x, dataset = self.events_of(rows)
         return encoder(x, torch.ones_like(x[:, 0]), dataset, len(rows))  # type: ignore[no-any-return]
 
     def all_encoded(self, encoder: Encoder, groups: int | None = None) -> Tensor:

@@ -20,6 +20,7 @@ from neyman.exceptions import InvalidSimulation
 from neyman.inputs.priors import draw_prior
 from neyman.inputs.simulation import Datasets, simulate
 from neyman.inputs.simulator import Simulator
+from neyman.networks.causal import CausalTransformer
 from neyman.networks.encoder import Encoder
 from neyman.networks.kinds import kind_of, posterior_options
 from neyman.networks.layers import digest_of as module_digest
@@ -37,6 +38,7 @@ from neyman.training.local_posterior import train_locals
 from neyman.training.loop import Loss, Stage, mean_loss, run, shuffled
 from neyman.training.pilot import with_tables_where_needed
 from neyman.training.posterior_checks import DATASETS, examine_posterior
+from neyman.training.prefixes import mean_over_prefixes, some_prefixes
 from neyman.training.proposals import GROUP
 from neyman.training.provenance import provenance_of
 
@@ -133,6 +135,9 @@ def train_posterior(
             progress=progress, checkpoint=folder,
         )  # fmt: skip
         history = [*history, *more]
+    fewest = float(datasets.numbers.min())
+    if kind.streams:  # every beginning of a stream has been seen
+        fewest = min(fewest, 1.0)
     posterior = Posterior(
         trained,
         names=simulator.names,
@@ -143,7 +148,7 @@ def train_posterior(
         spec=simulator.spec(),
         event_shape=simulator.event_shape,
         kind=kind.name,
-        numbers=(float(datasets.numbers.min()), float(datasets.numbers.max())),
+        numbers=(fewest, float(datasets.numbers.max())),
         provenance=provenance,
         history=tuple(history),
         local=local,
@@ -204,7 +209,8 @@ class _Training:
         self.history: list[dict[str, Any]] = []
         self.bank = Bank(datasets, options.batch_size, device)
         self.u = self._coordinates_of(datasets)
-        self.network = self._network(encoder.to(device), self.bank.all_encoded(encoder), self.u, trained=False)
+        first = self._summaries(self.bank, encoder.to(device), self.bank.groups)
+        self.network = self._network(encoder, first, self.u, trained=False)
 
     def run(self) -> PosteriorNetwork:
         """Train, and return the network on the CPU."""
@@ -246,7 +252,8 @@ class _Training:
     def _encoded(self) -> tuple[Tensor, Tensor]:
         """Return summaries and parameters: of datasets that are held out, and behind them of those to learn from."""
         first = self.bank.held_out if self.options.fresh else self.bank.groups
-        known = [(self.bank.all_encoded(self.network.encoder, first), self.u[: first * GROUP])]
+        encoder = self.network.encoder
+        known = [(self._summaries(self.bank, encoder, first), self.u[: first * GROUP])]
         for k in range(1, self.options.fresh + 1):
             file = None if self.checkpoint is None else self.checkpoint / f"summaries-{k}.pt"
             if file is not None and file.exists():
@@ -254,15 +261,23 @@ class _Training:
             else:
                 datasets = self.simulation.datasets(k)
                 bank = Bank(datasets, self.options.batch_size, self.device)
-                state = {"sums": bank.all_encoded(self.network.encoder), "u": self._coordinates_of(datasets)}
+                state = {"sums": self._summaries(bank, encoder, bank.groups, k), "u": self._coordinates_of(datasets)}
                 if file is not None:
                     save_checkpoint(state, file)
             known.append((state["sums"], state["u"]))
         sums, u = zip(*known, strict=True)
         return torch.cat(sums), torch.cat(u)
 
+    def _summaries(self, bank: Bank, encoder: Encoder, groups: int, k: int = 0) -> Tensor:
+        """Return the summaries of the first groups of datasets, of streams those of a random beginning of each."""
+        if isinstance(encoder, CausalTransformer):
+            return some_prefixes(encoder, bank, groups, GROUP, self.seed + k)
+        return bank.all_encoded(encoder, groups)
+
     def _of_datasets(self, network: PosteriorNetwork, groups: Tensor, generator: torch.Generator) -> Tensor:
         rows = members_of(groups)
+        if network.encoder.causal:
+            return -mean_over_prefixes(network, self.bank, rows, self.u[rows])
         summaries = self.bank.encoded(network.encoder, rows)
         return -network.log_prob(summaries, self.u[rows][:, None], flow=False).mean()
 
