@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         PredictionResult,
         ScanResult,
         SignificanceResult,
+        StreamResult,
         ToysResult,
     )
     from neyman.results import figures as plot
@@ -70,6 +71,7 @@ _HOMES = {
     "ScanResult": "results",
     "SignificanceResult": "results",
     "Simulator": "inputs.simulator",
+    "StreamResult": "results",
     "Summary": "model.summary",
     "ToysResult": "results",
     "Workspace": "inputs.workspace",
@@ -117,6 +119,7 @@ __all__ = [
     "ScanResult",
     "SignificanceResult",
     "Simulator",
+    "StreamResult",
     "Summary",
     "ToysResult",
     "Workspace",

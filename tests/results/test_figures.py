@@ -32,6 +32,7 @@ from neyman.results import (
     ScanResult,
     SignificanceResult,
     StatisticResult,
+    StreamResult,
     ToysResult,
     TrainingReport,
     from_json,
@@ -157,6 +158,11 @@ def some_locals() -> LocalsResult:
     return LocalsResult(("z", "w"), np.random.default_rng(0).normal(size=(100, 7, 2)))
 
 
+def a_stream() -> StreamResult:
+    widths = 1 / np.sqrt(np.arange(1, 31))[:, None]
+    return StreamResult(("mu", "theta"), np.random.default_rng(0).normal(size=(100, 30, 2)) * widths)
+
+
 def texts(figure: Figure) -> set[str]:
     """Return every text of a figure: titles, labels, legends, annotations."""
     return {text.get_text() for text in figure.findobj(Text)}
@@ -169,7 +175,7 @@ def texts(figure: Figure) -> set[str]:
         a_scan(), a_scan_of_two(), a_limit(), a_fit(), a_report(), an_interval(), a_coverage(),
         a_coverage(("mu", "norm")), a_test_statistic(), some_cls(), a_significance(), a_significance(np.nan),
         some_toys(), some_toys(fitted=False), a_posterior(), a_posterior(1), some_locals(),
-        some_checks(),
+        some_checks(), a_stream(),
     ],
 )  # fmt: skip
 def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind: str) -> None:
@@ -186,7 +192,7 @@ def test_every_result_is_drawn_and_saved_without_a_warning(result: Result, kind:
     [
         a_scan(), a_scan_of_two(), a_limit(), a_fit(), an_interval(), a_coverage(), a_test_statistic(), some_cls(),
         a_significance(), a_significance(np.nan), some_toys(fitted=False), a_report(), a_posterior(2), some_locals(),
-        some_checks(),
+        some_checks(), a_stream(),
     ],
 )  # fmt: skip
 def test_a_result_from_json_gives_the_same_figure(result: Result) -> None:
@@ -350,7 +356,11 @@ def test_posteriors_are_compared_in_one_corner_plot_and_true_values_marked() -> 
 
 
 def test_a_posterior_without_draws_has_nothing_to_draw() -> None:
-    for empty in (PosteriorResult(("mu",), np.empty((0, 1))), LocalsResult(("z",), np.empty((5, 0, 1)))):
+    for empty in (
+        PosteriorResult(("mu",), np.empty((0, 1))),
+        LocalsResult(("z",), np.empty((5, 0, 1))),
+        StreamResult(("mu",), np.empty((5, 0, 1))),
+    ):
         with pytest.raises(Unsupported, match="nothing to draw"):
             empty.plot()
     with pytest.raises(Unsupported, match="no parameter varies"):
@@ -431,6 +441,7 @@ def with_long_names() -> dict[str, Result]:
         "toys": dataclasses.replace(some_toys(), names=(LONG * 2, "norm")),
         "posterior": dataclasses.replace(a_posterior(4), names=names),
         "locals": dataclasses.replace(some_locals(), names=names[:2]),
+        "stream": dataclasses.replace(a_stream(), names=names[:2]),
         "test statistic": dataclasses.replace(a_test_statistic(), name=LONG * 2),
         "training": dataclasses.replace(report, channel=LONG * 2, classifiers=classifiers),
     }  # fmt: skip
@@ -524,3 +535,10 @@ def test_the_legend_of_a_prediction_is_on_no_panel_and_no_label_is_cut_off(sampl
 def test_there_is_nothing_to_draw_of_a_channel_that_is_not_there() -> None:
     with pytest.raises(Unsupported, match="no distribution of XR"):
         plot.features(a_prediction(), "XR")
+
+
+def test_a_stream_narrows_about_the_truth() -> None:
+    figure = plot.stream(a_stream(), ["mu"], truth={"mu": 0.0})
+    [ax] = figure.axes
+    assert (ax.get_ylabel(), ax.get_xlabel(), ax.get_xscale()) == ("mu", "elements", "log")
+    assert "truth" in ax.get_legend_handles_labels()[1]

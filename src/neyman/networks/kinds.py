@@ -123,13 +123,13 @@ _BUILT_IN = (MIXTURE, *_KINDS)
 
 
 def names() -> list[str]:
-    """Return the names of the kinds of dataset-wide networks, those that a user has registered last.
+    """Return the names of the kinds of network that likelihoods take, those that a user has registered last.
 
     Example:
         >>> names()[:3]
         ['event', 'deepset', 'transformer']
     """
-    return list(_KINDS)
+    return [name for name, kind in _KINDS.items() if not kind.streams]
 
 
 def register(name: str, network: Any, help: str = "a network of the user's own") -> None:
@@ -211,12 +211,18 @@ def set_options(kind: str | Kind, network: Mapping[str, Any]) -> SetOptions:
 
     Raises:
         InvalidDocument: if a key is unknown or a value makes no sense.
+        InvalidParameter: if it is a kind of streams, for posteriors.
 
     Example:
         >>> set_options("deepset", {"width": 32}).shape
         {'hidden': (32, 32), 'width': 32, 'knots': 100}
     """
-    return _options(kind_of(kind), network, kind_of(kind).options)
+    kind = kind_of(kind)
+    if kind.streams:
+        raise InvalidParameter(
+            f"network is {kind.name!r}, which learns posteriors of streams: use train_posterior, or another network"
+        )
+    return _options(kind, network, kind.options)
 
 
 def posterior_options(kind: str | Kind, network: Mapping[str, Any]) -> PosteriorOptions:

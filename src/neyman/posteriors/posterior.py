@@ -20,8 +20,9 @@ from neyman.networks.posterior import PosteriorNetwork
 from neyman.posteriors.coordinates import Coordinates
 from neyman.posteriors.data import events_of
 from neyman.posteriors.locals import LocalPosterior
+from neyman.posteriors.streams import prefix_sums
 from neyman.posteriors.summary import PosteriorSummary
-from neyman.results import LocalsResult, PosteriorResult, Result
+from neyman.results import LocalsResult, PosteriorResult, Result, StreamResult
 from neyman.support.checks import checked_number, checked_seed
 
 if TYPE_CHECKING:
@@ -268,6 +269,34 @@ class Posterior:
         features = self.network.features(torch.from_numpy(summary.sums)[None])
         draws = self.local.sample(events.features, u, features, np.random.default_rng([seed, _LOCAL]))
         return LocalsResult(self.local.names, draws, seed=seed, warnings=self._warnings(summary))
+
+    def stream(self, data: Events | Ensemble | ArrayLike, n: int = 1000, seed: int = 0) -> StreamResult:
+        """Return draws of the posterior after the first event of a dataset, the first two, and so on to all of them.
+
+        Of a deep set the summaries are cumulative sums, and those of a ``causal`` network are too, each event having
+        seen those before it: both see every event once. A transformer looks at every beginning anew.
+
+        Args:
+            data: the dataset, whose events are in the order in which they come; a summary has none.
+            n: how many draws after each.
+            seed: fixes them.
+
+        Raises:
+            InvalidEnsemble: if the dataset is none of this posterior's, or a summary.
+            InvalidParameter: if the number or the seed is not one.
+
+        Example:
+            >>> stream = posterior.stream(events)  # doctest: +SKIP
+            >>> stream["theta"].std(axis=0)  # after each event  # doctest: +SKIP
+        """
+        if isinstance(data, PosteriorSummary):
+            raise InvalidEnsemble("a summary has no events, and a stream is of them: give the events, in their order")
+        events, n = self.events(data), checked_number(n, "n")
+        sums = prefix_sums(self.network.encoder, self.encode_many, events)
+        draws = self.sample_many(sums, n, seed).transpose(1, 0, 2)
+        ends = [PosteriorSummary(one, self.fingerprint) for one in (*sums[:1], *sums[-1:])]
+        warnings = tuple(dict.fromkeys(text for one in ends for text in self._warnings(one)))
+        return StreamResult(self.names, draws, seed=seed, warnings=warnings)
 
     def events(self, data: Events | Ensemble | ArrayLike) -> Events:
         """Return the events of a dataset.

@@ -12,6 +12,7 @@
 ``StatisticResult``      the distribution of a test statistic in toys
 ``PosteriorResult``      draws of the posterior of the parameters
 ``LocalsResult``         draws of the posterior of what is local to each event
+``StreamResult``         draws of that of the parameters after each element of a stream
 ``PredictionResult``     what a model expects of every feature and bin, beside the data
 ``TrainingReport``       how the classifiers of a learned channel were trained
 ``SetReport``            how a dataset-wide network was trained, and what fresh datasets say of it
@@ -33,7 +34,7 @@ from neyman.results.fits import FitResult, ScanResult
 from neyman.results.intervals import CoverageResult, IntervalResult
 from neyman.results.limits import ClsResult, LimitResult, SignificanceResult
 from neyman.results.posterior_checks import PosteriorReport
-from neyman.results.posteriors import LocalsResult, PosteriorResult
+from neyman.results.posteriors import LocalsResult, PosteriorResult, StreamResult
 from neyman.results.prediction import Distribution, PredictionResult
 from neyman.results.toys import StatisticResult, ToysResult
 from neyman.results.training import SetReport, TrainingReport
@@ -55,6 +56,7 @@ __all__ = [
     "SetReport",
     "SignificanceResult",
     "StatisticResult",
+    "StreamResult",
     "ToysResult",
     "TrainingReport",
     "from_dict",
@@ -81,6 +83,7 @@ _KINDS: dict[str, type[Result]] = {
         ToysResult,
         PosteriorResult,
         LocalsResult,
+        StreamResult,
         PredictionResult,
         TrainingReport,
         SetReport,

@@ -1,4 +1,4 @@
-"""Draws of a posterior: of the parameters, and of what is local to each event."""
+"""Draws of a posterior: of the parameters, of what is local to each event, and after each element of a stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neyman.support.text import rounded
 if TYPE_CHECKING:  # matplotlib is imported where a figure is drawn
     from matplotlib.figure import Figure
 
-__all__ = ["LocalsResult", "PosteriorResult"]
+__all__ = ["LocalsResult", "PosteriorResult", "StreamResult"]
 
 
 def __dir__() -> list[str]:
@@ -203,8 +203,35 @@ class PosteriorResult(_Draws):
         return rows
 
 
+class _OfEvents(_Draws):
+    """Draws for every event of a dataset, shape ``(n, N, P)``."""
+
+    def interval(self, name: str, level: float = 0.68) -> Array:
+        """Return the central credible interval of a parameter for every event, shape ``(N, 2)``.
+
+        Args:
+            name: the parameter.
+            level: the probability within.
+
+        Raises:
+            InvalidParameter: if there is no such parameter, or the level is not one.
+        """
+        return self._ends(name, level).T
+
+    def to_arviz(self) -> Any:
+        """Return the draws as an ``arviz.InferenceData``, each parameter with a dimension ``event``.
+
+        Raises:
+            Unsupported: if arviz is not installed.
+        """
+        draws = {name: self[name][None] for name in self.names}
+        return from_extra("arviz", "sampling", "data for arviz").from_dict(
+            draws, dims={name: ["event"] for name in self.names}
+        )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class LocalsResult(_Draws):
+class LocalsResult(_OfEvents):
     """Draws of the posterior of the local parameters: what each event, or group of events, has of its own.
 
     ``locals["z"]`` are the draws of one local parameter, shape ``(n, N)``, and ``len(locals)`` is their number.
@@ -231,29 +258,6 @@ class LocalsResult(_Draws):
     draws: NDArray[np.float64]
     seed: int = 0
 
-    def interval(self, name: str, level: float = 0.68) -> Array:
-        """Return the central credible interval of a local parameter for every event, shape ``(N, 2)``.
-
-        Args:
-            name: the local parameter.
-            level: the probability within.
-
-        Raises:
-            InvalidParameter: if there is no such parameter, or the level is not one.
-        """
-        return self._ends(name, level).T
-
-    def to_arviz(self) -> Any:
-        """Return the draws as an ``arviz.InferenceData``, each parameter with a dimension ``event``.
-
-        Raises:
-            Unsupported: if arviz is not installed.
-        """
-        draws = {name: self[name][None] for name in self.names}
-        return from_extra("arviz", "sampling", "data for arviz").from_dict(
-            draws, dims={name: ["event"] for name in self.names}
-        )
-
     def table(self) -> Table:
         """Return what is printed: of each local parameter its mean over the events, and how wide its posteriors are."""
         number = self.draws.shape[1] if self.draws.ndim == 3 else 0
@@ -266,6 +270,57 @@ class LocalsResult(_Draws):
         for name, mean, std in zip(self.names, self.mean.T, self.std.T, strict=True):
             centre, width = rounded(float(mean.mean()), float(std.mean()))
             rows.append((name, centre, width, *(_like(float(end), width) for end in (std.min(), std.max()))))
+        return caption, header, rows
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StreamResult(_OfEvents):
+    """Draws of the posterior of the parameters after each element of a stream.
+
+    ``stream["mu"]`` are the draws of a parameter, shape ``(n, N)``: column k is what was known after k + 1 elements.
+
+    Args:
+        names: the parameters, shape ``(P,)``.
+        draws: shape ``(n, N, P)``.
+        seed: that they were drawn with.
+
+    Example:
+        >>> import numpy as np
+        >>> widths = 1 / np.sqrt(np.arange(1, 31))
+        >>> draws = 3 + np.random.default_rng(0).normal(size=(4000, 30, 1)) * widths[:, None]
+        >>> stream = StreamResult(("mu",), draws)
+        >>> stream
+        posterior after each of 30 elements: 4000 draws
+          elements           mu
+          1         2.98 ± 0.99
+          2         3.01 ± 0.71
+          5         3.00 ± 0.44
+          10        3.00 ± 0.32
+          20        3.00 ± 0.22
+          30        3.00 ± 0.18
+        >>> stream["mu"].shape, stream.std[:, 0].round(1)[:4]
+        ((4000, 30), array([1. , 0.7, 0.6, 0.5]))
+    """
+
+    kind: ClassVar[str] = "posterior of a stream"
+    names: tuple[str, ...]
+    draws: NDArray[np.float64]
+    seed: int = 0
+
+    def table(self) -> Table:
+        """Return what is printed: mean and spread of each parameter after 1, 2, 5, 10, 20 ... and all elements."""
+        number = self.draws.shape[1] if self.draws.ndim == 3 else 0
+        elements = f"{number} {'element' if number == 1 else 'elements'}"
+        caption, header = f"posterior after each of {elements}: {len(self)} draws", ("elements", *self.names)
+        if not self.draws.size:
+            return caption, header, []
+        steps = {int(digit * 10**power) for power in range(len(str(number))) for digit in (1, 2, 5)}
+        shown = sorted(k for k in steps | {number} if k <= number)
+        mean, std = self.mean, self.std
+        rows = [
+            (str(k), *(" ± ".join(rounded(float(m), float(s))) for m, s in zip(mean[k - 1], std[k - 1], strict=True)))
+            for k in shown
+        ]
         return caption, header, rows
 
 

@@ -44,6 +44,7 @@ from neyman.results import (
     SetReport,
     SignificanceResult,
     StatisticResult,
+    StreamResult,
     ToysResult,
     TrainingReport,
 )
@@ -53,7 +54,7 @@ from neyman.results.figures.fits import correlations, pulls
 from neyman.results.figures.likelihoods import scan, scans
 from neyman.results.figures.limits import cls, limit, significance
 from neyman.results.figures.posterior_checks import posterior_checks
-from neyman.results.figures.posteriors import corner, local_parameters
+from neyman.results.figures.posteriors import corner, local_parameters, stream
 from neyman.results.figures.predictions import features
 from neyman.results.figures.trainings import training
 
@@ -72,6 +73,7 @@ __all__ = [
     "scan",
     "scans",
     "significance",
+    "stream",
     "teststatistic",
     "toys",
     "training",
@@ -124,6 +126,8 @@ def draw(result: Result) -> Figure:
             return corner(result)
         case LocalsResult():
             return local_parameters(result)
+        case StreamResult():
+            return stream(result)
         case PredictionResult():
             return features(result)
         case TrainingReport() | SetReport():

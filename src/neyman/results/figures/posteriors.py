@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter, Unsupported
-from neyman.results import LocalsResult, PosteriorResult, rounded
+from neyman.results import LocalsResult, PosteriorResult, StreamResult, rounded
 from neyman.results.figures.style import BLUE, COLOURS, NotebookFigure, add_legend, add_ticks, wrapped
 from neyman.support.messages import did_you_mean
 
@@ -130,6 +130,40 @@ def local_parameters(result: LocalsResult, names: Sequence[str] = ()) -> Figure:
         add_ticks(ax)
     axes[-1].set_xlabel("event")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    add_legend(axes[0], minor="y")
+    return figure
+
+
+def stream(result: StreamResult, names: Sequence[str] = (), truth: Mapping[str, float] | None = None) -> Figure:
+    """Draw the posterior after each element of a stream: median, 68 % and 95 % interval, by the number of elements.
+
+    Args:
+        result: the draws.
+        names: the parameters to draw; all by default.
+        truth: true values to mark, by name.
+
+    Raises:
+        InvalidParameter: for a parameter that the result does not have.
+        Unsupported: if there are no draws or no elements.
+    """
+    shown = list(names) or list(result.names)
+    if not result.draws.size or not shown:
+        raise Unsupported("there is nothing to draw: no draws of a stream")
+    figure = NotebookFigure(figsize=(6.4, 2.2 * len(shown) + 1.0), layout="constrained")
+    axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, name in zip(axes, shown, strict=True):
+        elements = np.arange(1, result[name].shape[1] + 1)
+        for level, alpha in ((0.95, 0.25), (0.68, 0.45)):
+            low, high = result.interval(name, level).T
+            ax.fill_between(elements, low, high, color=BLUE, alpha=alpha, linewidth=0, label=f"{100 * level:.0f} %")
+        ax.plot(elements, np.median(result[name], axis=0), color="black", linewidth=1.0, label="median")
+        if name in (truth or {}):
+            ax.axhline((truth or {})[name], color="black", linestyle="--", linewidth=0.8, label="truth")
+        ax.set_ylabel(wrapped(name, 2.0))
+        add_ticks(ax)
+    if len(elements) > 1:
+        axes[-1].set_xscale("log")
+    axes[-1].set_xlabel("elements")
     add_legend(axes[0], minor="y")
     return figure
 
