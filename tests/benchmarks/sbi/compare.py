@@ -288,7 +288,7 @@ def main() -> None:
             run = {"problem": name, "method": method, "seconds": time.process_time() - begin, "epochs": epochs}
             found.append({**run, **_examined(tests, answer)})
             print(_row(found[-1]), flush=True)
-    options.output.write_text(json.dumps(found, indent=1) + "\n")
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _examined(tests: Mapping[str, Test], answer: Callable[[Test], Answers]) -> dict[str, Any]:
@@ -302,7 +302,8 @@ def _number(method: str, simulations: int) -> int:
 
 def _row(run: Mapping[str, Any]) -> str:
     """Return the figures of a method as lines to read."""
-    lines = [f"{run['problem']}, {run['method']}: {run['seconds']:.0f} s, {run.get('epochs', '')} epochs"]
+    epochs = f", {run['epochs']} epochs" if "epochs" in run else ""
+    lines = [f"{run['problem']}, {run['method']}: {run['seconds']:.0f} s{epochs}"]
     for label, one in run["tests"].items():
         parts = [
             f"{key} {' '.join(f'{value:.3f}' for value in one[key])}"
