@@ -43,7 +43,7 @@ def test_a_pyhf_model_has_the_posterior_that_pyhfs_likelihood_gives_on_a_grid() 
     model = pyhf.simplemodels.correlated_background([5.0, 10.0], [50.0, 40.0], [58.0, 43.0], [43.0, 37.0])
     data = [62.0, 48.0, 0.3]
     prior = scipy.stats.expon(scale=2.0)
-    draws = neyman.posterior(data, model, prior={"mu": prior}, seed=1, chains=2)
+    draws = neyman.posterior(data, model, 2000, {"mu": prior}, seed=1, chains=2)
     assert draws.valid
     alpha, mu = draws.names
     axes = np.linspace(-5.0, 5.0, 41), np.linspace(0.0, 6.0, 41)
@@ -60,7 +60,7 @@ class TestLearned:
 
     @pytest.fixture(scope="class")
     def draws(self, trained: neyman.Model) -> PosteriorResult:
-        return neyman.posterior(trained.observed, trained, fixed=HELD, seed=2, chains=2)
+        return neyman.posterior(trained.observed, trained, 2000, fixed=HELD, seed=2, chains=2)
 
     @staticmethod
     def axes(draws: PosteriorResult) -> tuple[Array, Array]:

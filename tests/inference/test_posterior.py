@@ -37,7 +37,7 @@ def assert_drawn_from(draws: NDArray[np.float64], effective: float, exact: scipy
 
 @pytest.fixture(scope="module")
 def of_counts() -> PosteriorResult:
-    return neyman.posterior([12.0], counting(signal=1.0, background=0.0), seed=1, chains=2)
+    return neyman.posterior([12.0], counting(signal=1.0, background=0.0), 2000, seed=1, chains=2)
 
 
 def test_a_count_with_a_uniform_prior_has_a_gamma_posterior(of_counts: PosteriorResult) -> None:
@@ -67,7 +67,7 @@ def test_a_constraint_term_is_part_of_the_likelihood_and_multiplied_by_a_prior()
     sample = {"name": "signal", "data": [1.0], "modifiers": [mu, alpha]}
     model = pyhf.Model({"channels": [{"name": "SR", "samples": [sample]}]}, poi_name="mu")
     prior = {"alpha": scipy.stats.norm(1.0, 2.0)}
-    draws = neyman.posterior([3.0, 0.0], model, prior=prior, bounds={"mu": (0.0, 60.0)}, chains=1)
+    draws = neyman.posterior([3.0, 0.0], model, 1500, prior, bounds={"mu": (0.0, 60.0)}, chains=1)
     assert draws.labels == ("free", "constrained")
     assert draws.prior["alpha"] == "norm(1, 2) times constraint term 0 +/- 1 within (-5, 5)"
     assert_drawn_from(draws["alpha"], draws.effective[1], scipy.stats.norm(0.2, np.sqrt(0.8)))
@@ -76,7 +76,7 @@ def test_a_constraint_term_is_part_of_the_likelihood_and_multiplied_by_a_prior()
 
 @pytest.mark.parametrize("bounds", [(0.0, np.inf), (2.0, 5.0), (-np.inf, 3.0), (-np.inf, np.inf)])
 def test_bounds_of_every_kind_cut_the_posterior_off(bounds: tuple[float, float]) -> None:
-    draws = neyman.posterior([3.0], counting(signal=1.0, background=0.0), bounds={"mu": bounds}, seed=3, chains=1)
+    draws = neyman.posterior([3.0], counting(signal=1.0, background=0.0), 1500, bounds={"mu": bounds}, seed=3, chains=1)
     grid = np.linspace(max(bounds[0], 0.0), min(bounds[1], 40.0), 40_001)
     density = scipy.stats.gamma(4.0).pdf(grid)
     mean = np.sum(grid * density) / density.sum()
@@ -99,7 +99,9 @@ def test_points_where_the_likelihood_is_zero_are_never_drawn() -> None:
 
 def test_parameters_are_held_where_asked_for() -> None:
     model = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
-    draws = neyman.posterior([80.0, 70.0, *model.config.auxdata], model, chains=1, fixed={"uncorr_bkguncrt[0]": 1.1})
+    draws = neyman.posterior(
+        [80.0, 70.0, *model.config.auxdata], model, 1000, chains=1, fixed={"uncorr_bkguncrt[0]": 1.1}
+    )
     assert draws.labels == ("free", "fixed", "constrained")
     assert set(draws["uncorr_bkguncrt[0]"]) == {1.1}
     assert np.isnan(draws.r_hat[1])

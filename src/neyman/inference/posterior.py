@@ -89,7 +89,7 @@ def posterior(
         >>> import neyman, pyhf, scipy.stats
         >>> model = pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
         >>> data = [80.0, 70.0, *model.config.auxdata]
-        >>> draws = neyman.posterior(data, model, prior={"mu": scipy.stats.norm(1.0, 0.5)})
+        >>> draws = neyman.posterior(data, model, n=2000, prior={"mu": scipy.stats.norm(1.0, 0.5)}, chains=2)
         >>> [round(end, 1) for end in draws.interval("mu", 0.68)]
         [1.1, 1.9]
     """
