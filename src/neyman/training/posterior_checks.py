@@ -9,7 +9,7 @@ What is tested is in :mod:`neyman.training.rank_checks`: expected coverage by ra
 of a dataset, in where the posterior is and how wide, and in simple statistics of the data; posterior predictive checks.
 
 No test of this kind sees information that no statistic looked at has: a posterior that is calibrated may be wider than
-it need be. The narrow resonance of the examples is one: calibrated, and 10 to 27 % wider than the exact posterior.
+it need be, as that of the narrow resonance among the examples is.
 """
 
 from __future__ import annotations
