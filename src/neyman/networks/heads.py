@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -154,17 +154,20 @@ class LinearHead(Head):
         size: length of a summary, ``K``.
         rank: of the rest, which starts at zero.
         knots: of the tables of the parameters, for narrow structures; 0 for none.
+        tabled: the parameters that have them, by their positions; all by default.
     """
 
     centre: Tensor
     scale: Tensor
     tracked: Tensor
 
-    def __init__(self, parameters: ParameterFeatures, size: int, rank: int = 6, knots: int = 0) -> None:
+    def __init__(
+        self, parameters: ParameterFeatures, size: int, rank: int = 6, knots: int = 0, tabled: Sequence[int] = ()
+    ) -> None:
         super().__init__()
-        self.parameters_, self.rank, self.knots = parameters, rank, knots
+        self.parameters_, self.rank, self.knots, self.tabled = parameters, rank, knots, list(tabled)
         self.a = mlp([parameters.size, 64, 64, size + 1])
-        self.tables = _tables(parameters, knots, size)
+        self.tables = _tables(parameters, knots, tabled, size)
         self.b = mlp([parameters.size, 64, 64, rank], zero=True)
         self.rest = mlp([2 * size, 64, 64, rank])
         self.register_buffer("centre", torch.zeros(2 * size, dtype=torch.float32))
@@ -174,7 +177,7 @@ class LinearHead(Head):
     @property
     def shape(self) -> dict[str, Any]:
         """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
-        return {"kind": "LinearHead", "rank": self.rank, "knots": self.knots}
+        return {"kind": "LinearHead", "rank": self.rank, "knots": self.knots, "tabled": self.tabled}
 
     def track(self, summaries: Tensor, until: int) -> None:
         """Let the scaling of the rest follow the summaries, for that many calls."""
@@ -219,12 +222,15 @@ class EventHead(Head):
         size: length of a summary, ``K``.
         counts: whether the number of events is its own.
         knots: of the tables of the parameters, for narrow structures; 0 for none.
+        tabled: the parameters that have them, by their positions; all by default.
     """
 
-    def __init__(self, parameters: ParameterFeatures, size: int, *, counts: bool, knots: int = 0) -> None:
+    def __init__(
+        self, parameters: ParameterFeatures, size: int, *, counts: bool, knots: int = 0, tabled: Sequence[int] = ()
+    ) -> None:
         super().__init__()
-        self.parameters_, self.knots = parameters, knots
-        self.tables = _tables(parameters, knots, size)
+        self.parameters_, self.knots, self.tabled = parameters, knots, list(tabled)
+        self.tables = _tables(parameters, knots, tabled, size)
         self.a = mlp([parameters.size, 64, 64, size])
         self.linear = nn.Linear(parameters.size, size, bias=False, dtype=torch.float32)
         self.rate = mlp([parameters.size, 32, 32, 1], zero=True) if counts else None
@@ -232,7 +238,7 @@ class EventHead(Head):
     @property
     def shape(self) -> dict[str, Any]:
         """What it takes beside the parameters' bounds and the size of a summary to build it again, as JSON."""
-        return {"kind": "EventHead", "counts": self.rate is not None, "knots": self.knots}
+        return {"kind": "EventHead", "counts": self.rate is not None, "knots": self.knots, "tabled": self.tabled}
 
     def per_event(self, theta: Tensor) -> Tensor:
         """Return the coefficients of the terms of one event, shape ``(..., K)``."""
@@ -440,6 +446,6 @@ def head_of(shape: Mapping[str, Any], low: Tensor, high: Tensor, size: int) -> H
     return {"BilinearHead": BilinearHead}[kind](parameters, SummaryFeatures(torch.zeros(2, size)), **options)
 
 
-def _tables(parameters: ParameterFeatures, knots: int, size: int) -> ParameterTables | None:
+def _tables(parameters: ParameterFeatures, knots: int, tabled: Sequence[int], size: int) -> ParameterTables | None:
     """Return the tables of the parameters, where there are any."""
-    return ParameterTables(len(parameters.low), parameters.size, knots, size) if knots else None
+    return ParameterTables(tabled or range(len(parameters.low)), parameters.size, knots, size) if knots else None

@@ -60,6 +60,7 @@ class SetOptions:
         head_steps: of the training of each head on the summaries.
         learning_rate: its peak; it rises over the first steps and falls to zero as a cosine.
         networks: how many networks, trained at once on a core each, have their scores averaged.
+        tabled: the parameters that have tables where there are any, by their positions; all, or those that need them.
     """
 
     shape: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class SetOptions:
     head_steps: int = 6000
     learning_rate: float = 3e-3
     networks: int = 2
+    tabled: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def checked_options(
         if key in free:
             valid = _is_json(value)
         elif isinstance(defaults[key], tuple):
-            valid = isinstance(value, list | tuple) and all(type(n) is int and n > 0 for n in value)
+            valid = isinstance(value, list | tuple) and all(type(n) is int and n >= (key != "tabled") for n in value)
             found[key] = tuple(value) if valid else value
         elif isinstance(defaults[key], int):
             valid = isinstance(value, int) and not isinstance(value, bool) and value >= _LEAST.get(key, 1)

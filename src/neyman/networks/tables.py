@@ -133,7 +133,7 @@ class ParameterTables(nn.Module):
     lets every wave have its strength anywhere, plus a perceptron of all, which starts at zero.
 
     Args:
-        parameters: how many parameters there are.
+        tabled: the parameters that have tables, by their positions.
         size: how many smooth features they have.
         knots: of each table, at least 4.
         width: how many coefficients are made.
@@ -141,13 +141,14 @@ class ParameterTables(nn.Module):
 
     Example:
         >>> import torch
-        >>> tables = ParameterTables(2, 17, knots=80, width=99)
+        >>> tables = ParameterTables([1], 17, knots=80, width=99)
         >>> tables(torch.rand(5, 17), torch.rand(5, 2)).shape
         torch.Size([5, 99])
     """
 
-    def __init__(self, parameters: int, size: int, knots: int, width: int, hidden: int = 64) -> None:
+    def __init__(self, tabled: Sequence[int], size: int, knots: int, width: int, hidden: int = 64) -> None:
         super().__init__()
+        self.tabled, parameters = list(tabled), len(tabled)
         self.splines = SplineTables(parameters, knots, width)
         self.linear = nn.Linear(parameters * width, width, dtype=torch.float32)
         self.strength = mlp([size, hidden, width])
@@ -160,6 +161,6 @@ class ParameterTables(nn.Module):
             features: smooth features of the parameters, shape ``(..., size)``.
             unit: the parameters as fractions of their ranges, shape ``(..., P)``.
         """
-        values = self.splines(unit).flatten(-2)
+        values = self.splines(unit[..., self.tabled]).flatten(-2)
         waves = self.strength(features) * self.linear(values)
         return waves + self.rest(torch.cat([features, values], dim=-1))  # type: ignore[no-any-return]

@@ -233,6 +233,7 @@ class _Training:
         self.fresh: list[dict[str, Tensor]] = []
         self.head: Head | None = None
         self.guide: LinearHead | None = None
+        self.tabled = options.tabled
         self.knots: int = options.shape.get("knots", 0)
         self.stop = threading.Event()
         with initialised(seed):
@@ -244,7 +245,9 @@ class _Training:
             self.head = self._events()
             return
         with initialised(self.seed + 1):
-            guide = LinearHead(self._parameters(), self.encoder.size, knots=self.knots).to(self.device)
+            guide = LinearHead(self._parameters(), self.encoder.size, knots=self.knots, tabled=self.tabled).to(
+                self.device
+            )
         module, order, steps, rate = Guided(self.encoder, guide), self.bank.order, self.options.steps, None
         if self.knots:
             loss = functools.partial(event_loss, self.bank)
@@ -296,7 +299,9 @@ class _Training:
     def _events(self) -> EventHead:
         """Train on single events, and leave out a learned rate that held-out numbers of events do not see."""
         with initialised(self.seed + 1):
-            head = EventHead(self._parameters(), self.encoder.size, counts=self.counts, knots=self.knots)
+            head = EventHead(
+                self._parameters(), self.encoder.size, counts=self.counts, knots=self.knots, tabled=self.tabled
+            )
             head = head.to(self.device)
         loss = functools.partial(event_loss, self.bank)
         self._stage("events", Guided(self.encoder, head), loss, self.bank.order, self.options.steps, held_out=32)

@@ -6,12 +6,14 @@ import dataclasses
 import functools
 import logging
 import math
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neyman.exceptions import InvalidParameter
 from neyman.inputs.simulation import Datasets
 from neyman.networks.heads import EventHead, ParameterFeatures
 from neyman.networks.kinds import Kind, kind_of
@@ -50,6 +52,7 @@ def table_gain(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
     knots: int,
+    tabled: Sequence[int] = (),
     *,
     seed: int = 0,
     device: torch.device | None = None,
@@ -64,6 +67,7 @@ def table_gain(
         low: lower bounds of the parameters, shape ``(P,)``.
         high: upper bounds, shape ``(P,)``.
         knots: of the tables.
+        tabled: the parameters that have them, by their positions; all by default.
         seed: fixes initial weights and batches.
         device: where to train.
 
@@ -83,7 +87,9 @@ def table_gain(
         with initialised(seed):
             encoder = encoder_of(kind_of("deepset"), some.features, options).to(device)
             parameters = ParameterFeatures(torch.from_numpy(low), torch.from_numpy(high))
-            module = Guided(encoder, EventHead(parameters, encoder.size, counts=False, knots=k)).to(device)
+            module = Guided(encoder, EventHead(parameters, encoder.size, counts=False, knots=k, tabled=tabled)).to(
+                device
+            )
         stage = Stage(
             "pilot", module, loss, functools.partial(mean_loss, loss, held_out), bank.order, batch=bank.batch,
             steps=_STEPS, learning_rate=_RATE, every=_STEPS, patience=1, clip=1.0, average=True,
@@ -116,18 +122,34 @@ def with_tables_where_needed(
         options: of the network; ``knots`` in its shape are those of tables where they help.
         seed: fixes everything random.
         device: where to train.
+
+    Raises:
+        InvalidParameter: if there is no parameter at a position in ``tabled``.
     """
     shape = options.shape
     if not shape.get("knots"):
         return options
+    beyond = [k for k in getattr(options, "tabled", ()) if k >= len(low)]
+    if beyond:
+        raise InvalidParameter(f"tabled: {beyond[0]}, but the network has the parameters 0 to {len(low) - 1}")
     without = dataclasses.replace(options, shape={**shape, "knots": 0})
     if options.steps < _WORTH * _STEPS or datasets.features.shape[1] > _FEATURES:
         return without
-    gain, error = table_gain(datasets, low, high, shape["knots"], seed=seed, device=device)
+    knots = shape["knots"]
+    gain, error = table_gain(datasets, low, high, knots, seed=seed, device=device)
     if gain < max(_SEEN * error, _GAIN):
         return without
     log.info("narrow structures: tables improve the log-likelihood ratio of a dataset by %.2g ± %.1g", gain, error)
-    options = dataclasses.replace(options, shape={**shape, "width": max(shape["width"], _SUMS)})
-    if isinstance(options, SetOptions):  # the linear head has learned from single events what others need them for
-        options = dataclasses.replace(options, fresh=min(options.fresh, 1))
-    return options
+    changes: dict[str, Any] = {"shape": {**shape, "width": max(shape["width"], _SUMS)}}
+    if isinstance(options, SetOptions):
+        # a linear head has learned from single events what others need fresh datasets for; and a score is smoother in
+        # a parameter without a table
+        everything = range(len(low))
+        others = [[k for k in everything if k != one] for one in everything]
+        loss = [
+            gain - table_gain(datasets, low, high, knots, some, seed=seed, device=device)[0] if some else gain
+            for some in others
+        ]
+        needing = tuple(k for k in everything if loss[k] > _SEEN * error)
+        changes |= {"fresh": min(options.fresh, 1), "tabled": options.tabled or needing}
+    return dataclasses.replace(options, **changes)
