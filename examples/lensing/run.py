@@ -17,6 +17,7 @@ import lenses
 import numpy as np
 import torch
 from encoder import LensEncoder, pretrained
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 import neyman
@@ -137,7 +138,7 @@ def draw_widths(found: list[dict[str, Any]], path: Path) -> None:
         ax.axhline(list(lenses.PRIOR.values())[k].std(), color=style.GREY, linestyle=":", label="prior")
         ax.set(xscale="log", xlabel="lenses", ylabel=f"width: {label}", ylim=(0, None))
         ax.set_xticks(n, [str(one) for one in n])
-        ax.minorticks_off()
+        ax.xaxis.set_minor_locator(NullLocator())  # those of the style are linear
     style.add_legend(ax)
     figure.savefig(path, dpi=110)
 
@@ -154,7 +155,7 @@ def draw_ranks(found: list[dict[str, Any]], local: dict[str, Any], path: Path) -
             ax.plot(level, below - level, label=name, color=style.COLOURS[k])
         band = 2 * np.sqrt(level * (1 - level) / len(ranks))
         ax.fill_between(level, -band, band, color=style.GREY, alpha=0.2)
-        ax.set(xlabel="quantile of the posterior", title=title, ylim=(-0.12, 0.12))
+        ax.set(xlabel=f"quantile of the posterior, {title}", ylim=(-0.12, 0.12))
         style.add_legend(ax)
     figure.axes[0].set_ylabel("truth below, less the quantile")
     figure.savefig(path, dpi=110)

@@ -357,9 +357,9 @@ class GaussianHead(Head):
         x, v = self._terms(self.summaries(summaries)), self.parameters_.unit(theta.double())
         best = math.inf
         with torch.no_grad():
-            for apart in (0.0, _APART):
+            for ends in (None, torch.tensor([[0.0, 1.0]], dtype=v.dtype, device=v.device).expand(v.shape[1], 2)):
                 before = {name: value.clone() for name, value in self.linear.state_dict().items()}
-                self._set_lines(fitted_lines(x, v, _LOG_ROOTS, apart=apart))
+                self._set_lines(fitted_lines(x, v, _LOG_ROOTS, ends=ends, apart=_APART))
                 loss = float(self.negative_log_posterior(summaries, theta).mean())
                 if loss < best:
                     best = loss

@@ -19,7 +19,12 @@ _ENOUGH = 20  # datasets for each coefficient
 
 
 def fitted_lines(
-    x: Tensor, v: Tensor, log_roots: tuple[float, float], of_width: Tensor | None = None, apart: float = 0.0
+    x: Tensor,
+    v: Tensor,
+    log_roots: tuple[float, float],
+    of_width: Tensor | None = None,
+    ends: Tensor | None = None,
+    apart: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Return means and logarithms of inverse widths that are linear, by weighted least squares in turns.
 
@@ -28,8 +33,9 @@ def fitted_lines(
         v: what is to be told from them, shape ``(n, P)``.
         log_roots: the smallest and the largest logarithm of an inverse width.
         of_width: the features that a width depends on, positions in ``F``; all by default.
-        apart: how many widths a mean has to be from 0 and from 1 to count, so that what the bounds cut off is not
-            missed; all count where there are too few.
+        ends: where the values end, shape ``(P, 2)``.
+        apart: how many widths a mean has to be from either end to count, so that what the ends cut off is not missed;
+            all count where there are too few.
 
     Returns:
         The coefficients, shape ``(F + 1, P)`` each, the constants last.
@@ -64,7 +70,8 @@ def fitted_lines(
             )
             log_root = (w @ roots[:, k]).clamp(*log_roots)
             mean = w @ means[:, k]
-            inside = torch.minimum(mean, 1 - mean) >= apart * torch.exp(-log_root)
-            if apart and inside.sum() >= _ENOUGH * w.shape[1]:
-                counts = inside.to(w.dtype)
+            if ends is not None:
+                inside = torch.minimum(mean - ends[k, 0], ends[k, 1] - mean) >= apart * torch.exp(-log_root)
+                if inside.sum() >= _ENOUGH * w.shape[1]:
+                    counts = inside.to(w.dtype)
     return means, roots

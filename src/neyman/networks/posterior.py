@@ -28,6 +28,7 @@ _FAR = 30.0  # standard deviations, whose tail is a number still
 _ENDLESS = 1e6
 _TINY, _ROUND = 1e-300, 1e-16  # probabilities
 _NARROW = 1e-9  # of a width in coordinates
+_APART = 2.5  # standard deviations from where a prior ends, where that makes no difference to a line
 _LOG_ROOTS = (-3.0, 14.0)  # of the inverse widths, in units of the prior's
 
 
@@ -168,8 +169,8 @@ class MomentHead(nn.Module):
         every = torch.ones(x.shape[1], dtype=torch.bool, device=x.device)
         of_mean, of_width = (every if one is None else one for one in (of_mean, of_width))
         columns = of_mean.nonzero()[:, 0]
-        v = u if self.straight is None else self.straight.back(u)
-        lines = fitted_lines(x[:, columns], v, _LOG_ROOTS, of_width[columns].nonzero()[:, 0])
+        v, ends = (u, None) if self.straight is None else (self.straight.back(u), self.straight.ends)
+        lines = fitted_lines(x[:, columns], v, _LOG_ROOTS, of_width[columns].nonzero()[:, 0], ends, _APART)
         self.line.zero_()
         self.line[:, torch.cat([columns, columns.new_full((1,), len(every))])] = torch.cat(lines, dim=1).T.to(self.line)
 
