@@ -74,10 +74,11 @@ def draw(likelihoods: dict[str, grid.Heights], path: Path, seed: int) -> None:
         ax.set(ylim=(0.0, 9.0), xlim=(0.0, SHOWN[-1]), title=f"s = {point[0]:g}, m = {point[1]:g}")
         style.add_ticks(ax)
     for ax in axes.flat[len(exact.POINTS) :]:
-        ax.set_visible(False)
-    style.add_legend(axes[0, 0])
+        ax.set_axis_off()
+    axes[-1, -1].legend(*axes[0, 0].get_legend_handles_labels(), loc="center", frameon=False)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("-2 log of profile ratio")
     figure.supxlabel("signal fraction s")
-    figure.supylabel("-2 log of the profile likelihood ratio")
     figure.savefig(path, dpi=120)
 
 

@@ -68,9 +68,7 @@ def test_draws_of_the_events_of_a_file_are_printed_as_json(
     assert np.array_equal(drawn.draws, posterior.sample(x[:, None], n=50, seed=3).draws)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"), [((), "give --data"), (("--data", "data.yaml"), "no file of events")]
-)
+@pytest.mark.parametrize(("options", "message"), [((), "give --data"), (("--data", "data.yaml"), "no file of events")])
 def test_a_posterior_is_drawn_of_events_alone(path: Path, options: tuple[str, ...], message: str) -> None:
     assert message in fails("posterior", path, *options)
 

@@ -54,7 +54,9 @@ class _Kind(click.Option):
 @seed_option
 @device_option
 @measurement_option
-@click.option("--network", metavar="KIND", cls=_Kind, help="Of a simulator: {}; deepset by default.")
+@click.option(
+    "--network", metavar="KIND", cls=_Kind, help="Of a simulator: {}, or with --posterior causal; deepset by default."
+)
 @click.option("--posterior", is_flag=True, help="Of a simulator: the posterior of its parameters, no model.")
 @click.option("--option", "options", type=SETTING, multiple=True,
               help="Of a simulator: an option of the network, as --option datasets=300000; repeatable.")  # fmt: skip
