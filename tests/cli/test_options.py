@@ -29,7 +29,7 @@ WHERE: dict[str, tuple[str, ...]] = {
     "--asimov": (*FITS, *TESTS, "toys"),
     "--level": ("upper-limit", "interval", "coverage", "critical-values"),
     "--test-stat": (*STATISTICS, "toys", "critical-values"),
-    "--statistic": STATISTICS,
+    "--statistic": (*STATISTICS, "critical-values"),
     "--calibration": (*TESTS, "coverage"),
     "--critical": ("interval", "coverage"),
     "--nuisance": ("interval", "coverage"),

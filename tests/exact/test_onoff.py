@@ -154,6 +154,7 @@ class Exact:
 def run(exact: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for name in ("make_ntuples", "covering"):
         script(name, monkeypatch)
+    script("learned_statistic", monkeypatch)
     return script("run", monkeypatch)
 
 

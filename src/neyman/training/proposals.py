@@ -91,7 +91,7 @@ def log_density(unit: Tensor) -> Tensor:
     Example:
         >>> import torch
         >>> log_density(torch.tensor([[0.5, 0.5], [0.0, 0.5]])).exp()
-        tensor([0.9010, 3.0295])
+        tensor([0.9013, 3.0328])
     """
     unit = unit.clamp(0.0, 1.0)
     close = 0.5 * (1 / (unit + _CLOSE) + 1 / (1 - unit + _CLOSE)) / _LOG
