@@ -62,7 +62,7 @@ def plain_loop(datasets: Datasets, steps: int, batch: int) -> float:
     """Train the same network on the same batches by a loop as one writes it down; return datasets a second."""
     low, high = torch.tensor(BOUNDS).T
     torch.manual_seed(0)
-    options = set_options("deepset", {})
+    options = set_options("deepset", {"knots": 0})
     encoder = DeepSet(robust_scaler(torch.from_numpy(datasets.features)), **options.shape)
     head = LinearHead(ParameterFeatures(low, high), encoder.size)
     parameters = [*encoder.parameters(), *head.parameters()]
@@ -88,7 +88,7 @@ def plain_loop(datasets: Datasets, steps: int, batch: int) -> float:
 
 def our_loop(datasets: Datasets, steps: int, batch: int) -> float:
     """Return datasets a second of the first stage of the training."""
-    options = set_options("deepset", {"steps": steps, "batch_size": batch, "head_steps": 1})
+    options = set_options("deepset", {"knots": 0, "steps": steps, "batch_size": batch, "head_steps": 1})
     low, high = np.array(BOUNDS).T
     trained = train_set(kind_of("deepset"), datasets, low, high, options, counts=True)
     return float(steps * batch / trained.history[0]["seconds"])
