@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter
 from neyman.inference.fixed_features import dataset_features, toy_features
+from neyman.inference.parameters import values_to_test
 from neyman.model.summary import Summary
 from neyman.model.toys import Toys
 from neyman.networks.statistic import StatisticNetwork
@@ -31,7 +32,6 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
-_BEYOND = 1e-9  # of the range: a tested value may leave it by rounding
 _FILE = Archive("file of a learned statistic", InvalidParameter, "train one with neyman.train_statistic")
 
 
@@ -206,13 +206,4 @@ class LearnedStatistic:
         Raises:
             InvalidParameter: if one is outside the range.
         """
-        tested = np.atleast_1d(np.asarray(value, dtype=np.float64))
-        low, high = self.values
-        margin = _BEYOND * (high - low)
-        wrong = tested[~((tested >= low - margin) & (tested <= high + margin))]
-        if wrong.size:
-            raise InvalidParameter(
-                f"{self.names[self.poi]} = {wrong[0]:g} is outside ({low:g}, {high:g}), which the statistic was "
-                "trained for: train it there"
-            )
-        return np.asarray(np.clip(tested, low, high))
+        return values_to_test(value, self.values, self.names[self.poi], "statistic", "there")

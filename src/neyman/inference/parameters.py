@@ -15,12 +15,24 @@ from neyman.exceptions import InvalidParameter
 from neyman.support.checks import checked_finite, checked_pars
 from neyman.support.messages import did_you_mean
 
-__all__ = ["Bounds", "Fixed", "Parameters", "Pars", "Start", "checked_parameters", "checked_point", "parameter_index"]
+__all__ = [
+    "Bounds",
+    "Fixed",
+    "Parameters",
+    "Pars",
+    "Start",
+    "checked_parameters",
+    "checked_point",
+    "parameter_index",
+    "values_to_test",
+]
 
 
 def __dir__() -> list[str]:
     return __all__
 
+
+_BEYOND = 1e-9  # of a range: a tested value may leave it by rounding
 
 Array = NDArray[np.float64]
 Pars = Mapping[str, float] | ArrayLike
@@ -200,3 +212,32 @@ def _pair(pair: Any, name: str) -> tuple[float, float]:
     if not low < high:
         raise InvalidParameter(f"the bounds of {name} are ({low:g}, {high:g}): the lower one must come first")
     return low, high
+
+
+def values_to_test(value: ArrayLike, allowed: tuple[float, float], name: str, trained: str, advice: str) -> Array:
+    """Return values to test, shape ``(m,)``, within the range that something was trained for.
+
+    Args:
+        value: one value or many.
+        allowed: the ends of the range.
+        name: of the parameter.
+        trained: what was trained.
+        advice: how to train it instead.
+
+    Raises:
+        InvalidParameter: if one is outside the range.
+
+    Example:
+        >>> values_to_test([0.0, 1.0 + 1e-12], (0.0, 1.0), "mu", "statistic", "there")
+        array([0., 1.])
+    """
+    tested = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    low, high = allowed
+    margin = _BEYOND * (high - low)
+    wrong = tested[~((tested >= low - margin) & (tested <= high + margin))]
+    if wrong.size:
+        raise InvalidParameter(
+            f"{name} = {wrong[0]:g} is outside ({low:g}, {high:g}), which the {trained} was trained for: "
+            f"train it {advice}"
+        )
+    return np.asarray(np.clip(tested, low, high))

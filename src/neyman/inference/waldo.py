@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import InvalidParameter, Unsupported
+from neyman.inference.parameters import values_to_test
 from neyman.model.summary import Summary
 from neyman.model.toys import Toys
 from neyman.posteriors.posterior import Posterior
@@ -27,7 +28,6 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _POINTS = 32  # that the moments of a dataset are taken with: whatever they are, they are the same in data and toys
-_BEYOND = 1e-9  # of the range: a tested value may leave it by rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,16 +141,7 @@ class Waldo:
         Raises:
             InvalidParameter: if one is outside the range.
         """
-        tested = np.atleast_1d(np.asarray(value, dtype=np.float64))
-        low, high = self.values
-        margin = _BEYOND * (high - low)
-        wrong = tested[~((tested >= low - margin) & (tested <= high + margin))]
-        if wrong.size:
-            raise InvalidParameter(
-                f"{self.names[self.poi]} = {wrong[0]:g} is outside ({low:g}, {high:g}), which the posterior was "
-                "trained for: train it with wider bounds"
-            )
-        return np.asarray(np.clip(tested, low, high))
+        return values_to_test(value, self.values, self.names[self.poi], "posterior", "with wider bounds")
 
     def digest(self) -> str:
         """Return a hash of the posterior, for the checkpoints of toys."""

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import zuko
 from torch import Tensor, nn
 
 from neyman.networks.encoder import Encoder
 from neyman.networks.layers import mlp
 from neyman.networks.lines import fitted_lines
+from neyman.networks.posterior import identical_flow
 
 __all__ = ["LocalNetwork"]
 
@@ -80,13 +80,7 @@ class LocalNetwork(nn.Module):
         size = numbers + parameters + context
         self.head = _Head(size, local, head)
         self.context = mlp([size, *flow[:1], context])
-        self.flow = zuko.flows.NSF(
-            local, context, bins=bins, transforms=transforms, hidden_features=tuple(flow), activation=nn.SiLU
-        ).to(torch.float32)  # by name: pyhf's pytorch backend changes torch's default
-        for transform in self.flow.transform.transforms:  # the identity at first
-            last = transform.hyper[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.flow = identical_flow(local, context, flow, bins, transforms)
 
     @property
     def shape(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from neyman.networks.encoder import Encoder
 from neyman.networks.layers import mlp
 from neyman.networks.lines import fitted_lines
 
-__all__ = ["GRID", "MomentHead", "PosteriorNetwork", "Straight", "mean_values"]
+__all__ = ["GRID", "MomentHead", "PosteriorNetwork", "Straight", "identical_flow", "mean_values"]
 
 
 def __dir__() -> list[str]:
@@ -50,6 +50,31 @@ def mean_values(summaries: Tensor) -> Tensor:
     total = summaries[:, -1:].clamp(min=0.0)
     means = torch.where(total > 0, summaries[:, :-1] / total.clamp(min=1e-9), 0.0)
     return torch.cat([means, total.clamp(min=_FEWEST).log()], dim=1)
+
+
+def identical_flow(size: int, context: int, hidden: Sequence[int], bins: int, transforms: int) -> zuko.flows.NSF:
+    """Return a flow of splines (arXiv:1906.04032) that is the identity before it is trained.
+
+    Args:
+        size: how many numbers it transforms.
+        context: how many it depends on.
+        hidden: sizes of the hidden layers of each transform.
+        bins: of its splines.
+        transforms: how many there are.
+
+    Example:
+        >>> import torch
+        >>> identical_flow(2, 3, (8,), bins=4, transforms=1).transform(torch.ones(3))(torch.tensor([0.5, -1.0]))
+        tensor([ 0.5000, -1.0000], grad_fn=<...>)
+    """
+    flow = zuko.flows.NSF(
+        size, context, bins=bins, transforms=transforms, hidden_features=tuple(hidden), activation=nn.SiLU
+    ).to(torch.float32)  # by name: pyhf's pytorch backend changes torch's default
+    for transform in flow.transform.transforms:
+        last = transform.hyper[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+    return flow
 
 
 class Straight(nn.Module):
@@ -247,13 +272,7 @@ class PosteriorNetwork(nn.Module):
         size = len(centre)
         self.head = MomentHead(2 * size, parameters, head, size, straight)
         self.context = mlp([size, *flow[:1], context])
-        self.flow = zuko.flows.NSF(
-            parameters, context, bins=bins, transforms=transforms, hidden_features=tuple(flow), activation=nn.SiLU
-        ).to(torch.float32)  # by name: pyhf's pytorch backend changes torch's default
-        for transform in self.flow.transform.transforms:  # the identity at first
-            last = transform.hyper[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.flow = identical_flow(parameters, context, flow, bins, transforms)
 
     @property
     def shape(self) -> dict[str, Any]:
