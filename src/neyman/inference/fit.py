@@ -22,7 +22,7 @@ from neyman.model.summary import Data
 from neyman.results import FitResult, ScanResult
 from neyman.support.checks import checked_number, checked_values
 
-__all__ = ["fit", "scan"]
+__all__ = ["fit", "fitted", "scan"]
 
 
 def __dir__() -> list[str]:
@@ -76,7 +76,17 @@ def fit(
     """
     model = as_model(model)
     warnings = warn_of_outside(data, model)
-    profile = Profile(data, model, init, bounds, fixed)
+    return fitted(Profile(data, model, init, bounds, fixed), minos, warnings)
+
+
+def fitted(profile: Profile, minos: Sequence[str] = (), warnings: tuple[str, ...] = ()) -> FitResult:
+    """Return the fit of a profile likelihood, as :func:`fit` does.
+
+    Args:
+        profile: the likelihood of one dataset.
+        minos: parameters to run MINOS for.
+        warnings: what is to be said of the data.
+    """
     names = [minos] if isinstance(minos, str) else list(minos)
     uncertainties = {name: profile.minos(name) for name in names}
     uncertainty = np.sqrt(np.maximum(np.diag(profile.covariance), 0.0))
@@ -86,7 +96,7 @@ def fit(
             sides = uncertainties.setdefault(name, profile.minos(name))
             uncertainty[index] = _longer(profile, index, sides)
     pars, value = profile.best  # of all that MINOS may have found
-    terms = constraints(model)
+    terms = constraints(profile.model)
     return FitResult(
         names=tuple(profile.names),
         bestfit=pars,
