@@ -12,7 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from neyman.exceptions import InvalidEnsemble
 from neyman.support.text import html_table
 
-__all__ = ["ChannelSimulation", "Ensemble", "EventSource", "Events", "effective_events", "size_warning"]
+__all__ = [
+    "ChannelSimulation",
+    "Ensemble",
+    "EventSource",
+    "Events",
+    "effective_events",
+    "same_features",
+    "size_warning",
+]
 
 
 def __dir__() -> list[str]:
@@ -163,6 +171,17 @@ class ChannelSimulation:
     samples: Mapping[str, Events]
     variations: Mapping[str, Mapping[str, tuple[Events | None, Events | None]]]
     mirrored: frozenset[tuple[str, str]] = frozenset()
+
+
+def same_features(one: Events, other: Events) -> bool:
+    """Return whether two sets are the same events in the same order, which differ at most in their weights.
+
+    Example:
+        >>> nominal = Events([[125.0], [91.2]])
+        >>> same_features(nominal, Events(nominal.features, [1.1, 0.9])), same_features(nominal, Events([[125.0]]))
+        (True, False)
+    """
+    return one.features is other.features or np.array_equal(one.features, other.features)
 
 
 _TOLERATED_BIAS = 0.1  # in standard deviations
