@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -151,6 +152,11 @@ class EventSource:
     aliases: tuple[tuple[str, str], ...] = ()
     branches: tuple[tuple[str, str], ...] = ()
     entries: tuple[int, int | None] | None = None
+
+    @property
+    def unweighted(self) -> EventSource:
+        """The same source without its weight; sources for which it is the same have the same events."""
+        return dataclasses.replace(self, weight=None)
 
 
 @dataclass(frozen=True)

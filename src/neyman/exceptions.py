@@ -38,7 +38,13 @@ class InvalidDocument(NeymanError):
 
 
 class InvalidEvents(NeymanError):
-    """An event source cannot be read or its events cannot be used; the message names file, tree and expression."""
+    """An event source cannot be read or its events cannot be used; the message names file, tree and expression.
+
+    Attributes:
+        source: which of several sources that are read together is to blame; ``None`` where it is all of them.
+    """
+
+    source: object = None
 
 
 class InvalidEnsemble(NeymanError):

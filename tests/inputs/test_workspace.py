@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
         nominal={"m": [0.5, 1.5, 2.5], "w": [1, 2, 3], "up": [2, 3, 4], "n": [2, 2, 1]},
         scale_up={"m": [0.6, 1.6, 2.6], "w": [1, 2, 4.5], "n": [2, 2, 2]},
         scale_down={"m": [0.4, 1.4, 2.4], "w": [1, 1, 2.5], "n": [2, 2, 2]},
-        negative={"m": [0.5], "w": [-1.0], "n": [2]},
+        negative={"m": [0.5], "w": [-1.0], "up": [1.0], "n": [2]},
     )
     write_tree(tmp_path / "background_1.root", nominal={"m": [0.5, 1.0], "w": [1, 1], "n": [1, 2]})
     write_tree(tmp_path / "background_2.root", nominal={"m": [0.1, 2.5, 3.0], "w": [1, 1, 1], "n": [3, 3, 3]})
@@ -283,7 +283,26 @@ def test_a_source_is_read_once(folder: Path, document: dict[str, Any], monkeypat
     workspace.simulation("SR")
     workspace.observed()
     workspace.spec()
-    assert len(recorded) == 7  # the signal and its three variations, two files of background, the data
+    assert len(recorded) == 6  # the signal with one variation by weight, two others, two files of background, the data
+    workspace.cutflow()
+    assert len(recorded) == 6  # nothing is selected
+
+
+def test_variations_by_weight_share_the_features(folder: Path, document: dict[str, Any]) -> None:
+    simulation = Workspace(document, folder).simulation("SR")
+    nominal, varied = simulation.samples["signal"], simulation.variations["signal"]
+    assert varied["pdf"][0].features is nominal.features
+    assert varied["scale"][0].features is not nominal.features  # another tree
+
+
+def test_a_weight_that_is_not_a_number_is_told_from_those_read_with_it(folder: Path, document: dict[str, Any]) -> None:
+    [pdf] = [m for m in signal_of(document)["modifiers"] if m["name"] == "pdf"]
+    pdf["data"] |= {"hi": {"weight": "up / (up - 2)"}}
+    with pytest.raises(InvalidEvents, match=r"'pdf' hi\): .*weight 'up / \(up - 2\)' is not finite for 1 of 3"):
+        Workspace(document, folder).simulation("SR")
+    pdf["data"] |= {"hi": {"weight": "upp"}}
+    with pytest.raises(InvalidEvents, match=r"'pdf' hi\): .*'upp'"):
+        Workspace(document, folder).validate()
 
 
 # --- Observations

@@ -372,3 +372,11 @@ class Channel:
             observations = Node(None, ("observations",))
             found.setdefault(self.observation, (f"{observations} ({self.name!r})", observations))
         return found
+
+    @property
+    def groups(self) -> list[list[EventSource]]:
+        """The event sources, those together that differ in their weight alone and are read in one pass."""
+        found: dict[EventSource, list[EventSource]] = {}
+        for source in self.sources:
+            found.setdefault(source.unweighted, []).append(source)
+        return list(found.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -25,7 +24,18 @@ from neyman.inputs.places import found, identity, is_url, size_of, suffix
 from neyman.inputs.reader import Open, Reader, Tree
 from neyman.inputs.root import open_root
 
-__all__ = ["READERS", "check", "files_of", "only_tree", "opened", "passing", "provenance", "read", "tree_of"]
+__all__ = [
+    "READERS",
+    "check",
+    "files_of",
+    "only_tree",
+    "opened",
+    "passing",
+    "provenance",
+    "read",
+    "read_together",
+    "tree_of",
+]
 
 
 def __dir__() -> list[str]:
@@ -75,9 +85,49 @@ def read(
         ...     read(EventSource((f"{folder}/*.root",), "nominal", "2 * w", "m > 100"), ["m / 100"]).weights
         array([1., 2.])
     """
+    [events] = read_together([source], expressions, progress=progress, allow_empty=allow_empty, step=step)
+    return events
+
+
+def read_together(
+    sources: Sequence[EventSource],
+    expressions: Sequence[str],
+    *,
+    progress: bool = False,
+    allow_empty: bool = False,
+    step: int = STEP,
+) -> list[Events]:
+    """Read sources that differ in their weight alone, in one pass over the files.
+
+    Args:
+        sources: one or more, the same but for their weight.
+        expressions: the ``d`` features.
+        progress: whether to draw a bar on standard error.
+        allow_empty: whether no event at all is a legal answer.
+        step: how much of the branches is read at once, in bytes.
+
+    Returns:
+        The selected events of each source. All share one array of features.
+
+    Raises:
+        InvalidEvents: as :func:`read`; where the weight of one source is to blame, its ``source`` is that.
+
+    Example:
+        >>> import tempfile, uproot
+        >>> from neyman.inputs.sources import read_together
+        >>> from neyman.events import EventSource
+        >>> with tempfile.TemporaryDirectory() as folder, uproot.recreate(f"{folder}/signal.root") as file:
+        ...     _ = file.mktree("nominal", {"m": "float32", "w": "float32", "w_up": "float32"})
+        ...     file["nominal"].extend({"m": [91.0, 125.0], "w": [0.5, 0.5], "w_up": [0.5, 0.625]})
+        ...     sources = [EventSource((f"{folder}/*.root",), "nominal", weight) for weight in ("w", "w_up")]
+        ...     nominal, up = read_together(sources, ["m"])
+        >>> up.features is nominal.features, up.weights
+        (True, array([0.5  , 0.625]))
+    """
+    source = sources[0]
     files = files_of(source)
     blocks = [np.empty((0, len(expressions)), dtype=np.float32)]
-    weights = [np.empty(0)]
+    weights = [np.empty((len(sources), 0))]
     total = stored = 0
     sizes = {path: size_of(path) if progress else 0 for path in files}
     with tqdm(
@@ -85,7 +135,7 @@ def read(
     ) as bar:
         for path in files:
             with _opened(path, source.tree) as tree:
-                for x, w, n in _selected(source, expressions, path, tree, step):
+                for x, w, n in _selected(sources, expressions, path, tree, step, source.entries):
                     blocks.append(x)
                     weights.append(w)
                     bar.update(sizes[path] * n // tree.entries)
@@ -97,23 +147,26 @@ def read(
         raise InvalidEvents(f"{where} has {stored} entries, none {_range(source.entries)}; change the range")
     if total == 0 and not allow_empty:
         raise InvalidEvents(f"{where} has no events; name another tree or file")
-    if not sum(map(len, weights)) and not allow_empty:
+    if not sum(map(len, blocks)) and not allow_empty:
         raise InvalidEvents(f"{where}: selection {source.selection!r} keeps none of {total} events; loosen it")
-    return Events(np.concatenate(blocks), np.concatenate(weights))
+    features = np.concatenate(blocks)
+    return [Events(features, np.concatenate([w[i] for w in weights])) for i in range(len(sources))]
 
 
-def check(source: EventSource, expressions: Sequence[str]) -> int:
+def check(source: EventSource, expressions: Sequence[str], others: Sequence[EventSource] = ()) -> int:
     """Check that files, tree and branches exist, and evaluate all expressions on the first events of each file.
 
     Args:
         source: files, tree, weight and selection.
         expressions: the features.
+        others: sources that differ from it in their weight alone.
 
     Returns:
         The number of events before the selection.
 
     Raises:
-        InvalidEvents: if something is missing or wrong. A selection that keeps none of the first events is not.
+        InvalidEvents: if something is missing or wrong, as :func:`read_together`. A selection that keeps none of the
+            first events is not.
     """
     for name, text in source.aliases:  # those that nothing uses may name branches of other trees
         names = names_used([text], {}) - (set() if text.replace(".", "").isidentifier() else {text.strip()})
@@ -123,7 +176,7 @@ def check(source: EventSource, expressions: Sequence[str]) -> int:
         with _opened(path, source.tree) as tree:
             start, stop = source.entries or (0, None)
             first = (start, min(start + FIRST, tree.entries if stop is None else stop))
-            for _ in _selected(dataclasses.replace(source, entries=first), expressions, path, tree, STEP):
+            for _ in _selected((source, *others), expressions, path, tree, STEP, first):
                 pass
             total += tree.entries
     return total
@@ -249,44 +302,65 @@ def _parsed(text: str, source: EventSource, tree: Tree, where: str) -> Expressio
 
 
 def _selected(
-    source: EventSource, expressions: Sequence[str], path: str, tree: Tree, size: int
+    sources: Sequence[EventSource],
+    expressions: Sequence[str],
+    path: str,
+    tree: Tree,
+    size: int,
+    entries: tuple[int, int | None] | None,
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64], int]]:
-    """Yield the selected features and weights of each step, and how many events it had before the selection."""
-    where = _where(path, source.tree)
-    wanted = [_parsed(text, source, tree, where) for text in (*expressions, source.weight or "1")]
+    """Yield of each step the selected features, the weights of each source, and the events before the selection."""
+    source, where = sources[0], _where(path, sources[0].tree)
+    wanted = [_parsed(text, source, tree, where) for text in expressions]
+    for one in sources:
+        with _blamed(one):
+            wanted.append(_parsed(one.weight or "1", source, tree, where))
+    owners = [None] * len(expressions) + [*sources]
     used = frozenset().union(*(expression.branches for expression in wanted))
     selection = _parsed(source.selection or "True", source, tree, where)
     missing, infinite = [0] * len(wanted), [0] * len(wanted)
     kept = 0
-    for branches, n in _steps(tree, used | selection.branches, size, where, source.entries):
+    for branches, n in _steps(tree, used | selection.branches, size, where, entries):
         n_kept = n
         if source.selection is not None:
             mask = selection.condition(branches, n, f"{where}: selection {source.selection!r}")
             branches = {name: branches[name][mask] for name in used}
             n_kept = int(np.count_nonzero(mask))
         x = np.empty((n_kept, len(expressions)), dtype=np.float32)
-        w = np.empty(n_kept)
+        w = np.empty((len(sources), n_kept))
         of_aliases: dict[str, Any] = {}
-        for i, (expression, column) in enumerate(zip(wanted, [*x.T, w], strict=True)):
-            values, absent = expression.numbers(branches, n_kept, f"{where}: {expression.text!r}", of_aliases)
+        for i, (expression, column, owner) in enumerate(zip(wanted, [*x.T, *w], owners, strict=True)):
+            with _blamed(owner):
+                values, absent = expression.numbers(branches, n_kept, f"{where}: {expression.text!r}", of_aliases)
             with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted
                 column[:] = values
             missing[i] += int(np.count_nonzero(absent))
             infinite[i] += n_kept - int(np.count_nonzero(np.isfinite(column)))
         kept += n_kept
         yield x, w, n
-    for i, expression in enumerate(wanted):
-        label = f"{where}: {'feature' if i < len(expressions) else 'weight'} {expression.text!r}"
-        if missing[i]:
-            raise InvalidEvents(
-                f"{label} needs an element that {missing[i]} of {kept} selected events have not; select events that "
-                "have it, as in num(x) >= 2, or write where(num(x) >= 2, x[:, 1], 0)"
-            )
-        if infinite[i]:
-            raise InvalidEvents(
-                f"{label} is not finite for {infinite[i]} of {kept} selected events; select them away or change the "
-                "expression (max and min of no element are infinite)"
-            )
+    for i, (expression, owner) in enumerate(zip(wanted, owners, strict=True)):
+        label = f"{where}: {'weight' if owner else 'feature'} {expression.text!r}"
+        with _blamed(owner):
+            if missing[i]:
+                raise InvalidEvents(
+                    f"{label} needs an element that {missing[i]} of {kept} selected events have not; select events that"
+                    " have it, as in num(x) >= 2, or write where(num(x) >= 2, x[:, 1], 0)"
+                )
+            if infinite[i]:
+                raise InvalidEvents(
+                    f"{label} is not finite for {infinite[i]} of {kept} selected events; select them away or change the"
+                    " expression (max and min of no element are infinite)"
+                )
+
+
+@contextmanager
+def _blamed(source: EventSource | None) -> Iterator[None]:
+    """Note in errors which source is to blame."""
+    try:
+        yield
+    except InvalidEvents as error:
+        error.source = source
+        raise
 
 
 def _steps(

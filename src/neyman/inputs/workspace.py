@@ -77,6 +77,7 @@ class Workspace:
         self._channels = resolve(self.document, self.folder)
         self._measurement = measurement_of(self.document, measurement, self._channels)
         self._events: dict[tuple[EventSource, tuple[str, ...]], Events] = {}
+        self._passing: dict[EventSource, list[int]] = {}
 
     @classmethod
     def load(cls, path: str | Path, measurement: str | None = None, *, progress: bool = False) -> Workspace:
@@ -310,9 +311,9 @@ class Workspace:
         except (pyhf.exceptions.InvalidModel, pyhf.exceptions.InvalidNameReuse) as error:
             raise InvalidDocument(f"modifiers: {' '.join(str(error).split())}") from None
         for channel in self._channels.values():
-            for source in channel.sources:
+            for source, *others in channel.groups:
                 with self._placed(channel, source):
-                    sources.check(source, channel.kind.expressions)
+                    sources.check(source, channel.kind.expressions, others)
         self.spec()
         for channel in self._channels.values():
             if isinstance(channel.observation, EventSource):
@@ -365,9 +366,11 @@ class Workspace:
         key = (source, channel.kind.expressions)
         events = self._events.get(key)
         if events is None or not (len(events) or allow_empty):
+            [group] = [group for group in channel.groups if source in group]
             with self._placed(channel, source):
-                events = sources.read(*key, progress=self.progress, allow_empty=allow_empty)
-            self._events[key] = events
+                found = sources.read_together(group, key[1], progress=self.progress, allow_empty=allow_empty)
+            self._events |= {(one, key[1]): events for one, events in zip(group, found, strict=True)}
+            events = self._events[key]
         return events
 
     def _simulated(self, channel: Channel, source: EventSource) -> Events:
@@ -389,7 +392,8 @@ class Workspace:
         try:
             yield
         except InvalidEvents as error:
-            what, place = channel.sources[source]
+            blamed = error.source if isinstance(error.source, EventSource) else source
+            what, place = channel.sources[blamed]
             raise InvalidEvents(f"{self._at(place.path)}{what}: {error}") from error
 
     def _at(self, key: tuple[str | int, ...]) -> str:
@@ -409,8 +413,11 @@ class Workspace:
         if not isinstance(contents, EventSource):
             return CutflowRow(channel.name, sample, variation, None, (), (), float(sum(contents)))
         conditions = conditions_of(contents.selection)
-        with self._placed(channel, contents):
-            events, *passing = sources.passing(contents, conditions)
+        key = contents.unweighted
+        if key not in self._passing:
+            with self._placed(channel, contents):
+                self._passing[key] = sources.passing(contents, conditions)
+        events, *passing = self._passing[key]
         total = float(self._read(channel, contents, allow_empty=True).weights.sum())
         return CutflowRow(channel.name, sample, variation, events, tuple(conditions), tuple(passing), total)
 
