@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from neyman.inference.critical.learning import critical_values
     from neyman.inference.critical.values import CriticalValues
     from neyman.inference.fit import fit, scan
+    from neyman.inference.impacts import impacts
     from neyman.inference.learned_statistic import LearnedStatistic
     from neyman.inference.limits import cls, limit
     from neyman.inference.optimizer import optimizer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         ClsResult,
         CoverageResult,
         FitResult,
+        ImpactsResult,
         IntervalResult,
         LimitResult,
         LocalsResult,
@@ -59,6 +61,7 @@ _HOMES = {
     "Ensemble": "events",
     "Events": "events",
     "FitResult": "results",
+    "ImpactsResult": "results",
     "IntervalResult": "results",
     "LearnedStatistic": "inference.learned_statistic",
     "LimitResult": "results",
@@ -80,6 +83,7 @@ _HOMES = {
     "coverage": "inference.coverage",
     "critical_values": "inference.critical.learning",
     "fit": "inference.fit",
+    "impacts": "inference.impacts",
     "interval": "inference.construction",
     "limit": "inference.limits",
     "optimizer": "inference.optimizer",
@@ -107,6 +111,7 @@ __all__ = [
     "Ensemble",
     "Events",
     "FitResult",
+    "ImpactsResult",
     "IntervalResult",
     "LearnedStatistic",
     "LimitResult",
@@ -131,6 +136,7 @@ __all__ = [
     "demo",
     "exceptions",
     "fit",
+    "impacts",
     "interval",
     "limit",
     "networks",

@@ -261,6 +261,18 @@ def test_values_that_are_none_are_refused(model: Path, values: str) -> None:
     assert "as in 0:2:21" in result.stderr
 
 
+def test_impacts_with_a_group_are_drawn_from_a_pipe(model: Path, tmp_path: Path) -> None:
+    result = run("impacts", model, "--asimov", 1, "--group", "yields=xsec", "--blind")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["value"] is None
+    assert found["groups"]["yields"] > 0
+    figure = tmp_path / "impacts.png"
+    assert run("plot", "-o", figure, "--parameter", "scale", input=result.stdout).exit_code == 0
+    assert figure.stat().st_size > 0
+    assert "as in jets=jes_*,jer" in run("impacts", model, "--group", "yields").stderr
+
+
 def test_a_posterior_is_drawn_from_a_pipe(binned: Path, tmp_path: Path) -> None:
     options = ["-n", "200", "--chains", "2", "--seed", "1", "--fix", "xsec=0", "--prior", "mu=norm(1, scale=0.5)"]
     result = run("posterior", binned, *options)

@@ -208,6 +208,7 @@ def plot(
     \b
     $ neyman plot limit.json -o limit.pdf
     $ neyman plot fit.json -o correlations.png --correlations
+    $ neyman plot impacts.json -o impacts.pdf
     $ neyman plot posterior.json -o corner.pdf --parameter mu --parameter scale
     $ neyman plot analysis.neyman -o training.pdf
     $ neyman plot analysis.neyman --features -o prefit.pdf
@@ -216,7 +217,7 @@ def plot(
     """
     from neyman.posteriors.file import is_posterior
     from neyman.posteriors.posterior import Posterior
-    from neyman.results import FitResult, PosteriorResult, figures
+    from neyman.results import FitResult, ImpactsResult, PosteriorResult, figures
 
     if output_file is None:
         if str(result) == "-":
@@ -243,13 +244,13 @@ def plot(
     name = "standard input" if str(result) == "-" else result
     if correlations and not isinstance(read, FitResult):
         raise Unsupported(f"{name}: only a fit has correlations, not a {read.kind}; leave out --correlations")
-    if names and not isinstance(read, PosteriorResult):
-        raise Unsupported(f"{name}: only a posterior is drawn for some parameters, not a {read.kind}")
+    if names and not isinstance(read, ImpactsResult | PosteriorResult):
+        raise Unsupported(f"{name}: only a posterior or impacts are drawn for some parameters, not a {read.kind}")
     try:
         if correlations and isinstance(read, FitResult):
             figure = figures.correlations(read)
         else:
-            figure = read.plot(names) if isinstance(read, PosteriorResult) else read.plot()
+            figure = read.plot(names) if isinstance(read, ImpactsResult | PosteriorResult) else read.plot()
     except (IndexError, ValueError) as error:
         raise NeymanError(f"{name}: the fields of this {read.kind} do not fit together ({error})") from error
     _save([("", figure)], output_file)

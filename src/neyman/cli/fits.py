@@ -1,4 +1,4 @@
-"""The commands that explore the likelihood: ``fit``, ``scan`` and ``posterior``."""
+"""The commands that explore the likelihood: ``fit``, ``scan``, ``impacts`` and ``posterior``."""
 
 # ruff: noqa: D301 (the \b in these docstrings is a backspace, click's mark of lines to be left as they are)
 
@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from neyman.cli.console import deliver
 from neyman.cli.options import inference, seed_option
-from neyman.cli.values import PRIOR, VALUES
+from neyman.cli.values import GROUP, PRIOR, VALUES
 from neyman.exceptions import InvalidDocument
 
 if TYPE_CHECKING:  # what follows costs seconds to import
@@ -64,6 +64,29 @@ def scan(model: Model, data: Any, names: Sequence[str], values: Sequence[list[fl
     if len(names) == 1:
         return neyman.scan(data, model, names[0], values[0] if values else None, **options)
     return neyman.scan(data, model, names, values or None, **options)
+
+
+@click.command()
+@click.option("--poi", metavar="NAME", help="The parameter whose best fit moves; default: that of interest.")
+@click.option("--parameter", "parameters", metavar="NAME", multiple=True,
+              help="Rank this one only, or those like 'jes_*'; repeatable.")  # fmt: skip
+@click.option("--group", "groups", type=GROUP, multiple=True,
+              help="Give the part of some parameters in the uncertainty, as 'jets=jes_*,jer'; repeatable.")  # fmt: skip
+@click.option("--prefit/--no-prefit", default=True, show_default=True, help="Give the impacts before the fit, too.")
+@click.option("--blind", is_flag=True, help="Hide the best fit of the parameter of interest and the impacts' signs.")
+@inference()
+def impacts(
+    model: Model, data: Any, parameters: Sequence[str], groups: Sequence[tuple[str, list[str]]], **options: Any
+) -> Result:
+    """Rank the parameters by how far they move the best fit of one, and split its uncertainty.
+
+    \b
+    $ neyman impacts analysis.neyman -o impacts.json
+    $ neyman impacts analysis.neyman --group "jets=jes_*,jer" --blind | neyman plot -o impacts.pdf
+    """
+    import neyman
+
+    return neyman.impacts(data, model, parameters=parameters or None, groups=dict(groups), **options)
 
 
 def _or_posterior(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,4 +145,4 @@ def posterior(model: Model, data: Any, prior: Sequence[tuple[str, Any]], **optio
     return neyman.posterior(data, model, prior=dict(prior), **options)
 
 
-COMMANDS = (fit, scan, posterior)
+COMMANDS = (fit, scan, impacts, posterior)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:  # generic since click 8.4 and 8.2
     ParamType, Choice = click.ParamType, click.Choice
 
-__all__ = ["BINS", "BOUNDS", "FIXED", "LEVEL", "POINT", "PRIOR", "RANGE", "SETTING", "VALUES", "Word"]
+__all__ = ["BINS", "BOUNDS", "FIXED", "GROUP", "LEVEL", "POINT", "PRIOR", "RANGE", "SETTING", "VALUES", "Word"]
 
 
 def __dir__() -> list[str]:
@@ -68,6 +68,13 @@ def _fixed(text: str) -> tuple[str, float | None]:
 def _point(text: str) -> dict[str, float]:
     pairs = [pair.partition("=") for pair in text.split(",") if text]
     return {name.strip(): float(number) for name, _, number in pairs}
+
+
+def _group(text: str) -> tuple[str, list[str]]:
+    name, equals, members = text.partition("=")
+    if not (equals and name.strip() and members.strip()):
+        raise ValueError
+    return name.strip(), [member.strip() for member in members.split(",")]
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -122,6 +129,7 @@ def _level(text: str) -> float:
 BINS = _Read("[NAME=]BINS", _bins, "neither a number of bins nor NAME=LOW:HIGH:POINTS or NAME=EDGE,EDGE,...")
 BOUNDS = _Read("NAME=LOW:HIGH", _bounds, "not NAME=LOW:HIGH, as in mu=0:10")
 FIXED = _Read("NAME[=VALUE]", _fixed, "neither NAME=VALUE, as in mu=1.0, nor NAME")
+GROUP = _Read("NAME=PARAMETER,...", _group, "not NAME=PARAMETER,PARAMETER, as in jets=jes_*,jer")
 POINT = _Read("NAME=VALUE,...", _point, "not NAME=VALUE,NAME=VALUE, as in mu=1,norm=0.9")
 PRIOR = _Read(
     "NAME=DISTRIBUTION",

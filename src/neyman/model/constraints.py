@@ -68,6 +68,18 @@ class Constraints:
         gradient[self._index] = slope
         return float(self._model.constraint_model.logpdf(auxdata, pars)), gradient
 
+    @property
+    def parameters(self) -> NDArray[np.intp]:
+        """The position of the parameter that each of the auxiliary data constrains, shape ``(A,)``."""
+        return self._index
+
+    def widths(self, pars: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the standard deviations of the auxiliary data at the parameters, shape ``(A,)``."""
+        widths = np.empty(self._index.size)
+        widths[self._normal] = self._inverse_variance**-0.5
+        widths[self._poisson] = np.sqrt(self._factor * pars[self._index[self._poisson]])
+        return widths
+
     def batch(
         self, pars: NDArray[np.float64], auxdata: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -3,6 +3,7 @@
 =======================  =====================================================================
 ``FitResult``            a maximum-likelihood fit
 ``ScanResult``           a scan of the profile likelihood over one parameter or two
+``ImpactsResult``        how far each parameter moves the best fit of one of interest
 ``ClsResult``            CLs of one value of the parameter of interest
 ``LimitResult``          a CLs upper limit
 ``SignificanceResult``   the significance of a discovery
@@ -31,6 +32,7 @@ from typing import Any
 from neyman.exceptions import InvalidResult
 from neyman.results.base import FORMAT, Result
 from neyman.results.fits import FitResult, ScanResult
+from neyman.results.impacts import ImpactsResult
 from neyman.results.intervals import CoverageResult, IntervalResult
 from neyman.results.limits import ClsResult, LimitResult, SignificanceResult
 from neyman.results.posterior_checks import PosteriorReport
@@ -45,6 +47,7 @@ __all__ = [
     "CoverageResult",
     "Distribution",
     "FitResult",
+    "ImpactsResult",
     "IntervalResult",
     "LimitResult",
     "LocalsResult",
@@ -74,6 +77,7 @@ _KINDS: dict[str, type[Result]] = {
     for cls in (
         FitResult,
         ScanResult,
+        ImpactsResult,
         ClsResult,
         LimitResult,
         SignificanceResult,

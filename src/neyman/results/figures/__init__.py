@@ -5,6 +5,7 @@
 ``features``          data over the stacked prediction, of every feature, learned ratio and bin
 ``pulls``             the parameters of a fit against their constraints
 ``correlations``      the correlation matrix of a fit
+``impacts``           how far each parameter moves the best fit of one of interest
 ``scan``              a profile likelihood scan over one parameter or two
 ``scans``             the same in several analyses of one dataset
 ``cls``               CLs of one value of the parameter of interest, with its band
@@ -33,6 +34,7 @@ from neyman.results import (
     ClsResult,
     CoverageResult,
     FitResult,
+    ImpactsResult,
     IntervalResult,
     LimitResult,
     LocalsResult,
@@ -51,6 +53,7 @@ from neyman.results import (
 from neyman.results.figures.constructions import belt, coverage
 from neyman.results.figures.distributions import teststatistic, toys
 from neyman.results.figures.fits import correlations, pulls
+from neyman.results.figures.impacts import impacts
 from neyman.results.figures.likelihoods import scan, scans
 from neyman.results.figures.limits import cls, limit, significance
 from neyman.results.figures.posterior_checks import posterior_checks
@@ -66,6 +69,7 @@ __all__ = [
     "coverage",
     "draw",
     "features",
+    "impacts",
     "limit",
     "local_parameters",
     "posterior_checks",
@@ -108,6 +112,8 @@ def draw(result: Result) -> Figure:
             return pulls(result)
         case ScanResult():
             return scan(result)
+        case ImpactsResult():
+            return impacts(result)
         case ClsResult():
             return cls(result)
         case LimitResult():
