@@ -47,7 +47,7 @@ class AsimovPool:
             [pool.summary.weights[i] / pool.summary.weights[i].sum() / len(chosen) for i in chosen]
         )
         self._features = pool.features[index]
-        # the values that the model's own logpdf will see, from the averaged networks
+        # the values that the model's own logpdf will see, not the pool's
         self._summary = channel.encode(Events(self._features, reference))
 
     def weighted(self, rates: NDArray[np.float64], alphas: NDArray[np.float64]) -> Events:

@@ -23,6 +23,7 @@ from neyman.model.pool import MixtureSummary, PaddedSummary, Pool
 from neyman.model.ranges import FeatureRanges
 from neyman.model.sources import LabelledEvents, choice
 from neyman.model.variations import Variation, slopes_and_curvatures
+from neyman.networks.folds import hashed_folds
 from neyman.networks.layers import initialised
 from neyman.networks.mixture import CrossFitClassifier, logits
 from neyman.networks.scaling import FeatureScaler
@@ -52,6 +53,8 @@ class MixtureChannel(MixtureRatio):
         variation_classifiers: by index of the sample, its classifier of nominal (class 0) against every varied source.
         calibration: what is fitted on the out-of-fold logits.
         pool: the simulation.
+        encoding: ``"fold"`` gives a new event the values of the networks of one fold, by a hash of its features, as the
+            pool's events have those of one, so that toys are like data; ``"mean"`` gives it the mean logits of all.
     """
 
     kind = "mixture"
@@ -71,6 +74,7 @@ class MixtureChannel(MixtureRatio):
         variation_classifiers: dict[int, CrossFitClassifier],
         calibration: LogitCalibration,
         pool: Pool,
+        encoding: str = "fold",
     ) -> None:
         self.name = name
         self.features = tuple(features)
@@ -80,6 +84,7 @@ class MixtureChannel(MixtureRatio):
         self.variation_classifiers = variation_classifiers
         self.calibration = calibration
         self.pool = pool
+        self.encoding = encoding
         super().__init__(variations, pool)
 
     @property
@@ -114,6 +119,7 @@ class MixtureChannel(MixtureRatio):
     def digest(self) -> bytes:
         """Return a hash of the pool and of what the networks make of it, which is other with other networks."""
         digest = hashlib.sha256(self.yields.tobytes())
+        digest.update(b"" if self.encoding == "mean" else self.encoding.encode())  # as before there were others
         summary = self.pool.summary
         for array in (self.pool.features, self.pool.samples, summary.weights):
             digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
@@ -138,14 +144,19 @@ class MixtureChannel(MixtureRatio):
         return MixtureSummary(events.weights, *values)
 
     def raw(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the mean logits of the samples ``(N, C)`` and the log-ratios of all varied sources ``(N, V)``."""
+        """Return the logits of the samples ``(N, C)`` and the log-ratios of all varied sources ``(N, V)``."""
+        networks = list(self.variation_classifiers.values())
+        folds = None
+        if self.encoding == "fold":
+            most = next((network.folds for network in (self.sample_classifier, *networks) if network is not None), 1)
+            folds = hashed_folds(features, most)
         if self.sample_classifier is None:
             log_ratios = np.zeros((len(features), 1))
         else:
-            log_ratios = logits(self.sample_classifier, features)
+            log_ratios = logits(self.sample_classifier, features, folds)
         sides = [np.empty((len(features), 0))]
-        for network in self.variation_classifiers.values():
-            values = logits(network, features)
+        for network in networks:
+            values = logits(network, features, folds)
             sides.append(values[:, 1:] - values[:, :1])
         return log_ratios, np.concatenate(sides, axis=1)
 
@@ -246,6 +257,7 @@ class MixtureChannel(MixtureRatio):
             "kind": self.kind,
             "features": self.features,
             "samples": self.samples,
+            "encoding": self.encoding,
             "variations": [dataclasses.asdict(v) for v in self.variations],
             "networks": {
                 key: {"classes": network.classes, "hidden": network.hidden, "folds": network.folds}
@@ -302,4 +314,5 @@ class MixtureChannel(MixtureRatio):
             {int(key.removeprefix("variations ")): network for key, network in networks.items()},
             LogitCalibration(samples, variations),
             pool,
+            entry.get("encoding", "mean"),  # all there was before
         )

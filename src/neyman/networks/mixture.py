@@ -1,4 +1,4 @@
-"""The cross-fitted classifier of a mixture channel: one network per fold, their logits averaged for new events."""
+"""The cross-fitted classifier of a mixture channel: one network per fold, of which a new event meets one or all."""
 
 from __future__ import annotations
 
@@ -82,8 +82,9 @@ def logits(
     Args:
         network: the classifier.
         features: shape ``(N, d)``.
-        folds: the fold of every event, for events the training has seen: each gets the logit of the one network
-            that has not seen it. ``None`` for new events, which get the mean logit.
+        folds: the fold of every event: each gets the logits of the network of its fold. For events of the training it
+            is the one that has not seen them, for new events :func:`neyman.networks.folds.hashed_folds` chooses.
+            ``None`` is for the mean of all networks.
         chunk: events in memory at a time, of each fold.
 
     Example:

@@ -18,6 +18,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
+_WORDS = {"encoding": ("fold", "mean")}
 _LEAST = {"folds": 2, "fresh": 0, "knots": 0}  # of whole numbers, if not 1
 
 
@@ -34,6 +35,9 @@ class TrainingOptions:
         weight_decay: AdamW's.
         patience: epochs without improvement on the left-out fold after which a fold stops.
         minimum_steps: small simulations get as many epochs as make this number of steps.
+        encoding: what a new event gets: ``"fold"`` the values of the network of one fold, by a hash of its features, as
+            the events of toys have them, so that intervals from toys cover whatever the networks; ``"mean"`` the mean
+            logits of all networks, which is a little closer to the best.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -44,6 +48,7 @@ class TrainingOptions:
     weight_decay: float = 1e-4
     patience: int = 6
     minimum_steps: int = 500
+    encoding: str = "fold"
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,10 @@ def checked_options(
             raise InvalidDocument(f"{key} is not an option of a {kind}: {did_you_mean(key, defaults)}")
         if key in free:
             valid = _is_json(value)
+        elif key in _WORDS:
+            if value not in _WORDS[key]:
+                raise InvalidDocument(f"{key}: {value!r} makes no sense; write {' or '.join(_WORDS[key])}")
+            continue
         elif isinstance(defaults[key], tuple):
             valid = isinstance(value, list | tuple) and all(type(n) is int and n >= (key != "tabled") for n in value)
             found[key] = tuple(value) if valid else value

@@ -97,6 +97,7 @@ def train_mixture(
         networks.variations,
         calibration,
         _pool(layout, nominal, weights, labelled, calibration),
+        options.encoding,
     )
     entries = []
     if of_samples:
