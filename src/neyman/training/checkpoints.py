@@ -15,11 +15,15 @@ import torch
 from neyman.exceptions import InvalidDocument, InvalidModelFile
 from neyman.support.files import replacing
 
-__all__ = ["checkpoint_folder", "read_checkpoint", "save_checkpoint"]
+__all__ = ["NOTE", "checkpoint_folder", "read_checkpoint", "save_checkpoint"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+NOTE = "training.json"
+"""The file in a folder of checkpoints that says which training they are of."""
 
 
 def checkpoint_folder(folder: str | Path, content: Mapping[str, Any]) -> Path:
@@ -33,7 +37,7 @@ def checkpoint_folder(folder: str | Path, content: Mapping[str, Any]) -> Path:
         InvalidDocument: if it is a file, or holds something else.
     """
     folder = Path(folder)
-    note, text = folder / "training.json", json.dumps({"fingerprint": _hash(content)})
+    note, text = folder / NOTE, json.dumps({"fingerprint": _hash(content)})
     if folder.exists() and not folder.is_dir():
         raise InvalidDocument(f"{folder}: a file, not a folder for checkpoints; name another one")
     if folder.exists() and not note.exists() and any(folder.iterdir()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import math
 import threading
@@ -32,7 +31,7 @@ from neyman.networks.kinds import Kind
 from neyman.networks.layers import initialised
 from neyman.networks.options import PosteriorOptions, SetOptions
 from neyman.networks.scaling import robust_scaler
-from neyman.support.tasks import one_torch_thread
+from neyman.support.tasks import at_once
 from neyman.training.bank import Bank, digest_of
 from neyman.training.checkpoints import read_checkpoint, save_checkpoint
 from neyman.training.loop import Loss, Stage, mean_loss, run, shuffled
@@ -162,7 +161,11 @@ def train_set(
     ]  # fmt: skip
 
     def every(stage: Callable[[_Training], T]) -> list[T]:
-        return _at_once(stage, members) if device is None or device.type == "cpu" else [stage(one) for one in members]
+        def run(member: _Training, stop: threading.Event) -> T:
+            member.stop = stop
+            return stage(member)
+
+        return at_once(run, members, torch.get_num_threads() if device is None or device.type == "cpu" else 1)
 
     every(_Training.learn)
     if fresh is not None and not kind.single_events:
@@ -177,25 +180,6 @@ def train_set(
         trained[0].numbers,
         history,
     )
-
-
-def _at_once(stage: Callable[[_Training], T], members: Sequence[_Training]) -> list[T]:
-    """Do a stage of each network on a core of its own: so small ones gain more than by sharing several."""
-    stop = threading.Event()
-
-    def run(member: _Training) -> T:
-        member.stop = stop
-        return stage(member)
-
-    cores = min(len(members), torch.get_num_threads())
-    with one_torch_thread(), concurrent.futures.ThreadPoolExecutor(cores) as executor:
-        futures = [executor.submit(run, member) for member in members]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                future.result()  # the first error there is
-        finally:
-            stop.set()  # after an error or control-C the others end with their next step
-    return [future.result() for future in futures]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ def train_classifier(
     device: torch.device | None = None,
     progress: str | None = None,
     checkpoint: Path | None = None,
+    stop: threading.Event | None = None,
 ) -> TrainedClassifier:
     """Train one classifier of ``C`` classes on every choice of all folds but one.
 
@@ -91,6 +93,7 @@ def train_classifier(
         device: where to train; the network comes back on the CPU.
         progress: label of a progress bar on standard error, or ``None``.
         checkpoint: a file that takes the state now and then, and from which an interrupted training goes on.
+        stop: ends the training with its next step, after a checkpoint.
 
     Returns:
         The classifier with the best weights of every fold.
@@ -118,7 +121,7 @@ def train_classifier(
         networks=options.folds,
     )
     advice = f"use a learning_rate below {options.learning_rate:g}, or look for features with extreme values"
-    history = run(stage, seed=seed, device=device, advice=advice, label=progress, checkpoint=checkpoint)
+    history = run(stage, seed=seed, device=device, advice=advice, label=progress, checkpoint=checkpoint, stop=stop)
     return TrainedClassifier(
         network=network.cpu().requires_grad_(False),
         train_loss=history.training.T,

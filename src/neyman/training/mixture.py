@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from neyman.model.variations import Variation, slopes_and_curvatures
 from neyman.networks.mixture import CrossFitClassifier, fold_of, logits
 from neyman.networks.options import TrainingOptions
 from neyman.results import TrainingReport
+from neyman.training.classifiers import Trainer
 from neyman.training.closure import calibration_curve, closure_failures, membership, reweighting
 from neyman.training.crossfit import TrainedClassifier, train_classifier
 
@@ -53,6 +55,7 @@ def train_mixture(
     device: torch.device | None = None,
     progress: bool = False,
     checkpoints: Path | None = None,
+    executor: Executor | None = None,
 ) -> tuple[MixtureChannel, TrainingReport]:
     """Train a mixture channel.
 
@@ -63,6 +66,7 @@ def train_mixture(
         device: where the networks train.
         progress: whether to show a progress bar for each classifier on standard error.
         checkpoints: a folder for the state of an unfinished training.
+        executor: what trains the classifiers; see :class:`neyman.training.classifiers.Trainer`.
 
     Returns:
         The channel and how its training went.
@@ -72,21 +76,30 @@ def train_mixture(
     """
     options = options or TrainingOptions()
     check_sizes(simulation, options.folds)
-    train = _Trainer(simulation.channel, options, seed, device, progress, checkpoints)
     samples, nominal = list(simulation.samples), list(simulation.samples.values())
-    of_samples = train("samples", nominal) if len(samples) > 1 else None
     variations, sources = _variations(simulation)
-    of_variations = {c: train(f"variations of {samples[c]}", [nominal[c], *sources[c]]) for c in sources}
+    classes = {"samples": nominal} if len(samples) > 1 else {}
+    classes |= {f"variations of {samples[c]}": [nominal[c], *sources[c]] for c in sources}
+    signed = {name: _by_sign(events, options.folds) for name, events in simulation.samples.items()}
+    classes |= {f"signs of {name}": parts for name, parts in signed.items() if parts is not None}
+    trained = Trainer(simulation.channel, seed, device, progress, checkpoints, executor)(
+        {label: partial(train_classifier, events, options) for label, events in classes.items()}
+    )
+    of_samples = trained.get("samples")
+    of_variations = {c: trained[f"variations of {samples[c]}"] for c in sources}
     networks = _Networks(
         samples=of_samples.network if of_samples else None,
-        variations={c: trained.network for c, trained in of_variations.items()},
+        variations={c: classifier.network for c, classifier in of_variations.items()},
         folds=options.folds,
         seed=seed,
     )
     layout = _Layout(np.array([events.weights.sum() for events in nominal]), variations)
     labelled = [networks.raw(events) for events in nominal]
     calibration = _calibration(networks, layout, nominal, sources, labelled)
-    weights = [_positive_weights(sample, events, train) for sample, events in simulation.samples.items()]
+    weights = [
+        _positive_weights(events, signed[name], trained.get(f"signs of {name}"), options.folds, seed)
+        for name, events in simulation.samples.items()
+    ]
     channel = MixtureChannel(
         simulation.channel,
         simulation.features,
@@ -102,37 +115,17 @@ def train_mixture(
     entries = []
     if of_samples:
         entries.append(_sample_entry(of_samples, simulation, layout.calibrated(labelled, calibration)))
-    for c, trained in of_variations.items():
+    for c, classifier in of_variations.items():
         # in memory one source at a time
         values = (layout.calibrated([networks.raw(events)], calibration)[0][1] for events in sources[c])
         at_nominal = layout.calibrated([labelled[c]], calibration)[0][1]
-        entries.append(_variation_entry(trained, simulation, c, layout, sources[c], at_nominal, values))
+        entries.append(_variation_entry(classifier, simulation, c, layout, sources[c], at_nominal, values))
     failures = _failures(simulation, layout, entries)
     return channel, TrainingReport(simulation.channel, simulation.features, tuple(entries), warnings=failures)
 
 
 Raw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Of N events the logits of the samples, shape ``(N, C)``, and the log-ratios of the varied sources, ``(N, V)``."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Trainer:
-    """What trains the classifiers of a channel, each with a checkpoint of its own."""
-
-    channel: str
-    options: TrainingOptions
-    seed: int
-    device: torch.device | None
-    progress: bool
-    checkpoints: Path | None
-
-    def __call__(self, label: str, classes: Sequence[Events]) -> TrainedClassifier:
-        file = f"{quote(self.channel, safe='')} {quote(label, safe=' ')}.pt"  # a name may have a slash
-        path = None if self.checkpoints is None else self.checkpoints / file
-        text = f"{self.channel}: {label}" if self.progress else None
-        return train_classifier(
-            classes, self.options, seed=self.seed, device=self.device, progress=text, checkpoint=path
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,34 +267,32 @@ def _pool(
     return Pool(np.concatenate([e.features for e in nominal]), samples, summary)
 
 
-def _positive_weights(sample: str, events: Events, train: _Trainer) -> NDArray[np.float64]:
+def _by_sign(events: Events, folds: int) -> list[Events] | None:
+    """Return the events of positive and of negative weight, now positive, if there are enough to learn from."""
+    parts = [events[events.weights >= 0], events[events.weights < 0]]
+    if min(map(len, parts)) < 10 * folds:
+        return None
+    return [Events(part.features, np.abs(part.weights)) for part in parts]
+
+
+def _positive_weights(
+    events: Events, parts: Sequence[Events] | None, trained: TrainedClassifier | None, folds: int, seed: int
+) -> NDArray[np.float64]:
     """Return weights of one sign that describe the density of a sample, of sum one, shape ``(N,)``.
 
     A pool with negative weights cannot be drawn from. Its absolute weights times the mean sign of the weights, as a
-    function of the features, describe the same density with positive ones.
+    function of the features, describe the same density with positive ones; the sign, at least 0.01, follows from a
+    classifier of its positive and negative parts. Where these were too few to learn from it is the same everywhere.
     """
-    weights = events.weights
-    if np.any(weights < 0):
-        weights = np.abs(weights) * _signs(sample, events, train)
+    weights = np.abs(events.weights)
+    if parts is not None and trained is not None:
+        log_ratio = np.empty(len(events))
+        for mask, part in zip((events.weights >= 0, events.weights < 0), parts, strict=True):
+            values = logits(trained.network, part.features, fold_of(len(part), folds, seed))
+            log_ratio[mask] = values[:, 0] - values[:, 1]
+        positive, negative = (part.weights.sum() for part in parts)
+        weights *= np.clip(2 * expit(log_ratio + np.log(positive / negative)) - 1, 0.01, None)
     return np.asarray(weights / weights.sum())
-
-
-def _signs(sample: str, events: Events, train: _Trainer) -> NDArray[np.float64]:
-    """Return the mean sign of the weights as a function of the features, at least 0.01, shape ``(N,)``."""
-    folds, seed = train.options.folds, train.seed
-    parts = [events[events.weights >= 0], events[events.weights < 0]]
-    if min(map(len, parts)) < 10 * folds:  # too few to learn from: the same factor everywhere
-        return np.ones(len(events))
-    positive = Events(parts[0].features, parts[0].weights)
-    negative = Events(parts[1].features, -parts[1].weights)
-    trained = train(f"signs of {sample}", [positive, negative])
-    log_ratio = np.empty(len(events))
-    for mask, part in ((events.weights >= 0, positive), (events.weights < 0, negative)):
-        values = logits(trained.network, part.features, fold_of(len(part), folds, seed))
-        log_ratio[mask] = values[:, 0] - values[:, 1]
-    probability = expit(log_ratio + np.log(positive.weights.sum() / negative.weights.sum()))
-    signs: NDArray[np.float64] = np.clip(2 * probability - 1, 0.01, None)
-    return signs
 
 
 def _failures(simulation: ChannelSimulation, layout: _Layout, entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -55,6 +56,7 @@ def train(
     checkpoint: str | Path | None = None,
     cache: str | Path | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
     modifier_settings: dict[str, dict[str, str]] | None = None,
 ) -> Model:
     """Train the learned channels of a workspace, or a network on a simulator, and return the model.
@@ -73,6 +75,8 @@ def train(
             It can be deleted once the model is saved.
         cache: a folder that keeps the datasets of a simulator: another training takes them from there.
         workers: processes that a simulator runs in; by default as many as save time.
+        executor: any :class:`concurrent.futures.Executor` that trains the classifiers of a document's channels, each a
+            task; the model is the same without it, to the last digit. Events and weights travel there.
         modifier_settings: the interpolation of each type of modifier of a document, as for :class:`pyhf.Model`.
 
     Returns:
@@ -94,7 +98,7 @@ def train(
         return _train_simulator(source, network, seed, torch_device, progress, checkpoint, cache, workers)
     if network is not None or cache is not None or workers is not None:
         raise InvalidParameter("network, cache and workers are for simulators: a document has a channel's 'network'")
-    return _train_workspace(source, seed, torch_device, progress, checkpoint, modifier_settings)
+    return _train_workspace(source, seed, torch_device, progress, checkpoint, executor, modifier_settings)
 
 
 def _train_simulator(
@@ -139,6 +143,7 @@ def _train_workspace(
     device: torch.device,
     progress: bool,
     checkpoint: str | Path | None,
+    executor: Executor | None,
     modifier_settings: dict[str, dict[str, str]] | None,
 ) -> Model:
     workspace.validate()
@@ -176,8 +181,9 @@ def _train_workspace(
     reports: list[TrainingReport | SetReport] = []
     for name, simulation in simulations.items():
         mixtures[name], report = train_mixture(
-            simulation, options[name], seed=seed, device=device, progress=progress, checkpoints=folder
-        )
+            simulation, options[name], seed=seed, device=device, progress=progress, checkpoints=folder,
+            executor=executor,
+        )  # fmt: skip
         reports.append(report)
     examined: dict[str, SetChannel] = {}
     if of_sets:
