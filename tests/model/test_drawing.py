@@ -123,12 +123,6 @@ def test_an_ensemble_packs_into_a_data_vector(model: neyman.Model) -> None:
     assert data[-model.config.nauxdata :].tolist() == toys.auxdata[2].tolist()
 
 
-def test_a_negative_rate_of_a_sample_is_refused_for_simulation_toys(model: neyman.Model) -> None:
-    with pytest.raises(InvalidParameter, match=r"signal has a rate of -40.*source='model'"):
-        draw(at(model, mu=-1.0), model, 1)
-    assert len(draw(at(model, mu=-1.0), model, 1, source="model")) == 1
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -118,12 +118,16 @@ def grouped(model: Model, throws: Sequence[Throw]) -> Array:
 
 
 def can_throw(model: Model, pars: Array, source: str) -> bool:
-    """Whether toys exist at some parameters: no bin's rate is negative, nor that of a sample that is simulated."""
+    """Whether toys exist at some parameters: no bin's rate is negative, nor the density of simulated events."""
     if not hasattr(model, "rates"):  # any other likelihood
         return True
     rates = model.rates(pars)[0]
-    simulated = [rates[term.samples, term.bin] for term in model.terms] if source == "simulation" else []
-    return all(bool(one.min(initial=0.0) >= 0.0) for one in (rates.sum(axis=0), *simulated))
+    if rates.sum(axis=0).min(initial=0.0) < 0.0:
+        return False
+    terms = model.terms if source == "simulation" else []
+    return not any(
+        term.channel.simulation().why_none(rates[term.samples, term.bin], pars[term.parameters]) for term in terms
+    )
 
 
 def fitted(model: Model, toys: Toys, pars: Array, value: float, settings: Settings) -> tuple[Array, Array]:

@@ -131,7 +131,7 @@ class Channel(Protocol[S]):
                 is one and the former elsewhere, and refuses a density that is negative somewhere.
 
         Raises:
-            InvalidParameter: for a negative rate or, see above, density.
+            InvalidParameter: for a negative density, see above.
             Unsupported: for events of the learned density where the ratio is of whole datasets.
         """
 
@@ -194,8 +194,11 @@ class Source(Protocol):
         """Draw the events of toys, each at its own rates ``(n, C)`` and parameters ``(n, M)``.
 
         Raises:
-            InvalidParameter: if a rate is negative.
+            InvalidParameter: if the density of events is negative somewhere.
         """
+
+    def why_none(self, rates: Array, pars: Array) -> str:
+        """Return why there is no dataset at rates ``(C,)`` and parameters ``(M,)``, or nothing where there is."""
 
     def datasets(
         self,

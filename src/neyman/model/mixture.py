@@ -22,6 +22,7 @@ from neyman.model.mixture_ratio import MixtureRatio
 from neyman.model.pool import MixtureSummary, PaddedSummary, Pool
 from neyman.model.ranges import FeatureRanges
 from neyman.model.sources import LabelledEvents, choice
+from neyman.model.thinning import why_no_density
 from neyman.model.variations import Variation, slopes_and_curvatures
 from neyman.networks.folds import hashed_folds
 from neyman.networks.layers import initialised
@@ -219,17 +220,12 @@ class MixtureChannel(MixtureRatio):
         """Return the weights of a pool's events under the density ``sum_c nu_c g_c m_c``, shape ``(N,)``.
 
         Raises:
-            InvalidParameter: if the density is negative somewhere, unless it is to be clipped there.
+            InvalidParameter: if the density is negative, by more than networks cannot tell, unless it is to be clipped.
         """
         density = rates @ self.densities(summary, alphas)
-        if clip:
-            density = np.maximum(density, 0.0)
-        weights: NDArray[np.float64] = summary.weights * density
-        if np.any(weights < 0):
-            raise InvalidParameter(
-                f"channel {self.name}: there is no dataset to expect or draw where a rate is negative and the density"
-                " of events with it; keep the parameters within bounds that avoid it"
-            )
+        if not clip and density.min(initial=0.0) < 0.0 and (why := why_no_density(self, summary, rates, alphas)):
+            raise InvalidParameter(why)
+        weights: NDArray[np.float64] = summary.weights * np.maximum(density, 0.0)
         return weights
 
     # -- vectors of a fixed length

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from neyman.events import Events, effective_events
-from neyman.exceptions import InvalidParameter
 from neyman.inputs.simulation import Datasets, simulate
 from neyman.inputs.simulator import Simulator
 from neyman.model.asimov import AsimovPool
 from neyman.model.channel import Asimov, Packed, SimulatedSample, ToyEvents
 from neyman.model.shares import fractions_of
+from neyman.model.thinning import thinned, why_none
 from neyman.model.variations import interpolation
 
 if TYPE_CHECKING:
@@ -56,15 +56,18 @@ class LabelledEvents:
         return found
 
     def draw(self, rates: NDArray[np.float64], pars: NDArray[np.float64], rng: np.random.Generator) -> ToyEvents:
-        """Draw a Poisson number of events of each sample; the arguments are those of :meth:`Source.draw`."""
-        if rates.min(initial=0.0) < 0:
-            worst = int(np.argmin(rates.min(axis=0)))
-            raise InvalidParameter(
-                f"channel {self.mixture.name}: sample {self.samples[worst]} has a rate of {rates[:, worst].min():g}, "
-                "and a negative number of events cannot be simulated: use source='model'"
-            )
+        """Draw a Poisson number of events of each sample; the arguments are those of :meth:`Source.draw`.
+
+        Where a rate is negative, events of the other samples are thinned; see :func:`neyman.model.thinning.thinned`.
+        """
+        if rates.min(initial=0.0) < 0.0:
+            return ToyEvents.of(self.mixture.pool.features, *thinned(self.mixture, rates, pars, rng, self._drawn))
         numbers = rng.poisson(rates)
         return ToyEvents.of(self.mixture.pool.features, self._drawn(numbers, pars, rng), numbers.sum(axis=1))
+
+    def why_none(self, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> str:
+        """Return why no dataset exists at a point; see :meth:`Source.why_none`."""
+        return why_none(self.mixture, rates, pars)
 
     def datasets(
         self,
@@ -121,6 +124,10 @@ class SimulatorSource:
         """Simulate a dataset for each point; the arguments are those of :meth:`Source.draw`."""
         datasets = self.datasets(pars, None, rng, workers=1)
         return ToyEvents(datasets.features, np.arange(len(datasets.features), dtype=np.int32), datasets.offsets)
+
+    def why_none(self, rates: NDArray[np.float64], pars: NDArray[np.float64]) -> str:
+        """Return nothing: a simulator has no rates."""
+        return ""
 
     def datasets(
         self,
