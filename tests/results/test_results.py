@@ -21,6 +21,7 @@ from neyman.results import (
     SignificanceResult,
     ToysResult,
     TrainingReport,
+    from_json,
 )
 
 
@@ -263,3 +264,11 @@ def test_local_parameters_have_draws_and_intervals_for_every_event() -> None:
     assert result.to_arviz().posterior["z"].shape == (1, 400, 3)
     assert "posterior of what is local to 3 events: 400 draws" in repr(result)
     assert "0 events" in repr(LocalsResult(("z",), np.empty((400, 0, 1))))
+
+
+def test_a_fit_shows_what_the_finite_simulation_adds():
+    fit = a_fit(simulation=np.array([0.05, 0.2, 0.0]))
+    assert "(simulation 0.05)" in repr(fit)
+    header, rows = fit.table()[1:]
+    assert rows[0][header.index("simulation")] == "0.05"
+    assert from_json(fit.to_json()).simulation == pytest.approx([0.05, 0.2, 0.0])

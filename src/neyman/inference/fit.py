@@ -14,6 +14,7 @@ from neyman.inference.crossing import crossing
 from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start, parameter_index
 from neyman.inference.profile import Profile
+from neyman.inference.simulation import simulation_uncertainty
 from neyman.model.constraints import constraints
 from neyman.model.impossible import bin_name
 from neyman.model.model import Model
@@ -113,6 +114,7 @@ def fitted(profile: Profile, minos: Sequence[str] = (), warnings: tuple[str, ...
         constraints=terms,
         at_bound={profile.names[index]: _end(profile, index) for index in np.flatnonzero(profile.at_bound).tolist()},
         warnings=warnings,
+        simulation=simulation_uncertainty(profile.model, pars, profile.covariance),
     )
 
 

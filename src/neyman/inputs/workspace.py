@@ -227,6 +227,26 @@ class Workspace:
         channels = [histfactory(channel, self._filled) for channel in self._channels.values()]
         return {"channels": channels, "parameters": self.parameters}
 
+    def simulation_errors(self) -> dict[str, dict[str, list[float]]]:
+        """Return of every binned channel that is filled with simulated events the errors of their finite number.
+
+        Returns:
+            By channel and sample, the root of the sum of squared weights in each bin.
+
+        Raises:
+            InvalidEvents: if a source cannot be read.
+        """
+        errors = {
+            name: {
+                sample.name: self._filled(channel, sample.contents).errors
+                for sample in channel.samples
+                if isinstance(sample.contents, EventSource)
+            }
+            for name, channel in self._channels.items()
+            if name not in self.learned
+        }
+        return {name: samples for name, samples in errors.items() if samples}
+
     def observed(self) -> Ensemble:
         """Return the observed dataset: events of learned channels, counts of binned ones.
 

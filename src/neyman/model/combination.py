@@ -77,6 +77,7 @@ def combine(
         poi_name=_poi(parts, names, poi),
         provenance={"combined": [part.model.provenance for part in parts]},
         report=[report for part in parts for report in part.model.report],
+        simulation_errors={name: errors for part in parts for name, errors in part.model.simulation_errors.items()},
         modifier_settings=next((part.model.modifier_settings for part in parts if part.model.modifier_settings), None),
     )
     joint.observed_ensemble = _observed(parts, joint)

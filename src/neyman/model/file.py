@@ -46,6 +46,7 @@ def save(
     provenance: dict[str, Any],
     report: Sequence[TrainingReport | SetReport],
     modifier_settings: dict[str, dict[str, str]] | None,
+    simulation_errors: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> None:
     """Write the parts of a model, completely or not at all; they are the arguments of ``neyman.Model``."""
     channels = [channel.pack() for channel in learned.values()]
@@ -56,6 +57,7 @@ def save(
         "document": document,
         "provenance": provenance,
         "modifier_settings": modifier_settings,
+        "simulation_errors": simulation_errors,
         "report": [one.to_dict() for one in report],
         "channels": [packed.entry for packed in channels],
         "observed": observed
@@ -111,6 +113,7 @@ def load(path: Path, build: Callable[..., T], network: Any = None) -> T:
             document=header["document"],
             provenance=header["provenance"],
             modifier_settings=header.get("modifier_settings"),
+            simulation_errors=header.get("simulation_errors"),
             report=[report for report in reports if isinstance(report, TrainingReport | SetReport)],
         )
 

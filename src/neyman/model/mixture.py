@@ -270,6 +270,7 @@ class MixtureChannel(MixtureRatio):
             "pool features": self.pool.features,
             "pool samples": self.pool.samples.astype(np.int16),
             "pool weights": summary.weights,
+            **({} if self.pool.squares is None else {"pool squares": self.pool.squares}),
             **{f"pool {key}": getattr(summary, key).astype(np.float32) for key in _VALUES},
             **{
                 f"calibration {what} {number + 1}": getattr(self.calibration, what)[number]
@@ -299,6 +300,7 @@ class MixtureChannel(MixtureRatio):
             arrays["pool features"],
             arrays["pool samples"].astype(np.int64),
             MixtureSummary(arrays["pool weights"], *values),
+            arrays.get("pool squares"),
         )
         return cls(
             entry["name"],

@@ -64,6 +64,8 @@ class Model(pyhf.Model):
         provenance: where it comes from: input files, versions, seed.
         report: how the training of each learned channel went.
         modifier_settings: the interpolation of each type of modifier, as for :class:`pyhf.Model`.
+        simulation_errors: of binned channels that are filled with simulated events, by sample, the root of the sum of
+            squared weights in each bin.
 
     Example:
         >>> import neyman
@@ -86,8 +88,10 @@ class Model(pyhf.Model):
         provenance: dict[str, Any] | None = None,
         report: Sequence[TrainingReport | SetReport] = (),
         modifier_settings: dict[str, dict[str, str]] | None = None,
+        simulation_errors: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
     ) -> None:
         self.learned = dict(learned)
+        self.simulation_errors = dict(simulation_errors or {})
         self.modifier_settings = modifier_settings
         options = {} if modifier_settings is None else {"modifier_settings": modifier_settings}
         try:
@@ -151,6 +155,7 @@ class Model(pyhf.Model):
             "provenance": self.provenance,
             "report": self.report,
             "modifier_settings": self.modifier_settings,
+            "simulation_errors": self.simulation_errors,
         }
 
     # -- parts

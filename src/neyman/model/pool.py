@@ -101,8 +101,25 @@ class Pool:
         features: shape ``(N, d)``.
         samples: index of the sample each event belongs to, shape ``(N,)``.
         summary: its weights are not negative and add up to one in every sample.
+        squares: the squared share that each event has in the yield of its sample, shape ``(N,)``. It is that of the
+            original weights, which may be of either sign, and of all simulated events where the pool has some of them:
+            in every sample the sum is one over the effective number of events. ``None`` is the square of the weights.
     """
 
     features: NDArray[np.float32]
     samples: NDArray[np.int64]
     summary: MixtureSummary
+    squares: NDArray[np.float32] | None = None
+
+    def of_sample(self, c: int, most: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Return positions of about ``most`` events of a sample at most, and their squares, scaled to the sum of all.
+
+        Args:
+            c: index of the sample.
+            most: how many there may be; they are taken evenly.
+        """
+        own = np.flatnonzero(self.samples == c)
+        chosen = own[:: max(round(len(own) / most), 1)]
+        every = self.summary.weights**2 if self.squares is None else self.squares
+        squares = every[chosen].astype(np.float64)
+        return chosen, squares * (every[own].sum(dtype=np.float64) / squares.sum())

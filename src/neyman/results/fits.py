@@ -43,6 +43,9 @@ class FitResult(NamedResult):
         labels: for each parameter ``"free"``, ``"constrained"`` or ``"fixed"``.
         constraints: the centre and width of the constraint terms ``{name: (centre, width)}``.
         at_bound: the parameters that are at their ``"lower"`` or ``"upper"`` bound.
+        simulation: what the finite simulation adds to each uncertainty, in quadrature, and the likelihood does not
+            know, shape ``(P,)``, zero where held fixed; see :mod:`neyman.inference.simulation`. ``None`` where nothing
+            is known of a simulation.
     """
 
     kind: ClassVar[str] = "fit"
@@ -57,6 +60,7 @@ class FitResult(NamedResult):
     labels: tuple[str, ...] = ()
     constraints: dict[str, tuple[float, float]] = field(default_factory=dict)
     at_bound: dict[str, str] = field(default_factory=dict)
+    simulation: NDArray[np.float64] | None = None
 
     def __getitem__(self, name: str) -> float:
         """Return the best-fit value of the parameter ``name``."""
@@ -107,22 +111,40 @@ class FitResult(NamedResult):
 
     def __repr__(self) -> str:
         lines, rows = [self._caption()], self.rows()
+        simulated = self._simulated()
         name_width, value_width = (max((len(row[k]) for row in rows), default=0) for k in (0, 1))
         for name, value, uncertainty, minos in rows:
             error = f"+/- {uncertainty}" if uncertainty[0].isdigit() or uncertainty == "inf" else f"({uncertainty})"
             line = f"  {name:<{name_width}} = {value:>{value_width}} {error}"
             line += f"  (MINOS {minos})" if minos else ""
+            line += f"  (simulation {simulated[name]})" if simulated.get(name) else ""
             lines.append(line + (f"  at its {self.at_bound[name]} bound" if name in self.at_bound else ""))
         return self._warned("\n".join(lines))
 
     def table(self) -> Table:
-        """Return what is printed: name, best fit, uncertainty, MINOS uncertainties and bound of each parameter."""
-        header, rows = ("parameter", "best fit", "uncertainty", "MINOS"), self.rows()
-        if not self.at_bound:
-            return self._caption(), header, rows
-        ends = (self.at_bound.get(row[0]) for row in rows)
-        noted = [(*row, f"at its {end} bound" if end else "") for row, end in zip(rows, ends, strict=True)]
-        return self._caption(), (*header, ""), noted
+        """Return what is printed: name, best fit, uncertainty, MINOS uncertainties and bound of each parameter.
+
+        Where it is known, what the finite simulation adds stands behind these.
+        """
+        header: tuple[str, ...] = ("parameter", "best fit", "uncertainty", "MINOS")
+        rows: list[tuple[str, ...]] = [*self.rows()]
+        if simulated := self._simulated():
+            header, rows = (*header, "simulation"), [(*row, simulated[row[0]]) for row in rows]
+        if self.at_bound:
+            ends = (self.at_bound.get(row[0]) for row in rows)
+            rows = [(*row, f"at its {end} bound" if end else "") for row, end in zip(rows, ends, strict=True)]
+            header = (*header, "")
+        return self._caption(), header, rows
+
+    def _simulated(self) -> dict[str, str]:
+        """Return what the simulation adds to each parameter, rounded like its uncertainty; nothing if unknown."""
+        if self.simulation is None:
+            return {}
+        texts = {}
+        for name, own, uncertainty in zip(self.names, self.simulation.tolist(), self.uncertainty.tolist(), strict=True):
+            known = math.isfinite(own) and uncertainty > 0.0
+            texts[name] = rounded(own, uncertainty)[0] if known else ""
+        return texts
 
     def _caption(self) -> str:
         return f"fit: {self.message} -2 log L = {self.twice_nll:.4f}"

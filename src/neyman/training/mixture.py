@@ -264,7 +264,8 @@ def _pool(
     slopes, curvatures = slopes_and_curvatures(sides, layout.variations)
     samples = np.repeat(np.arange(len(nominal)), [len(e) for e in nominal])
     summary = MixtureSummary(np.concatenate(weights), kept(sample_ratios(log_ratios)), kept(slopes), kept(curvatures))
-    return Pool(np.concatenate([e.features for e in nominal]), samples, summary)
+    squares = np.concatenate([(e.weights / e.weights.sum()) ** 2 for e in nominal]).astype(np.float32)
+    return Pool(np.concatenate([e.features for e in nominal]), samples, summary, squares)
 
 
 def _by_sign(events: Events, folds: int) -> list[Events] | None:

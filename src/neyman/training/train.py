@@ -203,6 +203,7 @@ def _train_workspace(
         provenance=provenance,
         report=reports,
         modifier_settings=modifier_settings,
+        simulation_errors=workspace.simulation_errors(),
     )
     _examine(model, examined, of_sets, seed, None)
     return model

@@ -1,0 +1,138 @@
+r"""What the finite simulation leaves open: the covariance that its size gives the scores of the parameters.
+
+A likelihood that is made of simulated events is itself an estimate. At the true parameters the mean of its scores over
+data is not zero but off by what the simulation's own mean of them is off: with the calibration of
+:mod:`neyman.model.calibration` the scores average to zero over the simulated events. That error has the covariance
+
+.. math::
+
+    V = \sum_c \nu_c^2 \frac{\sum_i w_i^2\, s_i s_i^T}{(\sum_i w_i)^2}
+
+with the events i of sample c, their weights w and scores s, the derivatives of the logarithm of the unnormalised
+density :math:`\sum_c \nu_c p_c(x)`. This is for rate and shape of a sample together, as its yield is a sum of weights,
+too. Where a ``staterror`` has the rate's error in the likelihood, scores count from their mean in the sample, so that
+the shape's is left. The bins of other channels that are filled with events are the same, the score of an event being
+that of its bin. With the inverse ``C`` of the Fisher information, a fit has the covariance ``C V C`` from one
+simulation to another.
+
+What it is not: the networks' own noise, beyond what averaging and calibration leave, a training that has gone wrong,
+and the shapes that are learned from varied events (``hi`` and ``lo``), which are finite, too: their errors are
+multiplied by the pull of the parameter. For what is known of the uncertainty of learned ratios see Benevedes and
+Thaler, arXiv:2506.00113; for that of bins Barlow and Beeston, Comput. Phys. Commun. 77 (1993) 219.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neyman.model.channel import AnyChannel
+from neyman.model.mixture import MixtureChannel
+from neyman.model.model import LearnedTerm, Model
+from neyman.model.sources import LabelledEvents
+
+__all__ = ["mixture_of", "score_covariance", "simulation_uncertainty"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+Array = NDArray[np.float64]
+
+_EVENTS = 10_000  # of a sample: more would tell its variance no better than to one or two per cent
+
+
+def simulation_uncertainty(model: Model, pars: ArrayLike, covariance: Array) -> Array | None:
+    """Return what the finite simulation adds to the uncertainty of each parameter, in quadrature, shape ``(P,)``.
+
+    Args:
+        model: the model.
+        pars: the best fit, shape ``(P,)``.
+        covariance: of the fit, shape ``(P, P)``, zero for what was held fixed.
+
+    Returns:
+        As far as the likelihood does not have it; ``None`` where nothing is known of a simulation.
+    """
+    between = score_covariance(model, pars)
+    if between is None:
+        return None
+    return np.asarray(np.sqrt(np.maximum(np.einsum("pi,ij,pj->p", covariance, between, covariance), 0.0)))
+
+
+def score_covariance(model: Model, pars: ArrayLike) -> Array | None:
+    """Return the covariance of the scores from one simulation to another, as far as the likelihood does not have it.
+
+    Args:
+        model: the model.
+        pars: the parameters, shape ``(P,)``.
+
+    Returns:
+        Shape ``(P, P)``; ``None`` where nothing is known of a simulation, as for lists of numbers and simulators.
+    """
+    if not hasattr(model, "learned"):  # other likelihoods have no samples
+        return None
+    pars = np.asarray(pars, dtype=np.float64)
+    mixtures = [mixture for one in model.learned.values() if (mixture := mixture_of(one)) is not None]
+    if not mixtures and not model.simulation_errors:
+        return None
+    rates, jacobian = model.rates(pars)
+    total = np.zeros((pars.size, pars.size))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # where the density of an event is not positive
+        for mixture in mixtures:
+            total += _of_events(LearnedTerm(model, mixture), mixture, pars, rates, jacobian, _held(model, mixture.name))
+        for name, samples in model.simulation_errors.items():
+            total += _of_bins(model, name, samples, rates, jacobian)
+    return total
+
+
+def mixture_of(channel: AnyChannel) -> MixtureChannel | None:
+    """Return the mixture whose pool a learned channel has its events from; nothing for one of a simulator."""
+    if isinstance(channel, MixtureChannel):
+        return channel
+    return channel.source.mixture if isinstance(channel.source, LabelledEvents) else None
+
+
+def _samples(model: Model, channel: str) -> Sequence[dict[str, Any]]:
+    return next(one["samples"] for one in model.spec["channels"] if one["name"] == channel)
+
+
+def _held(model: Model, channel: str) -> set[str]:
+    """Return the samples of a channel whose rates have the error of their simulation in the likelihood."""
+    samples = _samples(model, channel)
+    return {one["name"] for one in samples if any(modifier["type"] == "staterror" for modifier in one["modifiers"])}
+
+
+def _of_events(
+    term: LearnedTerm, mixture: MixtureChannel, pars: Array, rates: Array, jacobian: Array, held: set[str]
+) -> Array:
+    """Return the part of a learned channel."""
+    own, slopes = rates[term.samples, term.bin], jacobian[term.samples, term.bin]
+    total = np.zeros((pars.size, pars.size))
+    for c, sample in enumerate(mixture.samples):
+        events, squares = mixture.pool.of_sample(c, _EVENTS)
+        by_rate, by_alpha = mixture.scores(mixture.select(mixture.pool.features, events), own, pars[term.parameters])
+        scores = slopes.T @ by_rate
+        np.add.at(scores, term.parameters, by_alpha)
+        if sample in held:
+            weights = mixture.pool.summary.weights[events]
+            scores -= (scores @ weights / weights.sum())[:, None]
+        total += own[c] ** 2 * (scores * squares) @ scores.T
+    return total
+
+
+def _of_bins(model: Model, channel: str, errors: Mapping[str, Sequence[float]], rates: Array, jacobian: Array) -> Array:
+    """Return the part of a channel whose bins are filled with events."""
+    bins, held = model.config.channel_slices[channel], _held(model, channel)
+    expected, slopes = rates[:, bins].sum(axis=0), jacobian[:, bins].sum(axis=0)
+    variance = np.zeros(len(expected))
+    for sample in _samples(model, channel):
+        if sample["name"] in errors and sample["name"] not in held:
+            nominal, own = np.array(sample["data"]), rates[model.rates.samples.index(sample["name"]), bins]
+            factor = np.divide(own, nominal, out=np.zeros_like(own), where=nominal != 0.0)
+            variance += (factor * np.array(errors[sample["name"]])) ** 2
+    scores = np.divide(slopes, expected[:, None], out=np.zeros_like(slopes), where=expected[:, None] > 0.0)
+    return np.asarray((scores.T * variance) @ scores)
