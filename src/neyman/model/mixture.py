@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,8 @@ class MixtureChannel(MixtureRatio):
         pool: the simulation.
         encoding: ``"fold"`` gives a new event the values of the networks of one fold, by a hash of its features, as the
             pool's events have those of one, so that toys are like data; ``"mean"`` gives it the mean logits of all.
+        weight_networks: by index of the sample, its network of the log-ratios of all its variations by weight, whose
+            columns follow those of the classifiers.
     """
 
     kind = "mixture"
@@ -76,6 +78,7 @@ class MixtureChannel(MixtureRatio):
         calibration: LogitCalibration,
         pool: Pool,
         encoding: str = "fold",
+        weight_networks: Mapping[int, CrossFitClassifier] | None = None,
     ) -> None:
         self.name = name
         self.features = tuple(features)
@@ -83,6 +86,7 @@ class MixtureChannel(MixtureRatio):
         self.yields = yields
         self.sample_classifier = sample_classifier
         self.variation_classifiers = variation_classifiers
+        self.weight_networks = dict(weight_networks or {})
         self.calibration = calibration
         self.pool = pool
         self.encoding = encoding
@@ -146,10 +150,11 @@ class MixtureChannel(MixtureRatio):
 
     def raw(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the logits of the samples ``(N, C)`` and the log-ratios of all varied sources ``(N, V)``."""
-        networks = list(self.variation_classifiers.values())
+        networks, by_weight = self.variation_classifiers.values(), self.weight_networks.values()
         folds = None
         if self.encoding == "fold":
-            most = next((network.folds for network in (self.sample_classifier, *networks) if network is not None), 1)
+            everything = (self.sample_classifier, *networks, *by_weight)
+            most = next((network.folds for network in everything if network is not None), 1)
             folds = hashed_folds(features, most)
         if self.sample_classifier is None:
             log_ratios = np.zeros((len(features), 1))
@@ -159,6 +164,7 @@ class MixtureChannel(MixtureRatio):
         for network in networks:
             values = logits(network, features, folds)
             sides.append(values[:, 1:] - values[:, :1])
+        sides += [logits(network, features, folds) for network in by_weight]
         return log_ratios, np.concatenate(sides, axis=1)
 
     def calibrated(
@@ -247,6 +253,7 @@ class MixtureChannel(MixtureRatio):
         """Return what a model file stores."""
         networks = {"samples": self.sample_classifier} if self.sample_classifier else {}
         networks |= {f"variations {c}": network for c, network in self.variation_classifiers.items()}
+        networks |= {f"weights {c}": network for c, network in self.weight_networks.items()}
         summary = self.pool.summary
         entry = {
             "name": self.name,
@@ -302,15 +309,20 @@ class MixtureChannel(MixtureRatio):
             MixtureSummary(arrays["pool weights"], *values),
             arrays.get("pool squares"),
         )
+        variation_classifiers, weight_networks = (
+            {int(key.removeprefix(kind)): network for key, network in networks.items() if key.startswith(kind)}
+            for kind in ("variations ", "weights ")
+        )
         return cls(
             entry["name"],
             entry["features"],
             entry["samples"],
             arrays["yields"],
             [Variation(**v) for v in entry["variations"]],
-            networks.pop("samples", None),
-            {int(key.removeprefix("variations ")): network for key, network in networks.items()},
+            networks.get("samples"),
+            variation_classifiers,
             LogitCalibration(samples, variations),
             pool,
             entry.get("encoding", "mean"),  # all there was before
+            weight_networks,
         )

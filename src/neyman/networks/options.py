@@ -38,6 +38,9 @@ class TrainingOptions:
         encoding: what a new event gets: ``"fold"`` the values of the network of one fold, by a hash of its features, as
             the events of toys have them, so that intervals from toys cover whatever the networks; ``"mean"`` the mean
             logits of all networks, which is a little closer to the best.
+        weight_steps: of the network of a sample's variations by weight, at most.
+        weight_batch_size: its events a step and fold.
+        weight_learning_rate: its peak, as above.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -49,6 +52,9 @@ class TrainingOptions:
     patience: int = 6
     minimum_steps: int = 500
     encoding: str = "fold"
+    weight_steps: int = 2000
+    weight_batch_size: int = 256
+    weight_learning_rate: float = 2e-2
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -34,8 +34,11 @@ from neyman.networks.mixture import CrossFitClassifier, fold_of, logits
 from neyman.networks.options import TrainingOptions
 from neyman.results import TrainingReport
 from neyman.training.classifiers import Trainer
-from neyman.training.closure import calibration_curve, closure_failures, membership, reweighting
+from neyman.training.closure import closure_failures
 from neyman.training.crossfit import TrainedClassifier, train_classifier
+from neyman.training.mixture_report import samples_entry, variations_entry
+from neyman.training.sources import VariedSources, varied_sources
+from neyman.training.weights import train_weights
 
 __all__ = ["check_sizes", "train_mixture"]
 
@@ -77,23 +80,26 @@ def train_mixture(
     options = options or TrainingOptions()
     check_sizes(simulation, options.folds)
     samples, nominal = list(simulation.samples), list(simulation.samples.values())
-    variations, sources = _variations(simulation)
+    sources = varied_sources(simulation)
     classes = {"samples": nominal} if len(samples) > 1 else {}
-    classes |= {f"variations of {samples[c]}": [nominal[c], *sources[c]] for c in sources}
+    classes |= {f"variations of {samples[c]}": [nominal[c], *own.values()] for c, own in sources.others.items()}
     signed = {name: _by_sign(events, options.folds) for name, events in simulation.samples.items()}
     classes |= {f"signs of {name}": parts for name, parts in signed.items() if parts is not None}
-    trained = Trainer(simulation.channel, seed, device, progress, checkpoints, executor)(
-        {label: partial(train_classifier, events, options) for label, events in classes.items()}
-    )
-    of_samples = trained.get("samples")
-    of_variations = {c: trained[f"variations of {samples[c]}"] for c in sources}
+    work: dict[str, Callable[..., TrainedClassifier]] = {
+        label: partial(train_classifier, events, options) for label, events in classes.items()
+    }
+    for c, own in sources.weights.items():
+        varied = [events.weights for events in own.values()]
+        work[f"weights of {samples[c]}"] = partial(train_weights, nominal[c], varied, options)
+    trained = Trainer(simulation.channel, seed, device, progress, checkpoints, executor)(work)
     networks = _Networks(
-        samples=of_samples.network if of_samples else None,
-        variations={c: classifier.network for c, classifier in of_variations.items()},
+        samples=trained["samples"].network if "samples" in trained else None,
+        variations={c: trained[f"variations of {samples[c]}"].network for c in sources.others},
+        weights={c: trained[f"weights of {samples[c]}"].network for c in sources.weights},
         folds=options.folds,
         seed=seed,
     )
-    layout = _Layout(np.array([events.weights.sum() for events in nominal]), variations)
+    layout = _Layout(np.array([events.weights.sum() for events in nominal]), sources.variations)
     labelled = [networks.raw(events) for events in nominal]
     calibration = _calibration(networks, layout, nominal, sources, labelled)
     weights = [
@@ -105,23 +111,36 @@ def train_mixture(
         simulation.features,
         samples,
         layout.yields,
-        variations,
+        sources.variations,
         networks.samples,
         networks.variations,
         calibration,
         _pool(layout, nominal, weights, labelled, calibration),
         options.encoding,
+        networks.weights,
     )
-    entries = []
-    if of_samples:
-        entries.append(_sample_entry(of_samples, simulation, layout.calibrated(labelled, calibration)))
-    for c, classifier in of_variations.items():
-        # in memory one source at a time
-        values = (layout.calibrated([networks.raw(events)], calibration)[0][1] for events in sources[c])
-        at_nominal = layout.calibrated([labelled[c]], calibration)[0][1]
-        entries.append(_variation_entry(classifier, simulation, c, layout, sources[c], at_nominal, values))
-    failures = _failures(simulation, layout, entries)
-    return channel, TrainingReport(simulation.channel, simulation.features, tuple(entries), warnings=failures)
+    calibrated = layout.calibrated(labelled, calibration)
+    entries, failures = [], []
+    if "samples" in trained:
+        ratios = sample_ratios(np.concatenate([log_ratios for log_ratios, _ in calibrated]))
+        entries.append(samples_entry(trained["samples"], simulation.features, simulation.samples, ratios))
+        failures += closure_failures(entries[-1], dict(zip(samples, layout.yields, strict=True)))
+    for kind, group in (("variations", sources.others), ("weights", sources.weights)):
+        for c, own in group.items():
+            columns, name = sources.of(group, c), f"{kind} of {samples[c]}"
+            at_nominal = calibrated[c][1][:, columns]
+            values: Iterable[NDArray[np.float64]] = at_nominal.T
+            if kind == "variations":  # in memory one source at a time
+                values = (
+                    layout.calibrated([networks.raw(events)], calibration)[0][1][:, column]
+                    for column, events in zip(range(columns.start, columns.stop), own.values(), strict=True)
+                )
+            entry = variations_entry(name, trained[name], simulation.features, nominal[c], own, at_nominal, values)
+            entries.append(entry)
+            failures += closure_failures(entry, dict.fromkeys(own, float(layout.yields[c])))
+    for text in failures:
+        log.warning("channel %s: %s", simulation.channel, text)
+    return channel, TrainingReport(simulation.channel, simulation.features, tuple(entries), warnings=tuple(failures))
 
 
 Raw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -130,10 +149,11 @@ Raw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class _Networks:
-    """The trained classifiers: of the samples, and of each varied sample's sources."""
+    """The trained networks: of the samples, of each varied sample's sources, and of its weights."""
 
     samples: CrossFitClassifier | None
     variations: dict[int, CrossFitClassifier]
+    weights: dict[int, CrossFitClassifier]
     folds: int
     seed: int
 
@@ -150,6 +170,7 @@ class _Networks:
         for network in self.variations.values():
             values = logits(network, events.features, folds)
             sides.append(values[:, 1:] - values[:, :1])
+        sides += [logits(network, events.features, folds) for network in self.weights.values()]
         return log_ratios, np.concatenate(sides, axis=1)
 
 
@@ -181,32 +202,11 @@ def check_sizes(simulation: ChannelSimulation, folds: int) -> None:
                 )
 
 
-def _variations(simulation: ChannelSimulation) -> tuple[list[Variation], dict[int, list[Events]]]:
-    """Return the variations with the columns of their sources, and each varied sample's sources in that order."""
-    variations: list[Variation] = []
-    sources: dict[int, list[Events]] = {}
-    column = 0
-    for c, sample in enumerate(simulation.samples):
-        for parameter, pair in simulation.variations.get(sample, {}).items():
-            columns: list[int | None] = []
-            for events in pair:
-                if events is None:
-                    columns.append(None)
-                    continue
-                sources.setdefault(c, []).append(events)
-                columns.append(column)
-                column += 1
-            if any(index is not None for index in columns):
-                mirrored = (sample, parameter) in simulation.mirrored
-                variations.append(Variation(c, parameter, columns[0], columns[1], mirrored))
-    return variations, sources
-
-
 def _calibration(
     networks: _Networks,
     layout: _Layout,
     nominal: Sequence[Events],
-    sources: Mapping[int, Sequence[Events]],
+    sources: VariedSources,
     labelled: Sequence[Raw],
 ) -> LogitCalibration:
     """Fit the two stages; the second has the scores that follow from the first among its features."""
@@ -222,7 +222,7 @@ def _calibration(
 def _stage(
     networks: _Networks,
     nominal: Sequence[Events],
-    sources: Mapping[int, Sequence[Events]],
+    sources: VariedSources,
     labelled: Sequence[Raw],
     scores: Callable[[Raw], NDArray[np.float64]] | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -237,15 +237,14 @@ def _stage(
         weights = balanced_weights(np.concatenate([e.weights for e in nominal]), labels)
         of_samples = fit_multinomial(log_ratios, features, labels, weights)
     columns: list[NDArray[np.float64]] = []
-    for c, varied in sources.items():
-        for events in varied:
-            v, pair = len(columns), [networks.raw(events), labelled[c]]
-            values = np.concatenate([raw[1][:, v : v + 1] for raw in pair])
-            here = None if scores is None else np.concatenate([scores(raw) for raw in pair])
-            binary = np.repeat([0, 1], [len(raw[0]) for raw in pair])
-            weights = balanced_weights(np.concatenate([events.weights, nominal[c].weights]), binary)
-            offset = np.concatenate([values, np.zeros_like(values)], axis=1)
-            columns.append(fit_multinomial(offset, regressors(values, here), binary, weights)[:, 0])
+    for v, (c, events, by_weight) in enumerate(sources.columns()):
+        pair = [labelled[c] if by_weight else networks.raw(events), labelled[c]]
+        values = np.concatenate([raw[1][:, v : v + 1] for raw in pair])
+        here = None if scores is None else np.concatenate([scores(raw) for raw in pair])
+        binary = np.repeat([0, 1], [len(raw[0]) for raw in pair])
+        weights = balanced_weights(np.concatenate([events.weights, nominal[c].weights]), binary)
+        offset = np.concatenate([values, np.zeros_like(values)], axis=1)
+        columns.append(fit_multinomial(offset, regressors(values, here), binary, weights)[:, 0])
     width = 2 + features.shape[1] - classes  # a constant, the column's own logit, the scores
     return of_samples, np.stack(columns, axis=1) if columns else np.zeros((width, 0))
 
@@ -294,79 +293,3 @@ def _positive_weights(
         positive, negative = (part.weights.sum() for part in parts)
         weights *= np.clip(2 * expit(log_ratio + np.log(positive / negative)) - 1, 0.01, None)
     return np.asarray(weights / weights.sum())
-
-
-def _failures(simulation: ChannelSimulation, layout: _Layout, entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return what does not close, and warn of it."""
-    samples = list(simulation.samples)
-    expected = dict(zip(samples, layout.yields, strict=True))
-    found = []
-    for entry in entries:
-        owner = entry["name"].removeprefix("variations of ")
-        own = dict.fromkeys(entry["classes"], expected.get(owner, 0.0)) if owner in expected else expected
-        found += closure_failures(entry, own)
-    for text in found:
-        log.warning("channel %s: %s", simulation.channel, text)
-    return tuple(found)
-
-
-def _entry(name: str, classes: Sequence[str], trained: TrainedClassifier) -> dict[str, Any]:
-    return {
-        "name": name,
-        "classes": list(classes),
-        "train_loss": trained.train_loss.tolist(),
-        "validation_loss": trained.validation_loss.tolist(),
-        "best_epoch": trained.best_epoch.tolist(),
-        "seconds": trained.seconds,
-        "calibration": {},
-        "reweighting": [],
-    }
-
-
-def _sample_entry(
-    trained: TrainedClassifier, simulation: ChannelSimulation, calibrated: Sequence[Raw]
-) -> dict[str, Any]:
-    """Return the report of the classifier of the samples, with its values of the labelled events."""
-    nominal = list(simulation.samples.values())
-    entry = _entry("samples", list(simulation.samples), trained)
-    ratios = sample_ratios(np.concatenate([values[0] for values in calibrated]))
-    labels = np.repeat(np.arange(len(nominal)), [len(e) for e in nominal])
-    weights = balanced_weights(np.concatenate([e.weights for e in nominal]), labels)
-    reference = (np.concatenate([e.features for e in nominal]), weights)
-    for c, sample in enumerate(simulation.samples):
-        entry["calibration"][sample] = calibration_curve(ratios[:, c] / len(nominal), labels == c, weights)
-        entry["reweighting"] += membership(simulation.features, reference, ratios[:, c], labels == c, sample)
-    return entry
-
-
-def _variation_entry(
-    trained: TrainedClassifier,
-    simulation: ChannelSimulation,
-    sample: int,
-    layout: _Layout,
-    sources: Sequence[Events],
-    of_nominal: NDArray[np.float64],
-    of_sources: Iterable[NDArray[np.float64]],
-) -> dict[str, Any]:
-    """Return the report of a sample's variations, with the log-ratios of its nominal events and of its sources."""
-    name, nominal = list(simulation.samples.items())[sample]
-    columns = {
-        column: f"{v.parameter} {side}"
-        for v in layout.variations
-        for side, column in (("hi", v.hi), ("lo", v.lo))
-        if v.sample == sample and column is not None
-    }
-    entry = _entry(f"variations of {name}", ["nominal", *columns.values()], trained)
-    for (column, label), events, values in zip(columns.items(), sources, of_sources, strict=True):
-        at_nominal, at_varied = of_nominal[:, column], values[:, column]
-        member = np.repeat([False, True], [len(nominal), len(events)])
-        weights = balanced_weights(np.concatenate([nominal.weights, events.weights]), member.astype(np.int64))
-        entry["calibration"][label] = calibration_curve(expit(np.concatenate([at_nominal, at_varied])), member, weights)
-        entry["reweighting"] += reweighting(
-            simulation.features,
-            (nominal.features, nominal.weights),
-            np.exp(at_nominal),
-            (events.features, events.weights),
-            label,
-        )
-    return entry
