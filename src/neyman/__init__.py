@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from neyman.inference.posterior import posterior
     from neyman.inference.significance import significance
     from neyman.inference.toys import toys
+    from neyman.inputs.purefunc import modifier_set
     from neyman.inputs.simulator import Simulator
     from neyman.inputs.workspace import Workspace
     from neyman.model.combination import combine
@@ -86,6 +87,7 @@ _HOMES = {
     "impacts": "inference.impacts",
     "interval": "inference.construction",
     "limit": "inference.limits",
+    "modifier_set": "inputs.purefunc",
     "optimizer": "inference.optimizer",
     "posterior": "inference.posterior",
     "scan": "inference.fit",
@@ -139,6 +141,7 @@ __all__ = [
     "impacts",
     "interval",
     "limit",
+    "modifier_set",
     "networks",
     "optimizer",
     "plot",

@@ -10,6 +10,7 @@ import numpy as np
 import pyhf
 
 from neyman.events import Ensemble, effective_events, size_warning
+from neyman.inputs.pyhf_options import pyhf_options
 from neyman.model.channel import SimulatedSample
 from neyman.model.constraints import constraints
 from neyman.results import SetReport, from_dict
@@ -60,7 +61,8 @@ def of_workspace(workspace: Workspace) -> dict[str, Any]:
             },
         )
     blind = set(workspace.channels) - {entry["name"] for entry in workspace.document.get("observations", [])}
-    model = pyhf.Model(workspace.spec(), poi_name=workspace.poi_name)
+    spec = workspace.spec()
+    model = pyhf.Model(spec, poi_name=workspace.poi_name, **pyhf_options(spec))
     return _described(model, learned, None if blind else workspace.observed())
 
 

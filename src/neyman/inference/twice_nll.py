@@ -156,7 +156,7 @@ class TwiceNLL:
         if not self.has_rates:
             return False
         rates, main = self.rates(pars)[0].sum(axis=0), self.main[self.model.counted]
-        return bool(np.any((rates < 0.0) | ((rates == 0.0) & (main != 0.0))))
+        return bool(np.any(~(rates >= 0.0) | ((rates == 0.0) & (main != 0.0))))
 
     @property
     def main(self) -> Array:

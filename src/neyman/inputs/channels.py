@@ -108,7 +108,7 @@ class Kind(ABC):
 
     def check_modifier(self, modifier: Node, contents: Contents) -> None:
         """Check the lists of a modifier of a sample with these contents."""
-        data = modifier["data"]
+        data = modifier.get("data")
         match modifier.value["type"]:
             case "histosys" if not self.has_sources(data):
                 self.check_length(data["hi_data"])
@@ -202,7 +202,7 @@ class Learned(Kind):
     def check_modifier(self, modifier: Node, contents: Contents) -> None:
         """Check the lists of a modifier, and that the factors of a normsys are positive."""
         super().check_modifier(modifier, contents)
-        data = modifier["data"]
+        data = modifier.get("data")
         if modifier.value["type"] == "normsys" and min(data.value["hi"], data.value["lo"]) <= 0:
             raise data.error("hi and lo are factors on the yield and must be positive")
 

@@ -55,6 +55,8 @@ def _filled(
     modifier: Mapping[str, Any], channel: Channel, sample: Sample, nominal: Histogram, fill: Fill
 ) -> dict[str, Any]:
     """Return a modifier with bin contents where it has event sources or null."""
+    if modifier["type"] == "purefunc":
+        return dict(modifier)  # with or without data, as written
     name, kind, data = modifier["name"], modifier["type"], copy.deepcopy(modifier["data"])
     if kind == "histosys" and name in sample.variations:
         sides = sample.variations[name]

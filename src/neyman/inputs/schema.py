@@ -125,6 +125,13 @@ def _error(error: jsonschema.ValidationError) -> InvalidDocument:
         case "enum" | "const":
             allowed = rule if error.validator == "enum" else [rule]
             return here.error(f"must be {' or '.join(map(repr, allowed))}, not {_short(value)}")
+        case "oneOf":  # of a binding
+            has = [key for key in ("expressions", "expression") if key in value]
+            return here.error(
+                "has both 'expressions' and 'expression'; take one of them out"
+                if has
+                else "the key 'expressions' is missing"
+            )
         case "pattern":  # that of the one word which may stand for a mapping
             return here.error(f"must be a mapping or the word 'symmetrize', not {_short(value)}")
         case "minProperties" | "maxProperties":

@@ -9,6 +9,7 @@ from typing import Any
 from neyman.exceptions import InvalidDocument
 from neyman.inputs.channels import Channel
 from neyman.inputs.node import Node
+from neyman.inputs.pyhf_options import has_bindings
 from neyman.support.messages import did_you_mean
 
 __all__ = ["measurement_of"]
@@ -23,6 +24,7 @@ SETTINGS = {  # of all parameters besides these: inits, bounds, fixed
     "lumi": ("auxdata", "sigmas"),
     "normfactor": (),
     "normsys": ("auxdata",),
+    "purefunc": (),
     "shapefactor": (),
     "shapesys": ("auxdata", "factors"),
     "staterror": ("auxdata", "sigmas"),
@@ -33,6 +35,7 @@ REASONS = {
     "histosys": "its constraint has the width 1 by definition: change its hi and lo instead",
     "normsys": "its constraint has the width 1 by definition: change its hi and lo instead",
     "normfactor": "it is free: constrain it by a modifier of type normsys, or a lumi, in its place",
+    "purefunc": "it is free: a parameter in an expression is constrained by a normsys of its name",
     "shapefactor": "it is free: a shapesys or a staterror is constrained",
     "shapesys": "its constraint is Poisson, with factors in place of sigmas",
     "staterror": "its constraint is normal, with sigmas in place of factors",
@@ -43,6 +46,7 @@ DEFAULTS: dict[str, tuple[float, tuple[float, float]]] = {
     "histosys": (0.0, (-5.0, 5.0)),
     "normfactor": (1.0, (0.0, 10.0)),
     "normsys": (0.0, (-5.0, 5.0)),
+    "purefunc": (1.0, (0.0, 10.0)),
     "shapefactor": (1.0, (0.0, 10.0)),
     "shapesys": (1.0, (1e-10, 10.0)),
     "staterror": (1.0, (1e-10, 10.0)),
@@ -87,6 +91,7 @@ def measurement_of(document: Mapping[str, Any], name: str | None, channels: Mapp
     config = measurements[name]["config"]
     parameters = _parameters(channels)
     settings = {entry["name"].value: entry for entry in _unique(config["parameters"])}
+    parameters |= _of_bindings(document, channels, parameters, {*settings, config["poi"].value})
     _check_poi(config["poi"], parameters)
     for parameter, entry in settings.items():
         if parameter in parameters:
@@ -108,9 +113,40 @@ def _parameters(channels: Mapping[str, Channel]) -> dict[str, _Parameter]:
     found: dict[str, _Parameter] = {}
     for channel in channels.values():
         for modifier in (modifier for sample in channel.samples for modifier in sample.modifiers):
+            if modifier["type"] == "purefunc":
+                continue  # whose name is that of a binding
             parameter = found.setdefault(modifier["name"], _Parameter(modifier["type"]))
             parameter.bins[channel.name] = channel.kind.bins
     return found
+
+
+def _of_bindings(
+    document: Mapping[str, Any], channels: Mapping[str, Channel], parameters: Mapping[str, _Parameter], known: set[str]
+) -> dict[str, _Parameter]:
+    """Return the parameters that only the bindings of a document have: each is the parameter of interest, or set."""
+    if not has_bindings(document):
+        return {}
+    from neyman.inputs.bindings import Bindings  # sympy takes a third of a second to load
+
+    bindings = Bindings(Node(document).get("bindings", []))
+    places = (
+        modifier
+        for channel in channels.values()
+        for sample in channel.samples
+        for modifier in sample.place.get("modifiers", [])
+        if modifier["type"].value == "purefunc"
+    )
+    bindings.check({place["name"].value: place["name"] for place in places}, [*parameters, *known])
+    for name, place in ((name, place) for place, names in bindings.symbols for name in names):
+        if name in parameters and parameters[name].kind in IN_BINS:
+            raise place.error(f"{name!r} is a {parameters[name].kind}, a number for each bin; an expression takes one")
+        if name not in parameters and name not in known:
+            nearest = did_you_mean(name, sorted({*parameters, *known, *bindings} - {""}))
+            raise place.error(
+                f"no parameter {name!r}; {nearest} (A new one is set in the measurement, as "
+                f"{{name: {name}, inits: [1.0], bounds: [[0, 10]]}}.)"
+            )
+    return {name: _Parameter("purefunc") for name in bindings.parameters if name not in parameters}
 
 
 def _unique(entries: Node) -> Iterator[Node]:

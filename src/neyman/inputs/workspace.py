@@ -21,6 +21,7 @@ from neyman.inputs.document import resolve
 from neyman.inputs.document_file import line_of, read_file
 from neyman.inputs.histfactory import histfactory, ones
 from neyman.inputs.places import is_url
+from neyman.inputs.pyhf_options import has_bindings, pyhf_options, validate
 from neyman.inputs.schema import normalise
 from neyman.inputs.settings import measurement_of
 from neyman.support.messages import did_you_mean
@@ -219,13 +220,21 @@ class Workspace:
         with hi = lo = 1.
 
         Returns:
-            The keys ``channels`` and ``parameters``.
+            The keys ``channels`` and ``parameters``, and ``bindings`` if the document has them.
 
         Raises:
             InvalidEvents: if a source cannot be read or its weights do not sum to a positive yield.
         """
         channels = [histfactory(channel, self._filled) for channel in self._channels.values()]
-        return {"channels": channels, "parameters": self.parameters}
+        return self._inner(channels)
+
+    def _inner(self, channels: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the specification of a model with these channels."""
+        return {"channels": channels, "parameters": self.parameters, **self._bindings}
+
+    @property
+    def _bindings(self) -> dict[str, Any]:
+        return {key: copy.deepcopy(self.document[key]) for key in ("bindings",) if key in self.document}
 
     def simulation_errors(self) -> dict[str, dict[str, list[float]]]:
         """Return of every binned channel that is filled with simulated events the errors of their finite number.
@@ -307,10 +316,12 @@ class Workspace:
             "observations": observations,
             "measurements": [self._measurement, *others],
             "version": self.document["version"],
+            **self._bindings,
         }
-        if not observations:  # pyhf's schema of a workspace wants at least one
-            pyhf.schema.validate({"channels": channels, "parameters": self.parameters}, "model.json")
-        return pyhf.Workspace(spec, validate=bool(observations))
+        if not observations or has_bindings(spec):  # pyhf's schema of a workspace wants at least one, and has none
+            validate(self._inner(channels))
+            return pyhf.Workspace(spec, validate=False)
+        return pyhf.Workspace(spec)
 
     def validate(self) -> None:
         """Check everything that can be wrong with the input: modifiers, files, trees, expressions, and yields.
@@ -325,7 +336,8 @@ class Workspace:
         """
         channels = [histfactory(channel, ones) for channel in self._channels.values()]
         try:
-            pyhf.Model({"channels": channels, "parameters": self.parameters}, poi_name=self.poi_name)
+            spec = self._inner(channels)
+            pyhf.Model(spec, poi_name=self.poi_name, **pyhf_options(spec))
         except pyhf.exceptions.InvalidSpecification as error:
             raise InvalidDocument(f"measurements: {' '.join(str(error).split())}") from None
         except (pyhf.exceptions.InvalidModel, pyhf.exceptions.InvalidNameReuse) as error:

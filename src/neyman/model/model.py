@@ -17,6 +17,7 @@ from scipy.special import gammaln, xlogy
 
 from neyman.events import Ensemble, Events
 from neyman.exceptions import InvalidParameter, Unsupported
+from neyman.inputs.pyhf_options import pyhf_options
 from neyman.inputs.simulator import Simulator
 from neyman.model import file as modelfile
 from neyman.model.channel import AnyChannel, Asimov, ChannelSummary
@@ -56,7 +57,7 @@ class Model(pyhf.Model):
     ``[channel, x_1 .. x_D, w]``; :meth:`data` packs it and :meth:`ensemble` unpacks it.
 
     Args:
-        spec: the inner HistFactory specification.
+        spec: the inner HistFactory specification, which may have ``bindings``.
         learned: the learned channels, by name.
         poi_name: the parameter of interest, or ``None``.
         observed: observations, if there are any: those of the document; a joint model may have some channels' only.
@@ -95,7 +96,7 @@ class Model(pyhf.Model):
         self.modifier_settings = modifier_settings
         options = {} if modifier_settings is None else {"modifier_settings": modifier_settings}
         try:
-            super().__init__(spec, poi_name=poi_name, **options)
+            super().__init__(spec, poi_name=poi_name, **options, **pyhf_options(spec))
         except (AssertionError, KeyError, TypeError, AttributeError) as error:  # which is what pyhf raises for those
             if modifier_settings is None:
                 raise
@@ -356,7 +357,7 @@ class Model(pyhf.Model):
         expected, main, counted = rates.sum(axis=0)[self._counted], main[self._counted], self._counted
         if np.all(expected > 0):
             pulls = main / expected - 1.0
-        elif np.any((expected <= 0) & (main != 0)) or not (continued or np.all(expected >= 0)):
+        elif np.any((expected <= 0) & (main != 0)) or not np.all(expected >= (-np.inf if continued else 0.0)):
             return -np.inf, np.zeros(len(pars))
         else:
             pulls = np.divide(main, expected, out=np.zeros_like(main), where=expected > 0) - 1.0

@@ -8,6 +8,7 @@ from typing import Any
 import pyhf
 
 from neyman.exceptions import InvalidParameter, Unsupported
+from neyman.model.factors import purefunc_of
 from neyman.model.model import Model
 
 __all__ = ["as_model"]
@@ -61,11 +62,17 @@ def _twin(model: pyhf.Model) -> Model:
         raise Unsupported("a pyhf.Model with a batch_size has one likelihood for many points: build it without")
     if main.clip_sample_data is not None or main.clip_bin_data is not None:
         raise Unsupported("a model with clip_sample_data or clip_bin_data has no exact gradient: build it without")
-    unknown = sorted({kind for _, kind in model.config.modifiers} - set(pyhf.modifiers.histfactory_set))
+    purefunc = purefunc_of(model)
+    known = {*pyhf.modifiers.histfactory_set, *(() if purefunc is None else ("purefunc",))}
+    unknown = sorted({kind for _, kind in model.config.modifiers} - known)
     if unknown:
-        raise Unsupported(f"the pyhf.Model has modifiers of the type {unknown[0]}, which is not one of pyhf's own")
+        hint = ": make it with modifier_set=neyman.modifier_set(bindings)" if "purefunc" in unknown else ""
+        raise Unsupported(
+            f"the pyhf.Model has modifiers of the type {unknown[0]}, which is not one of pyhf's own{hint}"
+        )
+    spec = model.spec if purefunc is None else {**model.spec, "bindings": purefunc.bindings.entries.value}
     try:
-        twin = Model(model.spec, {}, poi_name=model.config.poi_name, modifier_settings=model.config.modifier_settings)
+        twin = Model(spec, {}, poi_name=model.config.poi_name, modifier_settings=model.config.modifier_settings)
     except pyhf.exceptions.InvalidSpecification as error:
         reason = str(error).splitlines()[0]
         raise Unsupported(f"the specification of the pyhf.Model is not valid, mend it: {reason}") from error

@@ -11,6 +11,7 @@ import pyhf
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.exceptions import Unsupported
+from neyman.model.factors import Factors, modifiers_of
 
 __all__ = ["Rates"]
 
@@ -32,7 +33,8 @@ class Rates:
     :math:`\nu_{sb} = (\nu^0_{sb} + \sum_m \Delta_{msb}) \prod_m \kappa_{msb}` (arXiv:1007.1727 takes it from there;
     CERN-OPEN-2012-016, eq. 9). The modifiers :math:`\Delta` and :math:`\kappa` are pyhf's own, evaluated by pyhf.
     Each of them depends on a single parameter, so one evaluation with *all* parameters shifted up and one with all
-    shifted down give the derivative of every one; the product rule is then exact.
+    shifted down give the derivative of every one; the product rule is then exact. A ``purefunc``, which may depend on
+    several, has its own exact derivatives.
 
     Args:
         model: the HistFactory model, under pyhf's numpy backend.
@@ -59,6 +61,7 @@ class Rates:
         if model.main_model.clip_sample_data is not None or model.main_model.clip_bin_data is not None:
             raise Unsupported("a model with clip_sample_data or clip_bin_data has no exact gradient: build it without")
         self.samples: tuple[str, ...] = tuple(model.config.samples)
+        self._factors = Factors.of(model)
         self._model = model
         single = _Modifiers(model, 1)
         self._shape = single.nominal.shape[0], single.nominal.shape[2], int(model.config.npars)
@@ -80,16 +83,20 @@ class Rates:
         """
         points = np.asarray(pars, dtype=np.float64)
         if points.ndim == 1:
-            rates, jacobian = self._batches[1](points[None])
+            rates, jacobian = self._at(points[None], 1)
             return rates[0], jacobian[0]
         rates, jacobian = np.empty((len(points), *self._shape[:2])), np.empty((len(points), *self._shape))
         for begin in range(0, len(points), self._sizes[-1]):
             part = slice(begin, begin + self._sizes[-1])
             size = next(size for size in self._sizes if size >= len(points[part]))
-            if size not in self._batches:
-                self._batches[size] = _Batch(_Modifiers(self._model, size), self._dependence, self._shape[2])
-            rates[part], jacobian[part] = self._batches[size](points[part])
+            rates[part], jacobian[part] = self._at(points[part], size)
         return rates, jacobian
+
+    def _at(self, points: NDArray[np.float64], size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if size not in self._batches:
+            self._batches[size] = _Batch(_Modifiers(self._model, size), self._dependence, self._shape[2])
+        found = self._batches[size](points)
+        return found if self._factors is None else self._factors.multiply(points, *found)
 
 
 class _Modifiers:
@@ -102,11 +109,13 @@ class _Modifiers:
             validate=False,
             poi_name=None,
             modifier_settings=model.config.modifier_settings,
+            modifier_set=modifiers_of(model),
         )
         self.size = size
         self.nominal: NDArray[np.float64] = np.array(twin.main_model.nominal_rates)[0][:, :size]
         init = np.tile(np.asarray(model.config.suggested_init(), dtype=np.float64), (3 * size, 1))
-        appliers = [one for one in twin.main_model.modifiers_appliers.values() if one.apply(init) is not None]
+        own = {kind: one for kind, one in twin.main_model.modifiers_appliers.items() if kind != "purefunc"}
+        appliers = [one for one in own.values() if one.apply(init) is not None]
         self._kinds = [
             [one for one in appliers if one.op_code == operation] for operation in ("addition", "multiplication")
         ]
