@@ -124,6 +124,7 @@ def impacts(
         postfit=hidden(np.array([rows[k].postfit for k in order]).reshape(-1, 2)),
         auxdata=hidden(np.array([rows[k].auxdata for k in order]).reshape(-1, 2)),
         parts=parts,
+        simulation=math.nan if fit.simulation is None else float(fit.simulation[index]),
         groups={group: math.hypot(*(sizes.get(one, 0.0) for one in names)) for group, names in members.items()},
         constraints={profile.names[k]: fit.constraints[profile.names[k]] for k in order if k in shifts.places},
         blind=blind,
