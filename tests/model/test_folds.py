@@ -134,5 +134,5 @@ def test_a_model_file_keeps_the_encoding_and_an_older_one_has_the_mean(channels,
 
 
 def test_an_unknown_encoding_is_named():
-    with pytest.raises(InvalidDocument, match="encoding: 'median' makes no sense; write fold or mean"):
+    with pytest.raises(InvalidDocument, match=r"encoding: 'median' makes no sense; write fold or mean"):
         neyman.networks.kinds.training_options({"kind": "mixture", "encoding": "median"})

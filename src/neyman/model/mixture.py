@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -147,6 +148,12 @@ class MixtureChannel(MixtureRatio):
             for whole, piece in zip(values, self.summarise(log_ratios, sides), strict=True):
                 whole[:, part] = piece
         return MixtureSummary(events.weights, *values)
+
+    def with_encoding(self, encoding: str) -> MixtureChannel:
+        """Return the channel with the same networks and another encoding of new events."""
+        channel = copy.copy(self)
+        channel.encoding = encoding
+        return channel
 
     def raw(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the logits of the samples ``(N, C)`` and the log-ratios of all varied sources ``(N, V)``."""

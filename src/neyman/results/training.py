@@ -32,12 +32,16 @@ class TrainingReport(Result):
             each class and feature ``feature``, ``class``, the bin ``edges``, and the contents ``reference`` (before),
             ``reweighted`` (by the learned ratio), ``target`` (the simulation to reproduce) and the ``error`` of the
             difference between the last two.
+        disagreement: how far the best fit of the parameter of interest moves, as a root mean square in its standard
+            deviations, where an event has the value of one network and where it has the mean of all; ``None`` where
+            nobody has looked.
     """
 
     kind: ClassVar[str] = "training"
     channel: str
     features: tuple[str, ...]
     classifiers: tuple[dict[str, Any], ...]
+    disagreement: float | None = None
 
     def rows(self) -> list[tuple[str, str, str, str, str, str]]:
         """Return name, classes, folds, epochs, validation loss and closure of each classifier."""
@@ -55,6 +59,8 @@ class TrainingReport(Result):
             lines.append(f"  {name}: {classes}")
             lines.append(f"    {folds} folds, best epochs {epochs}, validation loss {loss}")
             lines.append(f"    closure, chi2/bins: {closure}")
+        if self.disagreement is not None:
+            lines.append(f"  networks disagree by {self.disagreement:.2f} sigma of the parameter of interest")
         return self._warned("\n".join(lines))
 
     def table(self) -> Table:

@@ -29,6 +29,7 @@ from neyman.support.checks import checked_seed
 from neyman.training.checkpoints import checkpoint_folder
 from neyman.training.contrastive import encoder_of
 from neyman.training.crossfit import choose_device
+from neyman.training.disagreement import judged
 from neyman.training.examination import DATASETS, examine
 from neyman.training.mixture import check_sizes, train_mixture
 from neyman.training.provenance import provenance_of
@@ -212,7 +213,7 @@ def _train_workspace(
 def _examine(
     model: Model, channels: Mapping[str, SetChannel], options: Mapping[str, SetOptions], seed: int, workers: int | None
 ) -> None:
-    """Put what fresh datasets say of the dataset-wide channels into the model's reports."""
+    """Put into the model's reports what fresh datasets say of the dataset-wide channels and of the mixtures."""
     reports: list[TrainingReport | SetReport] = []
     for report in model.report:
         if isinstance(report, SetReport):
@@ -220,6 +221,8 @@ def _examine(
             # never more than a fraction of the training
             datasets = min(DATASETS, options[report.channel].datasets // _PART)
             report = examine(report, channel, model, seed=seed, datasets=datasets, workers=workers)
+        elif report.channel not in channels:  # a mixture that is not replaced by a dataset-wide network
+            report = judged(model, report, seed)
         reports.append(report)
     model.report = tuple(reports)
 
