@@ -170,6 +170,7 @@ class ChannelSimulation:
         variations: by sample and parameter, the events at the parameter's values +1 (hi) and -1 (lo), with their own
             yield; ``None`` where that side is the nominal sample.
         mirrored: the pairs of a sample and a parameter whose side without events is the mirror image of the other.
+        staterrors: by sample, the name of its ``staterror`` where the error is to be that of these events.
     """
 
     channel: str
@@ -177,6 +178,7 @@ class ChannelSimulation:
     samples: Mapping[str, Events]
     variations: Mapping[str, Mapping[str, tuple[Events | None, Events | None]]]
     mirrored: frozenset[tuple[str, str]] = frozenset()
+    staterrors: Mapping[str, str] = field(default_factory=dict)
 
 
 def same_features(one: Events, other: Events) -> bool:

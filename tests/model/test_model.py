@@ -205,5 +205,5 @@ def test_where_the_density_is_negative_no_dataset_is_expected_or_drawn(model):
     pars = np.array(model.config.suggested_init())
     pars[model.config.poi_index] = -5.0
     for ask in (model.expected_data, lambda p: model.make_pdf(p).sample()):
-        with pytest.raises(InvalidParameter, match="sample signal has a rate of -200.*density is negative at"):
+        with pytest.raises(InvalidParameter, match=r"sample signal has a rate of -200.*density is negative at"):
             ask(pars)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -68,14 +67,6 @@ def test_a_folder_that_is_something_else_is_not_taken_for_checkpoints(tmp_path):
     with pytest.raises(InvalidDocument, match="not empty"):
         neyman.train(workspace, checkpoint=tmp_path)
     assert (tmp_path / "data.root").exists()
-
-
-def test_a_small_simulation_is_warned_of(tmp_path, caplog):
-    workspace = neyman.Workspace.load(write_analysis(tmp_path, events=600))
-    with caplog.at_level(logging.WARNING, logger="neyman"):
-        neyman.train(workspace)
-    assert "sample background has 600 effective simulated events for 300 expected" in caplog.text
-    assert "0.71 sigma" in caplog.text
 
 
 def test_the_learned_fit_agrees_with_the_exact_one(model, data):

@@ -11,8 +11,9 @@ data is not zero but off by what the simulation's own mean of them is off: with 
 with the events i of sample c, their weights w and scores s, the derivatives of the logarithm of the unnormalised
 density :math:`\sum_c \nu_c p_c(x)`. This is for rate and shape of a sample together, as its yield is a sum of weights,
 too. Where a ``staterror`` has the rate's error in the likelihood, scores count from their mean in the sample, so that
-the shape's is left. The bins of other channels that are filled with events are the same, the score of an event being
-that of its bin. With the inverse ``C`` of the Fisher information, a fit has the covariance ``C V C`` from one
+the shape's is left, and of that what the tilts of :mod:`neyman.model.tilts` cannot describe. (One with ``data: [0.0]``
+says that the rate is known.) The bins of other channels that are filled with events are the same, the score of an event
+being that of its bin. With the inverse ``C`` of the Fisher information, a fit has the covariance ``C V C`` from one
 simulation to another.
 
 What it is not: the networks' own noise, beyond what averaging and calibration leave, a training that has gone wrong,
@@ -114,12 +115,17 @@ def _of_events(
     total = np.zeros((pars.size, pars.size))
     for c, sample in enumerate(mixture.samples):
         events, squares = mixture.pool.of_sample(c, _EVENTS)
-        by_rate, by_alpha = mixture.scores(mixture.select(mixture.pool.features, events), own, pars[term.parameters])
+        summary, weights = mixture.select(mixture.pool.features, events), mixture.pool.summary.weights[events]
+        by_rate, by_alpha = mixture.scores(summary, own, pars[term.parameters])
         scores = slopes.T @ by_rate
         np.add.at(scores, term.parameters, by_alpha)
         if sample in held:
-            weights = mixture.pool.summary.weights[events]
             scores -= (scores @ weights / weights.sum())[:, None]
+        tilts = [m for m, v in enumerate(mixture.variations) if v.sample == c and m >= len(mixture.shapes)]
+        if tilts:
+            known = summary.slopes[tilts]
+            known = known - (known @ weights / weights.sum())[:, None]
+            scores -= np.linalg.lstsq((known * squares) @ known.T, (known * squares) @ scores.T)[0].T @ known
         total += own[c] ** 2 * (scores * squares) @ scores.T
     return total
 

@@ -210,7 +210,13 @@ class Workspace:
             for name, sides in sample.variations.items()
             if sides.mirrored
         )
-        return ChannelSimulation(channel, kind.names, samples, variations, mirrored)
+        staterrors = {
+            sample.name: modifier["name"]
+            for sample in chosen.samples
+            for modifier in sample.modifiers
+            if modifier["type"] == "staterror" and modifier["data"] is None
+        }
+        return ChannelSimulation(channel, kind.names, samples, variations, mirrored, staterrors)
 
     def spec(self) -> dict[str, Any]:
         """Return the inner HistFactory specification, that of a ``pyhf.Model``.

@@ -24,6 +24,7 @@ from neyman.model.pool import MixtureSummary, PaddedSummary, Pool
 from neyman.model.ranges import FeatureRanges
 from neyman.model.sources import LabelledEvents, choice
 from neyman.model.thinning import why_no_density
+from neyman.model.tilts import Tilts
 from neyman.model.variations import Variation, slopes_and_curvatures
 from neyman.networks.folds import hashed_folds
 from neyman.networks.layers import initialised
@@ -59,6 +60,7 @@ class MixtureChannel(MixtureRatio):
             pool's events have those of one, so that toys are like data; ``"mean"`` gives it the mean logits of all.
         weight_networks: by index of the sample, its network of the log-ratios of all its variations by weight, whose
             columns follow those of the classifiers.
+        tilts: what the finite simulation leaves open of the samples' shapes, where that is in the likelihood.
     """
 
     kind = "mixture"
@@ -80,6 +82,7 @@ class MixtureChannel(MixtureRatio):
         pool: Pool,
         encoding: str = "fold",
         weight_networks: Mapping[int, CrossFitClassifier] | None = None,
+        tilts: Tilts | None = None,
     ) -> None:
         self.name = name
         self.features = tuple(features)
@@ -89,13 +92,15 @@ class MixtureChannel(MixtureRatio):
         self.variation_classifiers = variation_classifiers
         self.weight_networks = dict(weight_networks or {})
         self.calibration = calibration
-        self.pool = pool
         self.encoding = encoding
-        super().__init__(variations, pool)
+        self.shapes = tuple(variations)
+        self.tilts = tilts
+        self.pool = pool if tilts is None else tilts.pool(pool, self.shapes)
+        super().__init__([*variations, *(tilts.variations if tilts else ())], self.pool)
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The nuisance parameter of each variation."""
+        """The nuisance parameter of each variation: of the learned ones, ``shapes``, and of the tilts."""
         return tuple(v.parameter for v in self.variations)
 
     @functools.cached_property
@@ -178,14 +183,24 @@ class MixtureChannel(MixtureRatio):
         self, log_ratios: NDArray[np.float64], sides: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return calibrated logits from raw ones, of the same shapes."""
-        return calibrate(log_ratios, sides, self.calibration, self.yields, self.variations)
+        return calibrate(log_ratios, sides, self.calibration, self.yields, self.shapes)
 
     def summarise(
         self, log_ratios: NDArray[np.float64], sides: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return ratios ``(C, N)``, slopes and curvatures ``(M, N)`` from calibrated logits."""
-        slopes, curvatures = slopes_and_curvatures(sides, self.variations)
-        return sample_ratios(log_ratios).T, slopes.T, curvatures.T
+        values = sample_ratios(log_ratios).T, *(part.T for part in slopes_and_curvatures(sides, self.shapes))
+        if self.tilts is None:
+            return values
+        summary = self.tilts.extended(MixtureSummary(np.empty(0), *values), self.shapes)
+        return summary.ratios, summary.slopes, summary.curvatures
+
+    def with_tilts(self, tilts: Tilts) -> MixtureChannel:
+        """Return the channel with what the finite simulation leaves open of its samples' shapes; it has none yet."""
+        return MixtureChannel(
+            self.name, self.features, self.samples, self.yields, self.shapes, self.sample_classifier,
+            self.variation_classifiers, self.calibration, self.pool, self.encoding, self.weight_networks, tilts,
+        )  # fmt: skip
 
     def select(self, features: NDArray[np.float32], index: NDArray[Any]) -> MixtureSummary:
         """Return the summary of a toy whose events, of weight one each, are those of the pool at these positions."""
@@ -268,7 +283,7 @@ class MixtureChannel(MixtureRatio):
             "features": self.features,
             "samples": self.samples,
             "encoding": self.encoding,
-            "variations": [dataclasses.asdict(v) for v in self.variations],
+            "variations": [dataclasses.asdict(v) for v in self.shapes],
             "networks": {
                 key: {"classes": network.classes, "hidden": network.hidden, "folds": network.folds}
                 for key, network in networks.items()
@@ -285,13 +300,17 @@ class MixtureChannel(MixtureRatio):
             "pool samples": self.pool.samples.astype(np.int16),
             "pool weights": summary.weights,
             **({} if self.pool.squares is None else {"pool squares": self.pool.squares}),
-            **{f"pool {key}": getattr(summary, key).astype(np.float32) for key in _VALUES},
+            "pool ratios": summary.ratios.astype(np.float32),
+            **{f"pool {key}": getattr(summary, key)[: len(self.shapes)].astype(np.float32) for key in _VALUES[1:]},
             **{
                 f"calibration {what} {number + 1}": getattr(self.calibration, what)[number]
                 for what in ("samples", "variations")
                 for number in (0, 1)
             },
         }
+        if self.tilts is not None:
+            entry["tilts"] = {"samples": self.tilts.samples, "parameters": self.tilts.parameters}
+            arrays |= {"tilts rates": self.tilts.rates, "tilts coefficients": self.tilts.coefficients}
         return Packed(entry, weights, arrays)
 
     @classmethod
@@ -316,6 +335,10 @@ class MixtureChannel(MixtureRatio):
             MixtureSummary(arrays["pool weights"], *values),
             arrays.get("pool squares"),
         )
+        tilts = None
+        if "tilts" in entry:
+            names = (tuple(entry["tilts"][key]) for key in ("samples", "parameters"))
+            tilts = Tilts(*names, arrays["tilts rates"], arrays["tilts coefficients"])
         variation_classifiers, weight_networks = (
             {int(key.removeprefix(kind)): network for key, network in networks.items() if key.startswith(kind)}
             for kind in ("variations ", "weights ")
@@ -332,4 +355,5 @@ class MixtureChannel(MixtureRatio):
             pool,
             entry.get("encoding", "mean"),  # all there was before
             weight_networks,
+            tilts,
         )

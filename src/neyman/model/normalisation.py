@@ -48,8 +48,8 @@ class LogNormalisation:
     def __init__(
         self, points: NDArray[np.float64], weights: NDArray[np.float64], groups: int = 512, members: int = 16
     ) -> None:
-        used = weights > 0
-        y, w = points[used].astype(np.float64), weights[used] / weights[used].sum()
+        used, self._varying = weights > 0, _some(points.any(axis=0))
+        y, w = points[used][:, self._varying].astype(np.float64), weights[used] / weights[used].sum()
         parts = _grouped(y, w, min(groups, max(len(y) // 8, 1)))
         self._covariances: NDArray[np.float64] | None = None
         if y.shape[1] > _TWO_CUMULANTS_UP_TO:
@@ -66,6 +66,7 @@ class LogNormalisation:
 
     def __call__(self, t: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return ``K(t)`` and its gradient, for ``t`` of shape ``(D,)``."""
+        whole, t = np.zeros_like(t), t[self._varying]
         exponent, slopes = self._points @ t, self._points
         if self._covariances is not None:
             pulled = (self._covariances.reshape(-1, t.size) @ t).reshape(slopes.shape)
@@ -74,10 +75,12 @@ class LogNormalisation:
         peak = exponent.max()
         terms = self._weights * np.exp(exponent - peak)
         total = terms.sum()
-        return float(peak + np.log(total)), terms @ slopes / total
+        whole[self._varying] = terms @ slopes / total
+        return float(peak + np.log(total)), whole
 
     def batch(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ``K`` and its gradients for many points, ``t`` being of shape ``(n, D)``."""
+        whole, t = np.zeros_like(t), t[:, self._varying]
         n, d = t.shape
         exponent = t @ self._points.T
         if self._covariances is not None:
@@ -91,7 +94,13 @@ class LogNormalisation:
         gradient = terms @ self._points
         if self._covariances is not None:
             gradient += ((terms @ square).reshape(n, d, d) @ t[:, :, None])[:, :, 0]
-        return (peak + np.log(total))[:, 0], gradient / total
+        whole[:, self._varying] = gradient / total
+        return (peak + np.log(total))[:, 0], whole
+
+
+def _some(varying: NDArray[np.bool_]) -> slice | NDArray[np.intp]:
+    """Return which dimensions are to be kept: those in which not all points are zero, or all if there is none."""
+    return slice(None) if varying.all() or not varying.any() else np.flatnonzero(varying)
 
 
 def _members(

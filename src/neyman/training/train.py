@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neyman.events import ChannelSimulation, effective_events, size_warning
 from neyman.exceptions import InvalidParameter
 from neyman.inputs.simulator import Simulator
 from neyman.inputs.workspace import Workspace
@@ -31,6 +30,7 @@ from neyman.training.contrastive import encoder_of
 from neyman.training.crossfit import choose_device
 from neyman.training.disagreement import judged
 from neyman.training.examination import DATASETS, examine
+from neyman.training.finite import expected_cost, tilted
 from neyman.training.mixture import check_sizes, train_mixture
 from neyman.training.provenance import provenance_of
 from neyman.training.setwise import train_on_simulator, train_on_workspace
@@ -160,7 +160,6 @@ def _train_workspace(
     simulations = {name: workspace.simulation(name) for name in workspace.learned}
     for name, simulation in simulations.items():
         check_sizes(simulation, options[name].folds)
-        _warn_of_small_samples(simulation)
     own = {
         name: _own_network(kind, next(iter(simulations[name].samples.values())).features, of_sets[name])
         for name, kind in kinds.items()
@@ -187,17 +186,17 @@ def _train_workspace(
         )  # fmt: skip
         reports.append(report)
     examined: dict[str, SetChannel] = {}
+    rates = Model(spec, mixtures, poi_name=workspace.poi_name, modifier_settings=modifier_settings)
     if of_sets:
-        rates = Model(spec, mixtures, poi_name=workspace.poi_name, modifier_settings=modifier_settings)
         for name, given in of_sets.items():
             examined[name], set_report = train_on_workspace(
                 mixtures[name], kinds[name], given, rates, seed=seed, device=device, progress=progress,
                 checkpoints=None if folder is None else folder / quote(name, safe=""),
             )  # fmt: skip
             reports.append(set_report)
+    staterrors = {name: simulation.staterrors for name, simulation in simulations.items() if simulation.staterrors}
     model = Model(
-        spec,
-        {**mixtures, **examined},
+        *tilted(rates, {name: names for name, names in staterrors.items() if name not in of_sets}, examined),
         poi_name=workspace.poi_name,
         observed=observed,
         document=workspace.document,
@@ -207,6 +206,11 @@ def _train_workspace(
         simulation_errors=workspace.simulation_errors(),
     )
     _examine(model, examined, of_sets, seed, None)
+    for name in of_sets:
+        for sample in staterrors.get(name, ()):
+            log.warning("channel %s: the staterror of sample %s is that of its rate alone: no network of whole "
+                        "datasets has its shape's, a mixture has", name, sample)  # fmt: skip
+    model.provenance["simulation"] = expected_cost(model)
     return model
 
 
@@ -235,9 +239,3 @@ def _own_network(
         return None
     with initialised(0):
         return digest_of(encoder_of(kind, features, options, event_shape))
-
-
-def _warn_of_small_samples(simulation: ChannelSimulation) -> None:
-    for sample, events in simulation.samples.items():
-        if warning := size_warning(float(events.weights.sum()), effective_events(events.weights)):
-            log.warning("channel %s: sample %s has %s", simulation.channel, sample, warning)
