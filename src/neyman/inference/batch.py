@@ -190,7 +190,11 @@ class BatchNLL:
         rates, jacobian = self._model.rates(pars)
         main = self._toys.main[np.ix_(rows, self._counted)]
         expected, slope = rates.sum(axis=1)[:, self._counted], jacobian.sum(axis=1)[:, self._counted]
-        undefined = ((expected <= 0) & (main != 0)).any(axis=1)
+        nowhere = np.isnan(expected).any(axis=1)
+        if nowhere.any():  # outside of the domain of an expression; what stands there instead, does not matter
+            rates[nowhere], jacobian[nowhere] = 1.0, 0.0
+            expected, slope = rates.sum(axis=1)[:, self._counted], jacobian.sum(axis=1)[:, self._counted]
+        undefined = nowhere | ((expected <= 0) & (main != 0)).any(axis=1)
         if self.edges is None:
             undefined |= (expected < 0).any(axis=1)
         known = expected > 0

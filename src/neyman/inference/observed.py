@@ -193,9 +193,7 @@ class Observed:
         """Return why the likelihood of the data is zero at some parameters."""
         if not hasattr(self.model, "rates"):
             return "its likelihood is zero"
-        data = self.profile.data
-        main = data.main if isinstance(data, Summary) else np.asarray(data)[: self.model.config.nmaindata]
-        return why_impossible(self.model, pars, main)
+        return why_impossible(self.model, pars, self.profile.data) or "its likelihood is zero"
 
     def ratio(self, value: float) -> float:
         """Return -2 log of the profile likelihood ratio."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit
 from neyman.inference.twice_nll import TwiceNLL
-from neyman.model.impossible import bin_name
+from neyman.model.impossible import why_impossible
 
 __all__ = ["NoSupport", "supported"]
 
@@ -46,13 +46,16 @@ def supported(nll: TwiceNLL, pars: Array, bounds: Sequence[tuple[float, float]])
     if math.isfinite(nll(start)):
         return start
     points = []
-    if nll.has_rates and start.size:
-        points.append(_with_rates(nll, start, low, high))
     if start.size:
         middle = np.isfinite(low) & np.isfinite(high)
         centre = np.where(middle, 0.5 * (np.where(middle, low, 0.0) + np.where(middle, high, 0.0)), start)
         widths, random = nll.widths(start, bounds), np.random.default_rng(0)
         points += [centre, *(start + scale * widths * random.normal(size=start.size) for scale in _SHIFTS * 3)]
+    if nll.has_rates and start.size:
+        suggested = np.array(nll.model.config.suggested_init(), dtype=np.float64)[nll.free]
+        inside = (np.clip(point, low, high) for point in (start, suggested, *points))
+        defined = next((point for point in inside if np.isfinite(nll.rates(point)[0]).all()), None)
+        points = points if defined is None else [_with_rates(nll, defined, low, high), *points]
     for point in points:
         point = np.clip(point, low, high)
         if math.isfinite(nll(point)):
@@ -93,21 +96,6 @@ def _with_rates(nll: TwiceNLL, start: Array, low: Array, high: Array) -> Array:
 
 def _reason(nll: TwiceNLL, pars: Array) -> str:
     """Return why the likelihood is zero at a point."""
-    model, rest = nll.model, "within the bounds: check the bounds, the fixed values, and what is expected there"
-    if not nll.has_rates:
-        return f"the likelihood is zero {rest}"
-    rates = model.rates(nll.full(pars))[0]
-    total, counted = rates.sum(axis=0), model.counted
-    for index in counted[(total[counted] < 0.0) | ((total[counted] == 0.0) & (nll.main[counted] != 0.0))]:
-        events = f"{nll.main[index]:g} observed events but " if nll.main[index] else ""
-        name = bin_name(model, int(index))
-        return f"the likelihood is zero: {name} has {events}an expected rate of {total[index]:.4g} {rest}"
-    for term in model.terms:
-        own = rates[term.samples, term.bin]
-        if own.size and own.min() < 0.0:
-            sample = model.config.samples[term.samples[int(np.argmin(own))]]
-            return (
-                f"the likelihood is zero: the density of channel {term.channel.name} is negative at some events, for "
-                f"sample {sample} has a rate of {own.min():.4g} {rest}"
-            )
-    return f"the likelihood is zero {rest}"
+    why = why_impossible(nll.model, nll.full(pars), nll.data, within_bounds=True) if nll.has_rates else ""
+    rest = "within the bounds: check the bounds, the fixed values, and what is expected there"
+    return f"the likelihood is zero{': ' if why else ''}{why} {rest}"

@@ -120,7 +120,7 @@ class Purefunc:
             [[applied[name, sample] for sample in pdfconfig.samples] for name in self.names], dtype=bool
         )
         if self.names:
-            self._check_start(np.array(pdfconfig.suggested_init(), dtype=np.float64)[self.columns])
+            self._check_start(np.array(pdfconfig.suggested_init(), dtype=np.float64))
 
     @property
     def modifier_set(self) -> dict[str, Any]:
@@ -133,19 +133,29 @@ class Purefunc:
             return None
         if pyhf.tensorlib.name != "numpy":
             raise Unsupported(f"a purefunc is for pyhf's numpy backend, not {pyhf.tensorlib.name}: set that")
-        points = np.asarray(pars, dtype=np.float64).reshape(-1, np.shape(pars)[-1])[:, self.columns]
-        return np.where(self.mask[:, :, None, :], self._values(points).T[:, None, :, None], 1.0)
+        values = self.values(np.asarray(pars, dtype=np.float64).reshape(-1, np.shape(pars)[-1]))
+        return np.where(self.mask[:, :, None, :], values.T[:, None, :, None], 1.0)
 
-    def _values(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self.bindings.coefficients(tuple((name,) for name in self.names))(points)[0]
+    def values(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the expressions of all modifiers, not a number where they have no value.
+
+        Args:
+            points: the parameters of the model, shape ``(n, P)``.
+
+        Returns:
+            Shape ``(n, modifiers)``.
+        """
+        return self.bindings.coefficients(tuple((name,) for name in self.names))(points[:, self.columns])[0]
 
     def _check_start(self, start: NDArray[np.float64]) -> None:
         """Refuse expressions without a value where the model starts."""
-        for name, value in zip(self.names, self._values(start[None])[0], strict=True):
+        for name, value in zip(self.names, self.values(start[None])[0], strict=True):
             if np.isnan(value):
                 names = self.bindings.parameters
                 at = ", ".join(
-                    f"{one} = {x:g}" for one, x in zip(names, start, strict=True) if one in self.bindings.uses(name)
+                    f"{one} = {x:g}"
+                    for one, x in zip(names, start[self.columns], strict=True)
+                    if one in self.bindings.uses(name)
                 )
                 raise self.bindings.places[name].error(
                     f"{name!r} is {self.bindings[name]}, which has no value at the start, {at}: give other inits"
