@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 
 from neyman.model.variations import Variation, slopes_and_curvatures
 
@@ -18,6 +19,7 @@ __all__ = [
     "calibrate",
     "corrected",
     "fit_multinomial",
+    "fit_ratio",
     "regressors",
     "sample_ratios",
     "shape_scores",
@@ -26,6 +28,10 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_MOST_STEPS = 20
+_SMALL_STEP = 1e-8  # of a log-ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +103,10 @@ def corrected(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Add the linear corrections of one logistic regression to the logits."""
     new_log_ratios = log_ratios + regressors(log_ratios[:, :-1] - log_ratios[:, -1:], scores) @ sample_coefficients
-    new_sides = [
-        sides[:, v] + regressors(sides[:, v : v + 1], scores) @ side_coefficients[:, v] for v in range(sides.shape[1])
-    ]
-    return new_log_ratios, np.stack(new_sides, axis=1) if new_sides else sides
+    new_sides = sides * (1 + side_coefficients[1]) + side_coefficients[0]
+    if scores is not None:
+        new_sides += scores @ side_coefficients[2:]
+    return new_log_ratios, new_sides
 
 
 def regressors(values: NDArray[np.float64], scores: NDArray[np.float64] | None) -> NDArray[np.float64]:
@@ -124,6 +130,53 @@ def balanced_weights(weights: NDArray[np.float64], labels: NDArray[np.int64]) ->
     totals = np.bincount(labels, weights)
     balanced: NDArray[np.float64] = weights / totals[labels]
     return balanced
+
+
+def fit_ratio(
+    offset: NDArray[np.float64],
+    features: NDArray[np.float64],
+    nominal: NDArray[np.float64],
+    varied: NDArray[np.float64],
+    ridge: float = 1e-6,
+) -> NDArray[np.float64]:
+    """Fit the log-ratio ``offset + features @ coefficients`` of the same events with two weights by Newton's method.
+
+    It is the logistic regression of :func:`fit_multinomial` where every event is in both of two classes.
+
+    Args:
+        offset: log-ratio to be corrected, shape ``(N,)``.
+        features: shape ``(N, F)``, a constant among them.
+        nominal: weights of either sign, shape ``(N,)``.
+        varied: the other weights, shape ``(N,)``.
+        ridge: penalty on the coefficients of the scaled features, for numerical stability only.
+
+    Returns:
+        The coefficients, shape ``(F,)``.
+
+    Example:
+        >>> import numpy as np
+        >>> rho = np.array([1.0, 2.0, 3.0])
+        >>> fit_ratio(np.zeros(3), np.ones((3, 1)), np.ones(3) / 3, rho / 3).round(3)
+        array([0.693])
+    """
+    spread = features.std(0)
+    scale = np.where(spread > 0, spread, np.maximum(np.abs(features).max(0), 1e-300))
+    x = features / scale
+    coefficients = np.zeros(x.shape[1])
+    for _ in range(_MOST_STEPS):
+        probability = expit(offset + x @ coefficients)
+        both = (nominal + varied) * probability
+        gradient = x.T @ (both - varied) + ridge * coefficients
+        hessian = x.T @ (x * (both * (1 - probability))[:, None]) + ridge * np.eye(len(coefficients))
+        try:
+            step = cho_solve(cho_factor(hessian), gradient)
+        except np.linalg.LinAlgError:  # weights of either sign that cancel each other
+            break
+        coefficients = coefficients - step
+        if np.abs(step).max() < _SMALL_STEP:
+            break
+    result: NDArray[np.float64] = coefficients / scale
+    return result
 
 
 def fit_multinomial(

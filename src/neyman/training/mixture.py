@@ -23,6 +23,7 @@ from neyman.model.calibration import (
     calibrate,
     corrected,
     fit_multinomial,
+    fit_ratio,
     regressors,
     sample_ratios,
     shape_scores,
@@ -230,23 +231,35 @@ def _stage(
     classes = len(nominal)
     labels = np.repeat(np.arange(classes), [len(e) for e in nominal])
     log_ratios = np.concatenate([raw[0] for raw in labelled])
-    everywhere = None if scores is None else np.concatenate([scores(raw) for raw in labelled])
+    of_labelled = None if scores is None else [scores(raw) for raw in labelled]
+    everywhere = None if of_labelled is None else np.concatenate(of_labelled)
     features = regressors(log_ratios[:, :-1] - log_ratios[:, -1:], everywhere)
     of_samples = np.zeros((features.shape[1], 1))
     if classes > 1:
         weights = balanced_weights(np.concatenate([e.weights for e in nominal]), labels)
         of_samples = fit_multinomial(log_ratios, features, labels, weights)
-    columns: list[NDArray[np.float64]] = []
-    for v, (c, events, by_weight) in enumerate(sources.columns()):
-        pair = [labelled[c] if by_weight else networks.raw(events), labelled[c]]
+    varied = list(sources.columns())
+    of_variations = np.zeros((2 + features.shape[1] - classes, len(varied)))  # a constant, the own logit, the scores
+    for v, (c, events, by_weight) in enumerate(varied):
+        if by_weight:  # one of very many: of the scores, those of the samples and its own
+            values, m = (
+                labelled[c][1][:, v],
+                next(m for m, one in enumerate(sources.variations) if v in (one.hi, one.lo)),
+            )
+            used = [] if of_labelled is None else [*range(classes - 1), classes - 1 + m]
+            here = None if of_labelled is None else of_labelled[c][:, used]
+            pair = [e.weights / e.weights.sum() for e in (nominal[c], events)]
+            rows = [0, 1, *(2 + s for s in used)]
+            of_variations[rows, v] = fit_ratio(values, regressors(values[:, None], here), *pair)
+            continue
+        pair = [networks.raw(events), labelled[c]]
         values = np.concatenate([raw[1][:, v : v + 1] for raw in pair])
         here = None if scores is None else np.concatenate([scores(raw) for raw in pair])
         binary = np.repeat([0, 1], [len(raw[0]) for raw in pair])
         weights = balanced_weights(np.concatenate([events.weights, nominal[c].weights]), binary)
         offset = np.concatenate([values, np.zeros_like(values)], axis=1)
-        columns.append(fit_multinomial(offset, regressors(values, here), binary, weights)[:, 0])
-    width = 2 + features.shape[1] - classes  # a constant, the column's own logit, the scores
-    return of_samples, np.stack(columns, axis=1) if columns else np.zeros((width, 0))
+        of_variations[:, v] = fit_multinomial(offset, regressors(values, here), binary, weights)[:, 0]
+    return of_samples, of_variations
 
 
 def _pool(
