@@ -43,7 +43,7 @@ _SPREADS = np.sqrt(_MASSES @ (_shapes(_POINTS) - _MEANS) ** 2)
 
 
 def log_weights(x: Array) -> Array:
-    """Return the log-ratio of every varied density at +1 to the nominal one, up to a constant: ``(N, 8)`` to ``(N, 16)``."""
+    """Return the log-ratios of the densities at +1 to the nominal one, up to constants: ``(N, 8)`` to ``(N, 16)``."""
     return ((_shapes(x) - _MEANS) / _SPREADS).reshape(len(x), -1) * SIZES
 
 
