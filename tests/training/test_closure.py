@@ -104,7 +104,7 @@ def test_a_training_warns_of_what_does_not_close():
     torch.set_num_threads(1)
     channel, report = train_mixture(simulation("wave"), QUICK)
     [text] = report.warnings
-    assert text.startswith("variations of b: wave hi is not learned well: x does not close")
+    assert text.startswith("weights of b: wave hi is not learned well: x does not close")
     assert f"warning: {text}" in repr(report)
     assert from_json(report.to_json()).warnings == report.warnings
     modifiers = {

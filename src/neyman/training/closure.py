@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.stats import chi2 as chi2_distribution
 from neyman.networks.scaling import spikes_of
 from neyman.results.training import chi_squared
 
-__all__ = ["calibration_curve", "closure_failures", "membership", "reweighting"]
+__all__ = ["calibration_curve", "closure_failures", "membership", "reweighting", "weightings"]
 
 
 def __dir__() -> list[str]:
@@ -27,13 +27,13 @@ _MATTERS = 0.2  # standard deviations of the data
 
 
 def calibration_curve(
-    predicted: NDArray[np.float64], member: NDArray[np.bool_], weights: NDArray[np.float64], bins: int = 20
+    predicted: NDArray[np.float64], member: NDArray[np.bool_ | np.float64], weights: NDArray[np.float64], bins: int = 20
 ) -> dict[str, list[float]]:
     """Compare the predicted probability of a class with the fraction of events that belong to it.
 
     Args:
         predicted: probabilities, shape ``(N,)``.
-        member: whether each event belongs to the class, shape ``(N,)``.
+        member: whether each event belongs to the class, or which fraction of its weight does, shape ``(N,)``.
         weights: shape ``(N,)``.
         bins: of equal population.
 
@@ -100,10 +100,32 @@ def reweighting(
     before, wanted = w / w.sum(), v / v.sum()
     after = before * ratio
     if np.array_equal(x, y):
-        return _histograms(features, x, before, after, wanted, _KNOWN * (wanted - before), name, bins)
+        return list(weightings(features, (x, w), [(name, ratio, v)], bins))
     none, here, there = np.zeros(len(w) + len(v)), np.zeros(len(w)), np.zeros(len(v))
     before, after, wanted = (np.concatenate(pair) for pair in ((before, there), (after, there), (here, wanted)))
-    return _histograms(features, np.concatenate([x, y]), before, after, wanted, none, name, bins)
+    places = _places(np.concatenate([x, y]), wanted != 0, bins)
+    return _histograms(features, places, before, after, wanted, none, name)
+
+
+def weightings(
+    features: Sequence[str],
+    reference: tuple[NDArray[np.float32], NDArray[np.float64]],
+    varied: Iterable[tuple[str, NDArray[np.float64], NDArray[np.float64]]],
+    bins: int = 25,
+) -> Iterator[dict[str, Any]]:
+    """Do the same for many other weights of the same events, which share the bins.
+
+    Args:
+        features: names of the features.
+        reference: features ``(N, d)`` and weights ``(N,)``.
+        varied: the name, the learned ratio and the weights of each variation, the latter of shape ``(N,)``.
+        bins: as for :func:`reweighting`.
+    """
+    x, w = reference
+    before, places = w / w.sum(), _places(x, w != 0, bins)
+    for name, ratio, weights in varied:
+        wanted = weights / weights.sum()
+        yield from _histograms(features, places, before, before * ratio, wanted, _KNOWN * (wanted - before), name)
 
 
 def membership(
@@ -129,26 +151,33 @@ def membership(
     """
     x, w = events
     before, wanted = w / w.sum(), np.where(member, w, 0.0) / w[member].sum()
-    return _histograms(features, x, before, before * ratio, wanted, np.zeros(len(w)), name, bins)
+    places = _places(x, wanted != 0, bins)
+    return _histograms(features, places, before, before * ratio, wanted, np.zeros(len(w)), name)
+
+
+def _places(
+    x: NDArray[np.float32], used: NDArray[np.bool_], bins: int
+) -> list[tuple[NDArray[np.float64], NDArray[np.intp]]]:
+    """Return the edges of the bins of each feature, to suit the events used, and the bin of every event."""
+    edges = [_edges(column, bins) for column in x[used].T]
+    return [(e, np.searchsorted(e[1:-1], column, side="right")) for e, column in zip(edges, x.T, strict=True)]
 
 
 def _histograms(
     features: Sequence[str],
-    x: NDArray[np.float32],
+    places: Sequence[tuple[NDArray[np.float64], NDArray[np.intp]]],
     before: NDArray[np.float64],
     after: NDArray[np.float64],
     wanted: NDArray[np.float64],
     least: NDArray[np.float64],
     name: str,
-    bins: int,
 ) -> list[dict[str, Any]]:
     """Return the histograms of events with three weights each, and a least error of the difference of the last two."""
-    out = []
-    for i, feature in enumerate(features):
-        edges = _edges(x[wanted != 0, i], bins)
-        place = np.searchsorted(edges[1:-1], x[:, i], side="right")
+    out, squares = [], ((wanted - after) ** 2, least**2)
+    for feature, (edges, place) in zip(features, places, strict=True):
+        bins = len(edges) - 1
         reference, reweighted, target = (np.bincount(place, w, minlength=bins) for w in (before, after, wanted))
-        variances = [np.bincount(place, one**2, minlength=bins) for one in (wanted - after, least)]
+        variances = [np.bincount(place, one, minlength=bins) for one in squares]
         out.append(
             {
                 "feature": feature,

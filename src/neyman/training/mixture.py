@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +37,7 @@ from neyman.results import TrainingReport
 from neyman.training.classifiers import Trainer
 from neyman.training.closure import closure_failures
 from neyman.training.crossfit import TrainedClassifier, train_classifier
-from neyman.training.mixture_report import samples_entry, variations_entry
+from neyman.training.mixture_report import samples_entry, variations_entry, weights_entry
 from neyman.training.sources import VariedSources, varied_sources
 from neyman.training.weights import train_weights
 
@@ -126,19 +126,20 @@ def train_mixture(
         ratios = sample_ratios(np.concatenate([log_ratios for log_ratios, _ in calibrated]))
         entries.append(samples_entry(trained["samples"], simulation.features, simulation.samples, ratios))
         failures += closure_failures(entries[-1], dict(zip(samples, layout.yields, strict=True)))
-    for kind, group in (("variations", sources.others), ("weights", sources.weights)):
-        for c, own in group.items():
-            columns, name = sources.of(group, c), f"{kind} of {samples[c]}"
-            at_nominal = calibrated[c][1][:, columns]
-            values: Iterable[NDArray[np.float64]] = at_nominal.T
-            if kind == "variations":  # in memory one source at a time
-                values = (
-                    layout.calibrated([networks.raw(events)], calibration)[0][1][:, column]
-                    for column, events in zip(range(columns.start, columns.stop), own.values(), strict=True)
-                )
-            entry = variations_entry(name, trained[name], simulation.features, nominal[c], own, at_nominal, values)
-            entries.append(entry)
-            failures += closure_failures(entry, dict.fromkeys(own, float(layout.yields[c])))
+    for c, own in sources.others.items():
+        columns, name = sources.of(sources.others, c), f"variations of {samples[c]}"
+        values = (  # in memory one source at a time
+            layout.calibrated([networks.raw(events)], calibration)[0][1][:, column]
+            for column, events in zip(range(columns.start, columns.stop), own.values(), strict=True)
+        )
+        at_nominal = calibrated[c][1][:, columns]
+        entries.append(variations_entry(name, trained[name], simulation.features, nominal[c], own, at_nominal, values))
+        failures += closure_failures(entries[-1], dict.fromkeys(own, float(layout.yields[c])))
+    for c, own in sources.weights.items():
+        columns, name = sources.of(sources.weights, c), f"weights of {samples[c]}"
+        entry = weights_entry(name, trained[name], simulation.features, nominal[c], own, calibrated[c][1][:, columns])
+        entries.append(entry)
+        failures += closure_failures(entry, dict.fromkeys(own, float(layout.yields[c])))
     for text in failures:
         log.warning("channel %s: %s", simulation.channel, text)
     return channel, TrainingReport(simulation.channel, simulation.features, tuple(entries), warnings=tuple(failures))

@@ -11,10 +11,10 @@ from scipy.special import expit
 
 from neyman.events import Events
 from neyman.model.calibration import balanced_weights
-from neyman.training.closure import calibration_curve, membership, reweighting
+from neyman.training.closure import calibration_curve, membership, reweighting, weightings
 from neyman.training.crossfit import TrainedClassifier
 
-__all__ = ["samples_entry", "variations_entry"]
+__all__ = ["samples_entry", "variations_entry", "weights_entry"]
 
 
 def __dir__() -> list[str]:
@@ -78,6 +78,37 @@ def variations_entry(
             (events.features, events.weights),
             label,
         )
+    return entry
+
+
+def weights_entry(
+    name: str,
+    trained: TrainedClassifier,
+    features: Sequence[str],
+    nominal: Events,
+    sources: Mapping[str, Events],
+    log_ratios: NDArray[np.float64],
+) -> dict[str, Any]:
+    """Return the entry of the network of a sample's variations by weight.
+
+    Args:
+        name: of the entry.
+        trained: the network.
+        features: their names.
+        nominal: the sample's nominal events.
+        sources: the same events with other weights.
+        log_ratios: of these to the nominal one, shape ``(N, V)``.
+    """
+    entry = _entry(name, ["nominal", *sources], trained)
+    of_nominal = nominal.weights / nominal.weights.sum()
+    for (label, events), log_ratio in zip(sources.items(), log_ratios.T, strict=True):
+        of_varied = events.weights / events.weights.sum()
+        both = of_nominal + of_varied
+        share = np.divide(of_varied, both, out=np.zeros(len(both)), where=both != 0)
+        entry["calibration"][label] = calibration_curve(expit(log_ratio), share, both)
+    ratios = np.exp(log_ratios).T
+    varied = ((label, ratio, events.weights) for (label, events), ratio in zip(sources.items(), ratios, strict=True))
+    entry["reweighting"] = list(weightings(features, (nominal.features, nominal.weights), varied))
     return entry
 
 
