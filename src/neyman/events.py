@@ -222,7 +222,7 @@ def size_warning(expected: float, effective: float) -> str:
         >>> size_warning(100.0, 1e6)
         ''
     """
-    bias = math.sqrt(expected / effective)
+    bias = math.sqrt(abs(expected) / effective)
     if bias <= _TOLERATED_BIAS:
         return ""
     return (

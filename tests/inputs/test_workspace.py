@@ -429,7 +429,8 @@ def test_validate_finds_modifiers_that_pyhf_refuses(folder: Path, document: dict
 def test_a_yield_that_is_not_positive_is_an_error(folder: Path, document: dict[str, Any], where: str) -> None:
     signal = signal_of(document)
     (signal["events"] if where == "sample" else signal["modifiers"][1]["data"]["lo"])["tree"] = "negative"
-    with pytest.raises(InvalidEvents, match=r"samples\[0\] \('signal'.*signal\.root sum to -1.* a yield is positive"):
+    message = "sum to 7.5, but a yield is negative, as" if where == "sample" else "sum to -1, but a yield is positive"
+    with pytest.raises(InvalidEvents, match=r"samples\[0\] \('signal'.*signal\.root " + message):
         Workspace(document, folder).spec()
 
 

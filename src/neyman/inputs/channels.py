@@ -273,7 +273,7 @@ class Rebinned(Filled):
         """Share a histosys in proportion to the contents, a shapesys or staterror in quadrature."""
         if kind == "histosys":
             return {key: [value * n / nominal.total for n in nominal.contents] for key, (value,) in data.items()}
-        return [data[0] * float(np.sqrt(max(n, 0.0) / nominal.total)) for n in nominal.contents]
+        return [data[0] * float(np.sqrt(max(n / nominal.total, 0.0))) for n in nominal.contents]
 
 
 @dataclass(frozen=True)
@@ -329,6 +329,8 @@ class Sample:
         contents: its events, or its bin contents.
         modifiers: as written.
         variations: the sides of each ``histosys`` with event sources.
+        signed: whether its density may have either sign; ``None`` where the document does not say.
+        sign: that of the weights of its events, where it is half of such a sample; else zero.
     """
 
     name: str
@@ -336,6 +338,8 @@ class Sample:
     contents: Contents
     modifiers: list[dict[str, Any]]
     variations: dict[str, Sides]
+    signed: bool | None = None
+    sign: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from neyman.events import EventSource
 from neyman.inputs.aliases import aliases_of, names_used
-from neyman.inputs.channels import Channel, Contents, Kind, Sample, Sides, kind_of
+from neyman.inputs.channels import Channel, Contents, Kind, Learned, Sample, Sides, kind_of
 from neyman.inputs.inheritance import event_source, merged
 from neyman.inputs.node import Node
 from neyman.support.messages import did_you_mean
@@ -91,7 +91,10 @@ class Resolver:
             self.kind.check_modifier(modifier, contents)
             if kind == "histosys" and self.kind.has_sources(modifier["data"]):
                 variations[name] = self.variation(modifier, entry, contents)
-        return Sample(entry["name"].value, entry, contents, modifiers.value, variations)
+        signed = entry.get("signed", None).value
+        if signed is not None and not (isinstance(contents, EventSource) and isinstance(self.kind, Learned)):
+            raise entry["signed"].error("is for samples of events in a learned channel; bins may be negative anyway")
+        return Sample(entry["name"].value, entry, contents, modifiers.value, variations, signed)
 
     def contents(self, entry: Node, inherited: Mapping[str, Any]) -> Contents:
         """Return the events or the bin contents of a sample or an observation."""

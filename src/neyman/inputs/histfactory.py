@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from neyman.events import EventSource
-from neyman.exceptions import InvalidEvents
+from neyman.exceptions import InvalidDocument, InvalidEvents
 from neyman.inputs.channels import Channel, Histogram, Sample
 
 __all__ = ["Fill", "histfactory", "ones"]
@@ -19,8 +20,8 @@ def __dir__() -> list[str]:
     return __all__
 
 
-Fill: TypeAlias = Callable[[Channel, EventSource], Histogram]
-"""Reads an event source of a channel and fills it into the bins."""
+Fill: TypeAlias = Callable[[Channel, EventSource, Sample], Histogram]
+"""Reads an event source of a sample of a channel and fills it into the bins."""
 
 
 def ones(channel: Channel, *_: object) -> Histogram:
@@ -39,7 +40,7 @@ def histfactory(channel: Channel, fill: Fill, *, staterror: bool = False) -> dic
     samples = []
     for sample in channel.samples:
         if isinstance(sample.contents, EventSource):
-            nominal = fill(channel, sample.contents)
+            nominal = fill(channel, sample.contents, sample)
         else:
             nominal = Histogram(list(sample.contents), [], float(np.sum(sample.contents)))
         modifiers: list[dict[str, Any]] = []
@@ -60,7 +61,7 @@ def _filled(
     name, kind, data = modifier["name"], modifier["type"], copy.deepcopy(modifier["data"])
     if kind == "histosys" and name in sample.variations:
         sides = sample.variations[name]
-        hi, lo = (None if source is None else fill(channel, source) for source in sides)
+        hi, lo = (None if source is None else fill(channel, source, sample) for source in sides)
         one = hi or lo
         other = nominal.mirrored(one) if sides.mirrored and one else nominal
         kind, data = channel.kind.varied(nominal, hi or other, lo or other)
@@ -73,7 +74,21 @@ def _filled(
         data = nominal.errors
     elif kind in {"histosys", "shapesys", "staterror"}:
         data = channel.kind.listed(kind, data, nominal)
+        if sample.sign and isinstance(sample.contents, EventSource):
+            data = _shared(kind, data, sample, nominal, fill(channel, sample.contents, replace(sample, sign=0)))
     return {"name": name, "type": kind, "data": data}
+
+
+def _shared(kind: str, data: Any, sample: Sample, half: Histogram, whole: Histogram) -> Any:
+    """Return what half of a sample of either sign has of the lists that the document has for all of it."""
+    if kind == "histosys" and whole.total:
+        return {key: [value * half.total / whole.total for value in values] for key, values in data.items()}
+    if kind == "staterror":
+        return [value * half.errors[0] / whole.errors[0] for value in data]
+    raise InvalidDocument(
+        f"{sample.place}: a {kind} with lists cannot be shared by the events of positive and of negative weight of a "
+        "signed sample; write a normsys, a staterror, or a histosys with event sources in its place"
+    )
 
 
 def _add(modifiers: list[dict[str, Any]], new: dict[str, Any]) -> None:

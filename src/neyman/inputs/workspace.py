@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyhf
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from neyman.events import ChannelSimulation, Ensemble, Events, EventSource
 from neyman.exceptions import InvalidDocument, InvalidEvents
 from neyman.inputs import sources
-from neyman.inputs.channels import Channel, Contents, Filled, Histogram, Learned, Rebinned
+from neyman.inputs.channels import Channel, Contents, Filled, Histogram, Learned, Rebinned, Sample
 from neyman.inputs.cutflow import Cutflow, CutflowRow, conditions_of
 from neyman.inputs.document import resolve
 from neyman.inputs.document_file import line_of, read_file
@@ -24,6 +25,7 @@ from neyman.inputs.places import is_url
 from neyman.inputs.pyhf_options import has_bindings, pyhf_options, validate
 from neyman.inputs.schema import normalise
 from neyman.inputs.settings import measurement_of
+from neyman.inputs.signed import component, halves, wrong_yield
 from neyman.support.messages import did_you_mean
 from neyman.support.text import html_table
 
@@ -78,6 +80,7 @@ class Workspace:
         self._channels = resolve(self.document, self.folder)
         self._measurement = measurement_of(self.document, measurement, self._channels)
         self._events: dict[tuple[EventSource, tuple[str, ...]], Events] = {}
+        self._halves: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._passing: dict[EventSource, list[int]] = {}
 
     @classmethod
@@ -192,15 +195,16 @@ class Workspace:
             InvalidDocument: if there is no such learned channel.
         """
         chosen, kind = self._learned(channel)
+        chosen = self._split(chosen)
         samples: dict[str, Events] = {}
         variations: dict[str, dict[str, tuple[Events | None, Events | None]]] = {}
         for sample in chosen.samples:
             assert isinstance(sample.contents, EventSource)  # the document is checked
-            samples[sample.name] = self._simulated(chosen, sample.contents)
+            samples[sample.name] = self._simulated(chosen, sample.contents, sample)
             variations[sample.name] = {
                 name: (
-                    None if sides.hi is None else self._simulated(chosen, sides.hi),
-                    None if sides.lo is None else self._simulated(chosen, sides.lo),
+                    None if sides.hi is None else self._simulated(chosen, sides.hi, sample),
+                    None if sides.lo is None else self._simulated(chosen, sides.lo, sample),
                 )
                 for name, sides in sample.variations.items()
             }
@@ -223,7 +227,8 @@ class Workspace:
 
         A learned channel is one bin there, the sum of weights of each sample. A ``histosys`` with event sources is
         its effect on the yield, a ``normsys``; one that leaves the yield alone keeps its parameter by a ``normsys``
-        with hi = lo = 1.
+        with hi = lo = 1. A sample whose density has either sign is two there, its events of positive and those of
+        negative weight, with the same modifiers; see :func:`neyman.inputs.signed.halves`.
 
         Returns:
             The keys ``channels`` and ``parameters``, and ``bindings`` if the document has them.
@@ -231,7 +236,7 @@ class Workspace:
         Raises:
             InvalidEvents: if a source cannot be read or its weights do not sum to a positive yield.
         """
-        channels = [histfactory(channel, self._filled) for channel in self._channels.values()]
+        channels = [histfactory(self._split(channel), self._filled) for channel in self._channels.values()]
         return self._inner(channels)
 
     def _inner(self, channels: list[dict[str, Any]]) -> dict[str, Any]:
@@ -253,7 +258,7 @@ class Workspace:
         """
         errors = {
             name: {
-                sample.name: self._filled(channel, sample.contents).errors
+                sample.name: self._filled(channel, sample.contents, sample).errors
                 for sample in channel.samples
                 if isinstance(sample.contents, EventSource)
             }
@@ -411,16 +416,31 @@ class Workspace:
             events = self._events[key]
         return events
 
-    def _simulated(self, channel: Channel, source: EventSource) -> Events:
+    def _split(self, channel: Channel) -> Channel:
+        """Return a channel with the samples that it has in the model: one of either sign is two there."""
+        if not isinstance(channel.kind, Learned):
+            return channel
+        split: list[Sample] = []
+        for sample in channel.samples:
+            assert isinstance(sample.contents, EventSource)  # the document is checked
+            split += halves(sample, self._simulated(channel, sample.contents, sample).weights)
+        return dataclasses.replace(channel, samples=tuple(split))
+
+    def _simulated(self, channel: Channel, source: EventSource, sample: Sample) -> Events:
         if isinstance(channel.kind, Filled) and not isinstance(channel.kind, Rebinned):
             return self._read(channel, source, allow_empty=True)  # as in pyhf, bins may be empty or negative
-        events = self._read(channel, source)
-        total = events.weights.sum()
-        if not total > 0:
+        assert isinstance(sample.contents, EventSource)
+        nominal = self._read(channel, sample.contents)
+        events = component(self._read(channel, source), nominal, sample.sign, self._halves)
+        total, expected = float(events.weights.sum()), float(nominal.weights.sum())
+        if expected < 0:  # which makes sense beside others
+            sources = {one.contents for one in channel.samples if isinstance(one.contents, EventSource)}
+            everything = sum(float(self._read(channel, one).weights.sum()) for one in sources)
+        if wrong := wrong_yield(sample, total, expected, everything if expected < 0 else expected):
             with self._placed(channel, source):
                 raise InvalidEvents(
                     f"the weights {source.weight or 1} of tree {source.tree!r} in {', '.join(source.files)} "
-                    f"sum to {total:g}, but a yield is positive; correct the weight or the selection"
+                    f"sum to {total:g}, but {wrong}; correct the weight or the selection"
                 )
         return events
 
@@ -441,8 +461,8 @@ class Workspace:
         line = line_of(self._path, key)
         return f"{self._path}{f', line {line}' if line else ''}: "
 
-    def _filled(self, channel: Channel, source: EventSource) -> Histogram:
-        return channel.kind.fill(self._simulated(channel, source))
+    def _filled(self, channel: Channel, source: EventSource, sample: Sample) -> Histogram:
+        return channel.kind.fill(self._simulated(channel, source, sample))
 
     def _row(
         self, channel: Channel, contents: Contents, sample: str | None, variation: str | None = None

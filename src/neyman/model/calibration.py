@@ -32,6 +32,7 @@ def __dir__() -> list[str]:
 
 _MOST_STEPS = 20
 _SMALL_STEP = 1e-8  # of a log-ratio
+_LEAST = 0.05  # of the density that samples of positive and of negative yield would have if they were added
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,10 @@ def shape_scores(
     """
     ratios = sample_ratios(log_ratios)
     fractions = yields / yields.sum()
-    by_fraction = ratios / (ratios @ fractions)[:, None]
+    density = ratios @ fractions
+    if fractions.min() < 0:  # it may be close to zero, where scores have no moments
+        density = np.maximum(density, _LEAST * (ratios @ np.abs(fractions)))
+    by_fraction = ratios / density[:, None]
     slopes, _ = slopes_and_curvatures(sides, variations)
     owners = [v.sample for v in variations]
     return np.concatenate([by_fraction[:, :-1], by_fraction[:, owners] * fractions[owners] * slopes], axis=1)

@@ -106,7 +106,7 @@ class MixtureChannel(MixtureRatio):
     @functools.cached_property
     def ranges(self) -> FeatureRanges:
         """The values that the features have in the simulation."""
-        weights = self.pool.summary.weights * self.yields[self.pool.samples]
+        weights = self.pool.summary.weights * np.abs(self.yields[self.pool.samples])
         everything = Events(self.pool.features, weights)
         return FeatureRanges.of_samples([everything[self.pool.samples == c] for c in range(len(self.samples))])
 

@@ -214,7 +214,7 @@ def closure_failures(classifier: Mapping[str, Any], expected: Mapping[str, float
         used = (error > 0) & (target > 0)
         chi2, n = chi_squared([cell])
         excess = float((((after - target)[used] ** 2 - error[used] ** 2) / target[used]).sum())
-        sigma = math.sqrt(max(excess, 0.0) * expected[cell["class"]])
+        sigma = math.sqrt(max(excess, 0.0) * abs(expected[cell["class"]]))
         if len(cells) * chi2_distribution.sf(chi2, n) < _CHANCE and sigma > _MATTERS:
             text = (
                 f"{cell['feature']} does not close (chi2 {chi2:.0f} for {n} bins), off by {sigma:.2g} sigma of the data"

@@ -50,6 +50,8 @@ def __dir__() -> list[str]:
 
 log = logging.getLogger(__name__)
 
+_BELOW = 0.02  # of a sample's absolute weights may be where networks think its density negative
+
 
 def train_mixture(
     simulation: ChannelSimulation,
@@ -84,7 +86,7 @@ def train_mixture(
     sources = varied_sources(simulation)
     classes = {"samples": nominal} if len(samples) > 1 else {}
     classes |= {f"variations of {samples[c]}": [nominal[c], *own.values()] for c, own in sources.others.items()}
-    signed = {name: _by_sign(events, options.folds) for name, events in simulation.samples.items()}
+    signed = {name: _by_sign(_of_yield(events), options.folds) for name, events in simulation.samples.items()}
     classes |= {f"signs of {name}": parts for name, parts in signed.items() if parts is not None}
     work: dict[str, Callable[..., TrainedClassifier]] = {
         label: partial(train_classifier, events, options) for label, events in classes.items()
@@ -104,7 +106,7 @@ def train_mixture(
     labelled = [networks.raw(events) for events in nominal]
     calibration = _calibration(networks, layout, nominal, sources, labelled)
     weights = [
-        _positive_weights(events, signed[name], trained.get(f"signs of {name}"), options.folds, seed)
+        _positive_weights(name, _of_yield(events), signed[name], trained.get(f"signs of {name}"), options.folds, seed)
         for name, events in simulation.samples.items()
     ]
     channel = MixtureChannel(
@@ -281,6 +283,11 @@ def _pool(
     return Pool(np.concatenate([e.features for e in nominal]), samples, summary, squares)
 
 
+def _of_yield(events: Events) -> Events:
+    """Return the events with the opposite weights if their yield is negative: a density has no sign."""
+    return events if events.weights.sum() > 0 else Events(events.features, -events.weights)
+
+
 def _by_sign(events: Events, folds: int) -> list[Events] | None:
     """Return the events of positive and of negative weight, now positive, if there are enough to learn from."""
     parts = [events[events.weights >= 0], events[events.weights < 0]]
@@ -290,7 +297,7 @@ def _by_sign(events: Events, folds: int) -> list[Events] | None:
 
 
 def _positive_weights(
-    events: Events, parts: Sequence[Events] | None, trained: TrainedClassifier | None, folds: int, seed: int
+    name: str, events: Events, parts: Sequence[Events] | None, trained: TrainedClassifier | None, folds: int, seed: int
 ) -> NDArray[np.float64]:
     """Return weights of one sign that describe the density of a sample, of sum one, shape ``(N,)``.
 
@@ -305,5 +312,13 @@ def _positive_weights(
             values = logits(trained.network, part.features, fold_of(len(part), folds, seed))
             log_ratio[mask] = values[:, 0] - values[:, 1]
         positive, negative = (part.weights.sum() for part in parts)
-        weights *= np.clip(2 * expit(log_ratio + np.log(positive / negative)) - 1, 0.01, None)
+        signs = 2 * expit(log_ratio + np.log(positive / negative)) - 1
+        if (below := float(weights[signs < 0].sum() / weights.sum())) > _BELOW:
+            log.warning(
+                "sample %s has a negative density in a region with %.2g %% of its absolute weights: write "
+                "`signed: true` for it if it is an interference or the like",
+                name,
+                100 * below,
+            )
+        weights *= np.clip(signs, 0.01, None)
     return np.asarray(weights / weights.sum())
