@@ -30,7 +30,7 @@ def models(tmp_path_factory):
 
 
 def test_a_staterror_on_events_has_rate_and_shape_in_the_likelihood(models):
-    plain, model = models
+    _, model = models
     names = model.config.par_names
     assert {"mc_signal[0]", "mc_background[0]", "mc_signal_SR_signal_0", "mc_background_SR_background_0"} < {*names}
     before, after = (neyman.fit(one.expected_data(one.config.suggested_init()), one) for one in models)
@@ -60,3 +60,11 @@ def test_the_end_of_a_training_says_what_the_simulation_costs(tmp_path, caplog):
     assert f"the finite simulation adds {cost['simulation']:.2g} to the expected uncertainty" in caplog.text
     fit = neyman.fit(model.expected_data(model.config.suggested_init()), model)
     assert cost["uncertainty"] == pytest.approx(fit.error("mu"))
+
+
+def test_impacts_tell_the_simulation_apart_from_systematics(models):
+    model = models[1]
+    result = neyman.impacts(model.expected_data(model.config.suggested_init()), model, prefit=False)
+    of_simulation = [name for name in result.names if name.startswith("mc_")]
+    sizes = [np.abs(result.auxdata[result.index(name)]).mean() for name in of_simulation]
+    assert result.parts["simulation"] == pytest.approx(math.hypot(*sizes)) > 0

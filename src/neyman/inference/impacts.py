@@ -20,6 +20,7 @@ from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start, parameter_index
 from neyman.inference.profile import Profile
 from neyman.inference.twice_nll import TwiceNLL
+from neyman.model.mixture import MixtureChannel
 from neyman.model.model import Model
 from neyman.model.plain import as_model
 from neyman.model.summary import Data, Summary
@@ -161,6 +162,9 @@ def _parts(
     of_simulation = {name for name, kind in model.config.modifiers if kind == "staterror"}
     own = [model.config.par_names[model.config.par_slice(name)] for name in of_simulation]
     simulated = {parameter for names in own for parameter in names}
+    for channel in getattr(model, "learned", {}).values():
+        if isinstance(channel, MixtureChannel) and channel.tilts is not None:
+            simulated.update(channel.tilts.parameters)
     simulation = math.hypot(*(size for name, size in sizes.items() if name in simulated))
     systematics = math.hypot(*(size for name, size in sizes.items() if name not in simulated))
     rest = fit.error(poi) ** 2 - simulation**2 - systematics**2
