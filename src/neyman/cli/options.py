@@ -90,8 +90,8 @@ _critical_options = (
                  help="With --calibration quantile: critical values for any data, read from FILE if it exists, else "
                  "learned and kept there. Default is to learn them for these data."),
     click.option("--nuisance", type=Word(["profile", "worst"]), default="profile", show_default=True,
-                 help="With --calibration quantile: nuisance parameters at their best fit, or where the p-value is "
-                 "largest."),
+                 help="Nuisance parameters at their best fit, or where the p-value is largest: with --calibration "
+                 "quantile anywhere, with toys in their confidence region, for at least nine times as many toys."),
 )  # fmt: skip
 
 

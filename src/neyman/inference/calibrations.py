@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from neyman.exceptions import InvalidParameter
 from neyman.inference.critical.values import CriticalValues
 from neyman.inference.observed import Tested
 from neyman.inference.statistics import TIE, TestStatistic
@@ -32,6 +33,7 @@ __all__ = [
     "Point",
     "Quantile",
     "Thrower",
+    "check_nuisance",
     "chosen_calibration",
     "fraction_at_least",
 ]
@@ -64,6 +66,19 @@ def chosen_calibration(calibration: str, calctype: str | None, *allowed: str) ->
     """
     what, given = ("calibration", calibration) if calctype is None else ("calctype", calctype)
     return checked_choice(_ALIASES.get(given, given), what, allowed)
+
+
+def check_nuisance(calibration: str, nuisance: str, critical: CriticalValues | None) -> None:
+    """Check that how nuisance parameters are treated, and learned critical values, go with a calibration.
+
+    Raises:
+        InvalidParameter: if they do not.
+    """
+    checked_choice(nuisance, "nuisance", ("profile", "worst"))
+    if critical is not None and calibration != "quantile":
+        raise InvalidParameter("critical is for calibration='quantile'")
+    if nuisance == "worst" and calibration == "asymptotics":
+        raise InvalidParameter("nuisance='worst' is for calibration='toys' or 'quantile'")
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -22,6 +23,7 @@ from neyman.inference.calibrations import (
     Point,
     Quantile,
     Thrower,
+    check_nuisance,
     chosen_calibration,
     fraction_at_least,
 )
@@ -29,17 +31,18 @@ from neyman.inference.critical.learning import critical_values
 from neyman.inference.critical.values import CriticalValues, complaint
 from neyman.inference.crossing import crossing
 from neyman.inference.ends import extended, intervals_of, refined, settled, without_chance
-from neyman.inference.observed import Observed, wider_bounds
+from neyman.inference.observed import Observed, Tested, wider_bounds
 from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.roots import why_flat
 from neyman.inference.statistics import Statistic, chosen_statistic, statistic_named
 from neyman.inference.throws import BATCH
+from neyman.inference.worst import WorstOnToys, region
 from neyman.model.model import Model
 from neyman.model.plain import as_model
 from neyman.model.summary import Data
 from neyman.results import IntervalResult, StatisticResult
-from neyman.support.checks import checked_choice, checked_level, checked_number
+from neyman.support.checks import checked_level, checked_number
 from neyman.support.store import Store
 
 __all__ = ["distribution", "interval"]
@@ -110,8 +113,11 @@ def interval(
             Default is a grid about the asymptotic interval, which grows as needed within the POI's bounds.
         critical: with ``"quantile"``, critical values learned before, for these or any data. By default they are
             learned for these data.
-        nuisance: with ``"quantile"``, ``"profile"``, or ``"worst"`` for the largest p-value over all nuisance
-            parameters that the critical values were learned for.
+        nuisance: ``"profile"``, or ``"worst"`` for the largest p-value: with ``"quantile"`` over all nuisance
+            parameters that the critical values were learned for, with ``"toys"`` over their confidence region at each
+            tested value (Berger and Boos, :class:`neyman.inference.worst.WorstOnToys`). Where toys at the best fit
+            undercover, as they may with few counts, this covers; elsewhere it overcovers. It takes toys at nine points
+            instead of one with one nuisance parameter, 13 with two, and four for each and one with more.
         statistic: with ``"learned"``, the statistic, from :func:`neyman.train_statistic`; with ``"waldo"``, the
             posterior, from :func:`neyman.train_posterior`: of a channel of the model, which may be ``posterior.model``.
             Toys then take no fits, and values outside its range are not tested.
@@ -144,9 +150,7 @@ def interval(
     calibration = chosen_calibration(calibration, calctype, "toys", "quantile", "asymptotics")
     test = chosen_statistic(test_stat, statistic, model, calibration)
     n_toys = checked_number(_TOYS[calibration] if n_toys is None else n_toys, "the number of toys")
-    checked_choice(nuisance, "nuisance", ("profile", "worst"))
-    if calibration != "quantile" and (critical is not None or nuisance != "profile"):
-        raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")
+    check_nuisance(calibration, nuisance, critical)
     warnings = warn_of_outside(data, model)
     observed = Observed(data, model, test, init, bounds, fixed)
     settings = observed.settings(source)
@@ -164,7 +168,10 @@ def interval(
     decides: Calibration
     if calibration == "toys":
         store = Store(checkpoint, model, ["interval", observed.label(), level, seed, source, BATCH])
-        decides = OnToys(Thrower(model, settings, store, executor, progress), level, n_toys)
+        thrower = Thrower(model, settings, store, executor, progress)
+        decides = OnToys(thrower, level, n_toys)
+        if nuisance == "worst" and int((~observed.profile.fixed).sum()) > 1:
+            decides = WorstOnToys(thrower, level, n_toys, functools.partial(_region, observed))
     elif critical is not None:
         decides = Quantile(critical, level, nuisance)
     else:
@@ -229,6 +236,10 @@ def distribution(
         edges=edges,
         asymptotic=test.p_value(edges, root),
     )
+
+
+def _region(observed: Observed, one: Tested, confidence: float) -> list[Array]:
+    return region(observed.profile, observed.poi, one.value, confidence)
 
 
 def _first_grid(

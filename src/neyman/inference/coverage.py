@@ -6,6 +6,7 @@ accept it; what they cover is counted.
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,15 @@ import pyhf
 from numpy.typing import NDArray
 
 from neyman.exceptions import InvalidParameter
-from neyman.inference.calibrations import Asymptotics, Calibration, OnToys, Quantile, Thrower, chosen_calibration
+from neyman.inference.calibrations import (
+    Asymptotics,
+    Calibration,
+    OnToys,
+    Quantile,
+    Thrower,
+    check_nuisance,
+    chosen_calibration,
+)
 from neyman.inference.critical.learning import critical_values
 from neyman.inference.critical.values import CriticalValues
 from neyman.inference.observed import Tested, poi_profile, without_signal
@@ -27,8 +36,10 @@ from neyman.inference.parameters import Bounds, Fixed, checked_point
 from neyman.inference.profile import Profile
 from neyman.inference.statistics import Statistic, chosen_statistic
 from neyman.inference.throws import Settings, Throw, fitted, seed_of, throw_all, valid_ones
+from neyman.inference.worst import WorstOnToys, region
 from neyman.model.model import Model
 from neyman.model.plain import as_model
+from neyman.model.toys import Toys
 from neyman.results import CoverageResult
 from neyman.results.certificate import certificate
 from neyman.support.checks import checked_level, checked_number, checked_source
@@ -95,7 +106,8 @@ def coverage(
         n_calibration: how many toys calibrate one toy at most.
         critical: with ``"quantile"``, critical values learned before. By default they are learned for the whole range
             of the POI, by :func:`neyman.critical_values`.
-        nuisance: with ``"quantile"``, ``"profile"`` or ``"worst"``, as for :func:`neyman.interval`.
+        nuisance: ``"profile"`` or ``"worst"``, as for :func:`neyman.interval`; with toys, other points than the best
+            fit are tried for those toys alone that the best fit does not accept.
         statistic: with ``test_stat="learned"`` the statistic and with ``"waldo"`` the posterior, as for
             :func:`neyman.interval`.
         source: ``"simulation"`` for toys of simulated events, ``"model"`` for toys of the learned density.
@@ -127,8 +139,7 @@ def coverage(
     n_toys, n_calibration = checked_number(n_toys, "n_toys"), checked_number(n_calibration, "n_calibration")
     calibration = chosen_calibration(calibration, calctype, "toys", "quantile", "asymptotics")
     test = chosen_statistic(test_stat, statistic, model, calibration)
-    if calibration != "quantile" and (critical is not None or nuisance != "profile"):
-        raise InvalidParameter("critical and nuisance='worst' are for calibration='quantile'")
+    check_nuisance(calibration, nuisance, critical)
     free = poi_profile([], model, None, bounds, fixed, bounded=test.bounded)  # for what the fits begin with
     poi, name = int(model.config.poi_index), str(model.config.poi_name)
     settings = Settings(poi, test, checked_source(source), tuple(free.bounds), free.held, name)
@@ -147,6 +158,8 @@ def coverage(
 
     label = ["coverage", settings.bounds, free.held, points, level, calibration, n_calibration]
     label += [seed, source, test.name, None if test.learned is None else test.learned.digest(), _BATCH]
+    worst = nuisance == "worst" and calibration == "toys"
+    label += ["worst"] if worst else []
     store = Store(checkpoint, model, label)
     throws = {
         (truth, batch, size): Throw(point, float(point[poi]), size, seed_of(seed, truth, batch), settings)
@@ -156,7 +169,9 @@ def coverage(
     fits = throw_all(_fits, model, throws, store, executor, progress=progress)
     decisions: dict[tuple[int, int, int], Array]  # one where a toy accepts the truth, zero where not, nan without a fit
     if calibration == "toys" and not _alone(free):
-        trials = {("own toys", *key): _Trial(throws[key], fit, level, n_calibration) for key, fit in fits.items()}
+        trials = {
+            ("own toys", *key): _Trial(throws[key], fit, level, n_calibration, worst) for key, fit in fits.items()
+        }
         done = throw_all(_by_their_own_toys, model, trials, store, executor, progress=progress)
         decisions = {key: done["own toys", *key] for key in fits}
     else:
@@ -222,17 +237,30 @@ class _Trial:
     fits: Array
     level: float
     n_calibration: int
+    worst: bool
 
 
 def _by_their_own_toys(model: Model, trial: _Trial) -> Array:
     """Return what :func:`_accepted` does, for toys thrown at the conditional best fit of each toy."""
     throw, fits = trial.throw, trial.fits
     thrower = Thrower(model, throw.settings, first=_FIRST, batch=None)
-    calibration = OnToys(thrower, trial.level, trial.n_calibration, _CERTAIN)
     seeds = [(seed_of(throw.seed, i),) for i in range(len(fits))]
+    calibration: Calibration = OnToys(thrower, trial.level, trial.n_calibration, _CERTAIN)
+    if trial.worst:
+        points = functools.partial(_region, throw, throw.toys(model), {seed: i for i, seed in enumerate(seeds)})
+        calibration = WorstOnToys(thrower, trial.level, trial.n_calibration, points, lazy=True, certain=_CERTAIN)
     certain = np.array([throw.settings.statistic.smallest(t) for t in fits[:, 0]])  # without a toy
     decisions = _accepted(calibration, np.where(certain[:, None], np.nan, fits), throw.value, seeds)
     return np.where(certain, 1.0, decisions)
+
+
+def _region(
+    throw: Throw, toys: Toys, places: Mapping[tuple[float, ...], int], one: Tested, confidence: float
+) -> list[Array]:
+    """Return the points of :func:`region` for a toy, which the seeds of its own toys tell from the others."""
+    settings, summary = throw.settings, toys.summary(places[one.seeds])
+    profile = Profile(summary, toys.model, one.pars.tolist(), settings.bounds_of_best(), settings.fixed)
+    return region(profile, settings.poi, throw.value, confidence)
 
 
 def _asymptotics(model: Model, point: Array, level: float, settings: Settings, free: Profile) -> Asymptotics:

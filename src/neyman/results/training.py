@@ -33,15 +33,15 @@ class TrainingReport(Result):
             ``reweighted`` (by the learned ratio), ``target`` (the simulation to reproduce) and the ``error`` of the
             difference between the last two.
         disagreement: how far the best fit of the parameter of interest moves, as a root mean square in its standard
-            deviations, where an event has the value of one network and where it has the mean of all; ``None`` where
-            nobody has looked.
+            deviations, where an event has the value of one network and where it has the mean of all; nan where nobody
+            has looked.
     """
 
     kind: ClassVar[str] = "training"
     channel: str
     features: tuple[str, ...]
     classifiers: tuple[dict[str, Any], ...]
-    disagreement: float | None = None
+    disagreement: float = math.nan
 
     def rows(self) -> list[tuple[str, str, str, str, str, str]]:
         """Return name, classes, folds, epochs, validation loss and closure of each classifier."""
@@ -59,7 +59,7 @@ class TrainingReport(Result):
             lines.append(f"  {name}: {classes}")
             lines.append(f"    {folds} folds, best epochs {epochs}, validation loss {loss}")
             lines.append(f"    closure, chi2/bins: {closure}")
-        if self.disagreement is not None:
+        if not math.isnan(self.disagreement):
             lines.append(f"  networks disagree by {self.disagreement:.2f} sigma of the parameter of interest")
         return self._warned("\n".join(lines))
 
