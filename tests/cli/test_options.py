@@ -35,8 +35,8 @@ WHERE: dict[str, tuple[str, ...]] = {
     "--nuisance": ("interval", "coverage"),
     "--n-toys": TOYS,
     "--source": TOYS,
-    "--workers": TOYS,
-    "--executor": TOYS,
+    "--workers": (*FITS, *TOYS),
+    "--executor": (*FITS, *TOYS),
     "--seed": (*TOYS, "train-statistic"),
     "--checkpoint": TOYS,
 }
@@ -167,15 +167,15 @@ def test_a_dask_cluster_gives_the_same_toys(binned: Path) -> None:
     assert there.stdout == run("toys", binned, "-n", "20").stdout
 
 
-def test_processes_and_a_cluster_exclude_each_other(binned: Path) -> None:
-    result = run("toys", binned, "--executor", "tcp://127.0.0.1:1", "--workers", "2")
-    assert result.exit_code == 2
-    assert "--workers and --executor exclude each other" in result.stderr
+def test_a_running_cluster_has_its_own_workers(binned: Path) -> None:
+    started = fails("toys", binned, "--executor", "tcp://127.0.0.1:1", "--workers", "2")
+    assert "a running Dask cluster has its own workers: leave --workers out" in started
 
 
 def test_a_cluster_that_is_not_there_is_one_line(binned: Path) -> None:
     pytest.importorskip("distributed")
-    assert "--executor: no Dask scheduler at nowhere" in fails("toys", binned, "--executor", "nowhere")
+    started = fails("toys", binned, "--executor", "dask://127.0.0.1:1")
+    assert started.startswith("neyman: no Dask scheduler at dask://127.0.0.1:1 (")
 
 
 @pytest.mark.parametrize("command", WHERE["--output-file"])

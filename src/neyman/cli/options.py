@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
-import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,7 @@ import click
 
 from neyman.cli.console import deliver, interactive
 from neyman.cli.values import FIXED, LEVEL, Word
-from neyman.exceptions import InvalidDocument, InvalidModelFile, InvalidParameter, Unsupported
+from neyman.exceptions import InvalidDocument, InvalidModelFile, InvalidParameter
 
 if TYPE_CHECKING:  # what follows costs seconds to import: each command imports what it needs, so that --help is quick
     from concurrent.futures import Executor
@@ -29,6 +27,7 @@ __all__ = [
     "data_of",
     "data_options",
     "device_option",
+    "executor_options",
     "inference",
     "is_document",
     "load",
@@ -80,10 +79,13 @@ _throwing_options = (
                  help="Toys of simulated events, or of the learned density."),
     click.option("--checkpoint", metavar="FILE", type=FILE,
                  help="Keep finished toys there; an interrupted run goes on from it."),
-    click.option("--workers", metavar="N", type=_POSITIVE, default=1, show_default=True,
-                 help="Processes that throw toys; the result does not depend on it."),
-    click.option("--executor", metavar="ADDRESS",
-                 help="Throw toys on the Dask cluster of this scheduler, as tcp://host:8786, instead."),
+)  # fmt: skip
+_executor_options = (
+    click.option("--workers", metavar="N", type=_POSITIVE, show_default="1",
+                 help="Processes that share the work; the result does not depend on it."),
+    click.option("--executor", metavar="WHERE",
+                 help="Where the work is done: by 'processes' of this machine, by 'dask' on it, or by the cluster of a "
+                 "Dask scheduler, dask://HOST:PORT or dask:FILE.json."),
 )  # fmt: skip
 _critical_options = (
     click.option("--critical", metavar="FILE", type=FILE,
@@ -109,6 +111,11 @@ def _writable(_: click.Context, __: click.Parameter, path: Path | None) -> Path 
         code = errno.EACCES if path.parent.is_dir() else errno.ENOENT
         raise OSError(code, os.strerror(code), str(path.parent))
     return path
+
+
+def executor_options(command: Command) -> Command:
+    """Give a command ``--workers`` and ``--executor``."""
+    return _with(_executor_options, command)
 
 
 def data_options(command: Command) -> Command:
@@ -168,6 +175,8 @@ def inference(
         shared += _critical_options
     if toys is not None:
         shared += [click.option("-n", "--n-toys", "--toys", metavar="N", type=_POSITIVE, help=toys), *_throwing_options]
+    if data or toys is not None:
+        shared += _executor_options
     shared.append(
         output_option("Write the JSON there instead of to standard output.", required=False)
         if saves is None
@@ -184,18 +193,19 @@ def inference(
             **own: Any,
         ) -> None:
             from neyman.inference.parameters import checked_parameters
+            from neyman.support.executors import open_executor
 
             loaded = load(model, simulators)
             own["fixed"] = checked_parameters(loaded, fixed=dict(fix)).held
-            if data:
-                own["data"] = data_of(loaded, own.pop("data"), own.pop("asimov"))
             if statistic:
                 own |= _statistic(own.pop("statistic"), loaded)
             if asymptotic:
                 own["calibration"] = own["calibration"] or ("asymptotics" if own["n_toys"] is None else "toys")
-            with contextlib.ExitStack() as stack:
+            with open_executor(own.pop("executor", None), own.pop("workers", None)) as executor:
+                if data:
+                    own["data"] = data_of(loaded, own.pop("data"), own.pop("asimov"), executor)
                 if toys is not None:
-                    own["executor"] = stack.enter_context(_executor(own.pop("workers"), own["executor"]))
+                    own["executor"] = executor
                     own["progress"] = interactive()
                     if own["n_toys"] is None:
                         del own["n_toys"]  # the library has a default
@@ -235,34 +245,6 @@ def _with(options: Sequence[Command], command: Command) -> Command:
     return command
 
 
-@contextlib.contextmanager
-def _executor(workers: int, address: str | None) -> Iterator[Executor | None]:
-    """Give that many processes, a Dask cluster, or nothing beside this process."""
-    if address is not None:
-        if workers > 1:
-            raise click.UsageError("--workers and --executor exclude each other")
-        try:
-            distributed = importlib.import_module("distributed")
-        except ImportError as error:
-            raise Unsupported("--executor needs Dask: pip install distributed") from error
-        try:
-            client = distributed.Client(address)
-        except (OSError, ValueError) as error:
-            raise Unsupported(f"--executor: no Dask scheduler at {address} ({error})") from error
-        with client:
-            yield client.get_executor()
-    elif workers == 1:
-        yield None
-    else:
-        import concurrent.futures
-        import multiprocessing
-
-        # spawned: a process that is forked while torch has threads may hang
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as executor:
-            yield executor
-
-
 def is_document(path: Path) -> bool:
     """Whether a file is a document, by its name."""
     return path.suffix.lower() in DOCUMENTS
@@ -299,8 +281,11 @@ def load(path: Path, simulators: Sequence[Path] = ()) -> Model:
     return neyman.train(workspace, progress=False)
 
 
-def data_of(model: Model, path: str | None, asimov: float | None) -> Any:
-    """Return the flat data vector, or the summary of a dataset, that the options ask for."""
+def data_of(model: Model, path: str | None, asimov: float | None, executor: Executor | None = None) -> Any:
+    """Return the flat data vector, or the summary of a dataset, that the options ask for.
+
+    With an executor a file of events is read and encoded there.
+    """
     if path is not None and asimov is not None:
         raise click.UsageError("--data and --asimov exclude each other")
     if asimov is not None:
@@ -309,6 +294,8 @@ def data_of(model: Model, path: str | None, asimov: float | None) -> Any:
         from neyman.inference.parameters import checked_point
 
         return model.expected_data(checked_point({model.config.poi_name: asimov}, model, "--asimov"))
+    if executor is not None and path is not None:
+        return model.encode(path, executor=executor)
     data = model.observed if path is None else model.read_data(path)
     if data is None:
         known = model.observed_ensemble

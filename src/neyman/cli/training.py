@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from neyman.cli.options import (
     FILE,
     STATISTICS,
     device_option,
+    executor_options,
     inference,
     load,
     measurement_option,
@@ -61,8 +63,7 @@ class _Kind(click.Option):
 @click.option("--option", "options", type=SETTING, multiple=True,
               help="Of a simulator: an option of the network, as --option datasets=300000; repeatable.")  # fmt: skip
 @click.option("--cache", metavar="FOLDER", type=FILE, help="Of a simulator: keep its datasets there for another time.")
-@click.option("--workers", type=click.IntRange(1),
-              help="Of a simulator: processes that it runs in; by default as many as save time.")  # fmt: skip
+@executor_options
 def train(
     source: Path,
     output_file: Path,
@@ -74,6 +75,7 @@ def train(
     options: Sequence[tuple[str, Any]],
     cache: Path | None,
     workers: int | None,
+    executor: str | None,
 ) -> None:
     """Learn from a document or a simulator; write a model, or a posterior.
 
@@ -83,11 +85,13 @@ def train(
     \b
     $ neyman train analysis.yaml -o analysis.neyman
     $ neyman train analysis.yaml -o analysis.neyman --seed 1 --device cuda
+    $ neyman train analysis.yaml -o analysis.neyman --executor dask://HOST:8786
     $ neyman train model.py:simulator -o model.neyman --network deepset --cache datasets
     $ neyman train model.py:simulator -o model.posterior --posterior
     """
     import neyman
     from neyman.inputs.simulator_file import is_simulator, load_simulator
+    from neyman.support.executors import open_executor
 
     checkpoint = output_file.with_name(f"{output_file.name}.checkpoint")
     found: Model | Posterior
@@ -98,11 +102,17 @@ def train(
         simulator = load_simulator(source)
         chosen = {**({} if network is None else {"kind": network}), **dict(options)}
         learn = neyman.train_posterior if posterior else neyman.train
-        found = learn(simulator, chosen, cache=cache, workers=workers, **settings)
+        # without an executor it decides by what they save how many workers there are
+        where = open_executor(executor, workers) if executor else contextlib.nullcontext()
+        with where as opened:
+            settings["workers"] = None if executor else workers
+            found = learn(simulator, chosen, cache=cache, executor=opened, **settings)
     else:
-        if posterior or network is not None or options or cache is not None or workers is not None:
-            raise click.UsageError("--posterior, --network, --option, --cache and --workers are for simulators")
-        found = neyman.train(neyman.Workspace.load(source, measurement, progress=interactive()), **settings)
+        if posterior or network is not None or options or cache is not None:
+            raise click.UsageError("--posterior, --network, --option and --cache are for simulators")
+        workspace = neyman.Workspace.load(source, measurement, progress=interactive())
+        with open_executor(executor, workers) as opened:
+            found = neyman.train(workspace, executor=opened, **settings)
     found.save(output_file)
     shutil.rmtree(checkpoint)  # only now: saving may have failed
     for report in found.report:

@@ -91,11 +91,15 @@ def _there(
     waiting: dict[Any, int] = {}
     remaining = iter(range(len(tasks)))
     # a few at a time: were all submitted at once, each would ask for the model
-    window = 2 * (getattr(executor, "_max_workers", None) or _WORKERS)
+    window = 2 * _workers(executor)
 
     def submit(number: int, payload: bytes | None) -> None:
         try:
-            waiting[executor.submit(_task, token, payload, function, tasks[number])] = number
+            with warnings.catch_warnings():
+                # Dask's: a task that it sends on if its worker dies is never small enough
+                warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+                future = executor.submit(_task, token, payload, function, tasks[number])
+            waiting[future] = number
         except RuntimeError as error:  # broken, or shut down
             failed[number] = error
 
@@ -129,6 +133,13 @@ def _there(
         warnings.warn(f"the executor failed ({kind}: {reason}): what it has not done runs here", stacklevel=3)
         for number in sorted(failed):
             yield number, _result(function, model, tasks[number])
+
+
+def _workers(executor: Any) -> int:
+    """Return how many workers an executor has now, at least one; where it does not say, as many as may be."""
+    if (client := getattr(executor, "_client", None)) is not None:  # Dask's
+        return max(len(client.nthreads()), 1)
+    return getattr(executor, "_max_workers", None) or _WORKERS
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def train_posterior(
     checkpoint: str | Path | None = None,
     cache: str | Path | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
 ) -> Posterior:
     """Train the posterior of a simulator's parameters, for any dataset that it can make.
 
@@ -91,6 +93,7 @@ def train_posterior(
         checkpoint: a folder that keeps the state of the training; when it is interrupted, the same call resumes it.
         cache: a folder that keeps the simulated datasets: another training takes them from there.
         workers: processes that the simulator runs in; by default as many as save time.
+        executor: any :class:`concurrent.futures.Executor` that simulates the datasets of the training instead.
 
     Returns:
         The posterior, with a report on how it does on fresh datasets: of what is wrong, a warning is logged.
@@ -107,7 +110,7 @@ def train_posterior(
     kind = kind_of(given.get("kind", "deepset"))
     given["kind"] = kind.name
     options = posterior_options(kind, given)
-    simulation = _Simulation(simulator, options.datasets, seed, progress, cache, workers)
+    simulation = _Simulation(simulator, options.datasets, seed, progress, cache, workers, executor)
     datasets = simulation.datasets(0)
     low, high = simulator.bounds.T
     options = with_tables_where_needed(kind, datasets, low, high, options, seed=seed, device=chosen)
@@ -169,9 +172,11 @@ class _Simulation:
         progress: bool,
         cache: str | Path | None,
         workers: int | None,
+        executor: Executor | None,
     ) -> None:
         self.simulator, self.seed = simulator, seed
-        self.simulate = functools.partial(simulate, workers=workers, cache=cache, progress=progress)
+        where = {"workers": workers, "executor": executor}
+        self.simulate = functools.partial(simulate, **where, cache=cache, progress=progress)
         pilots = simulate(simulator, draw_prior(simulator, _PILOTS, np.random.default_rng(seed)), seed, workers=1)
         if not len(pilots.features):
             raise InvalidSimulation(f"the simulator made no event in {len(pilots)} datasets: there is nothing to learn")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def train_on_simulator(
     checkpoints: Path | None = None,
     cache: Path | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
 ) -> tuple[SetChannel, SetReport]:
     """Simulate datasets over the parameters' bounds and train a network on them.
 
@@ -71,6 +73,7 @@ def train_on_simulator(
         checkpoints: a folder for the state of an unfinished training.
         cache: a folder that keeps simulated datasets.
         workers: processes that simulate; ``None`` decides by what it saves.
+        executor: what simulates instead.
 
     Returns:
         The channel and how its training went.
@@ -80,7 +83,7 @@ def train_on_simulator(
     """
     low, high = simulator.bounds.T
     pars = propose(low, high, options.datasets, seed)
-    datasets = simulate(simulator, pars, seed, workers=workers, cache=cache, progress=progress)
+    datasets = simulate(simulator, pars, seed, workers=workers, executor=executor, cache=cache, progress=progress)
     if not len(datasets.features):
         raise InvalidSimulation(f"the simulator made no event in {len(datasets)} datasets: there is nothing to learn")
     options = with_tables_where_needed(kind, datasets, low, high, options, seed=seed, device=device)
@@ -89,7 +92,7 @@ def train_on_simulator(
     def fresh(k: int) -> Datasets:
         other = _seed(seed, k)
         more = propose(low, high, options.datasets, other)
-        return simulate(simulator, more, other, workers=workers, cache=cache, progress=progress)
+        return simulate(simulator, more, other, workers=workers, executor=executor, cache=cache, progress=progress)
 
     trained = train_set(
         kind, datasets, low, high, options, counts=True, fresh=fresh, seed=seed, device=device, progress=label,

@@ -76,8 +76,10 @@ def train(
             It can be deleted once the model is saved.
         cache: a folder that keeps the datasets of a simulator: another training takes them from there.
         workers: processes that a simulator runs in; by default as many as save time.
-        executor: any :class:`concurrent.futures.Executor` that trains the classifiers of a document's channels, each a
-            task; the model is the same without it, to the last digit. Events and weights travel there.
+        executor: any :class:`concurrent.futures.Executor`; the model is the same without it, to the last digit. Of a
+            document, it reads the files, a part of each at a time, where the workers are, and trains the classifiers,
+            each a task: events and weights travel here and there, networks back. Of a simulator, the datasets of the
+            training are simulated there, and travel here.
         modifier_settings: the interpolation of each type of modifier of a document, as for :class:`pyhf.Model`.
 
     Returns:
@@ -96,7 +98,7 @@ def train(
     if isinstance(source, Simulator):
         if modifier_settings is not None:
             raise InvalidParameter("modifier_settings are for documents: a simulator has no modifiers")
-        return _train_simulator(source, network, seed, torch_device, progress, checkpoint, cache, workers)
+        return _train_simulator(source, network, seed, torch_device, progress, checkpoint, cache, workers, executor)
     if network is not None or cache is not None or workers is not None:
         raise InvalidParameter("network, cache and workers are for simulators: a document has a channel's 'network'")
     return _train_workspace(source, seed, torch_device, progress, checkpoint, executor, modifier_settings)
@@ -111,6 +113,7 @@ def _train_simulator(
     checkpoint: str | Path | None,
     cache: str | Path | None,
     workers: int | None,
+    executor: Executor | None,
 ) -> Model:
     given = dict(network) if isinstance(network, Mapping) else {} if network is None else {"kind": network}
     kind = kind_of(given.get("kind", "deepset"))
@@ -129,7 +132,7 @@ def _train_simulator(
     folder = None if checkpoint is None else checkpoint_folder(checkpoint, content)
     channel, report = train_on_simulator(
         simulator, kind, options, seed=seed, device=device, progress=progress, checkpoints=folder,
-        cache=None if cache is None else Path(cache), workers=workers,
+        cache=None if cache is None else Path(cache), workers=workers, executor=executor,
     )  # fmt: skip
     model = Model(
         simulator.spec(), {channel.name: channel}, poi_name=simulator.poi, provenance=provenance, report=[report]
