@@ -6,7 +6,7 @@ import json
 import pickle
 import warnings
 import zipfile
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -55,6 +55,19 @@ def test_a_saved_model_is_the_same_one(any_model, tmp_path):
     assert (mine.kind, mine.numbers, mine.names, mine.features) == (
         other.kind, other.numbers, other.names, other.features,
     )  # fmt: skip
+
+
+def test_many_events_on_an_executor_are_a_few_numbers_and_the_same(of_workspace):
+    [channel] = of_workspace.learned.values()
+    events = neyman.Events(np.random.default_rng(0).normal(size=(150_000, len(channel.features))))
+    counts = {name: np.zeros(n) for name, n in of_workspace.config.channel_nbins.items() if name != channel.name}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it was trained with fewer
+        whole = channel.encode(events)
+    ensemble = neyman.Ensemble({channel.name: events}, counts)
+    with pytest.warns(UserWarning, match="do not trust its answer"), ThreadPoolExecutor(2) as executor:
+        found = of_workspace.encode(ensemble, executor=executor).channels[channel.name]
+    assert found.sums.tolist() == whole.sums.tolist()
 
 
 def test_the_pool_of_a_workspace_is_in_the_file(of_workspace, tmp_path):

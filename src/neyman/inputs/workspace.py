@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyhf
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from neyman.events import ChannelSimulation, Ensemble, Events, EventSource
 from neyman.exceptions import InvalidDocument, InvalidEvents
@@ -21,6 +22,7 @@ from neyman.inputs.cutflow import Cutflow, CutflowRow, conditions_of
 from neyman.inputs.document import resolve
 from neyman.inputs.document_file import line_of, read_file
 from neyman.inputs.histfactory import histfactory, ones
+from neyman.inputs.partitions import read_partitions
 from neyman.inputs.places import is_url
 from neyman.inputs.pyhf_options import has_bindings, pyhf_options, validate
 from neyman.inputs.schema import normalise
@@ -274,16 +276,63 @@ class Workspace:
             InvalidDocument: if a channel has no observation.
             InvalidEvents: if a source cannot be read.
         """
-        events: dict[str, Events] = {}
-        counts: dict[str, ArrayLike] = {}
+        events = {
+            name: self._read(self._channels[name], source, allow_empty=True)
+            for name, (source, _) in self.observed_sources().items()
+        }
+        return Ensemble(events, self.observed_counts())
+
+    def observed_sources(self) -> dict[str, tuple[EventSource, tuple[str, ...]]]:
+        """Return where the observed events of every learned channel are, and the expressions of its features.
+
+        Raises:
+            InvalidDocument: if a channel has no observation.
+        """
+        found = {}
         for name, channel in self._channels.items():
             if channel.observation is None:
                 raise InvalidDocument(f"observations: channel {name!r} is blind; add an observation of that name")
             if isinstance(channel.kind, Learned) and isinstance(channel.observation, EventSource):
-                events[name] = self._read(channel, channel.observation, allow_empty=True)
-            else:
-                counts[name] = self._counts(channel, channel.observation)
-        return Ensemble(events, counts)
+                found[name] = (channel.observation, channel.kind.expressions)
+        return found
+
+    def observed_counts(self) -> dict[str, list[float]]:
+        """Return the observed contents of the binned channels, for those that have an observation.
+
+        Raises:
+            InvalidEvents: if a source cannot be read.
+        """
+        return {
+            name: self._counts(channel, channel.observation)
+            for name, channel in self._channels.items()
+            if channel.observation is not None and not isinstance(channel.kind, Learned)
+        }
+
+    def read(self, executor: Executor, *, progress: bool = False) -> None:
+        """Read all event sources where the workers of an executor are, and keep them: what is asked for then is here.
+
+        A file is read in partitions, each a task. Only the selected features and the weights travel, to this process.
+
+        Args:
+            executor: any :class:`concurrent.futures.Executor`, whose workers see the files under the same paths.
+            progress: whether to show a progress bar on standard error.
+
+        Raises:
+            InvalidEvents: if a source cannot be read; the message names the worker, too.
+        """
+        wanted = [(channel, group) for channel in self._channels.values() for group in channel.groups]
+        groups = [(group, channel.kind.expressions) for channel, group in wanted]
+        groups_left = [number for number, (group, names) in enumerate(groups) if (group[0], names) not in self._events]
+        try:
+            chosen = [groups[number] for number in groups_left]
+            for number, found in read_partitions(chosen, executor, progress=progress):
+                group, names = chosen[number]
+                self._events |= {(one, names): events for one, events in zip(group, found, strict=True)}
+        except InvalidEvents as error:
+            channel, group = wanted[groups_left[error.source]] if isinstance(error.source, int) else wanted[0]
+            error.source = None
+            with self._placed(channel, group[0]):
+                raise
 
     def binned(
         self, binnings: Mapping[str, tuple[str, Sequence[float]]] | None = None, *, staterror: bool = False
@@ -334,11 +383,14 @@ class Workspace:
             return pyhf.Workspace(spec, validate=False)
         return pyhf.Workspace(spec)
 
-    def validate(self) -> None:
+    def validate(self, executor: Executor | None = None) -> None:
         """Check everything that can be wrong with the input: modifiers, files, trees, expressions, and yields.
 
         Every expression is evaluated on the first events of every source before all of them are read; what is read is
         kept, so that nothing is read twice where a training follows.
+
+        Args:
+            executor: what reads all events, as in :meth:`read`; default is this process.
 
         Raises:
             InvalidEvents: for the first source that cannot be read, or has no events or yield where it needs some; the

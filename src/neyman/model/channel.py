@@ -109,6 +109,22 @@ class Channel(Protocol[S]):
     def encode(self, events: Events) -> S:
         """Return the summary of an ensemble: the only place where its events meet the networks."""
 
+    @property
+    def part(self) -> int | None:
+        """How many events make a part: the summaries of parts add up to that of all, to the last digit.
+
+        ``None`` where only that of all has a meaning.
+        """
+
+    def encode_part(self, events: Events) -> S:
+        """Return the summary of some of the events."""
+
+    def warn_of_number(self, total: float) -> None:
+        """Warn of a number of events that the networks do not know."""
+
+    def without_simulation(self) -> Channel[S]:
+        """Return what encodes events, to travel to them."""
+
     def select(self, events: NDArray[np.float32], index: NDArray[Any]) -> S:
         """Return the summary of a toy.
 

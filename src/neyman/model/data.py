@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,22 +44,35 @@ class DataVector:
             InvalidEnsemble: if a channel is missing or unknown, has another number of features or bins, or numbers
                 that are not finite.
         """
-        self._check_channels(ensemble)
-        main = np.empty(self._config.nmaindata)
+        main, aux = self.main_and_aux(ensemble)
         rows = []
         for position, name in enumerate(self._config.channels):
-            part = self._config.channel_slices[name]
-            if name not in self._features:
-                main[part] = ensemble.counts[name]
-                continue
-            events = ensemble.events[name]
-            main[part] = events.weights.sum()
-            block = np.zeros((len(events), self._width))
-            block[:, 0], block[:, -1] = position, events.weights
-            block[:, 1 : 1 + events.features.shape[1]] = events.features
-            rows.append(block.ravel())
+            if name in self._features:
+                events = ensemble.events[name]
+                block = np.zeros((len(events), self._width))
+                block[:, 0], block[:, -1] = position, events.weights
+                block[:, 1 : 1 + events.features.shape[1]] = events.features
+                rows.append(block.ravel())
+        return np.concatenate([main, *rows, aux])
+
+    def main_and_aux(self, ensemble: Ensemble, elsewhere: Collection[str] = ()) -> tuple[Array, Array]:
+        """Return main and auxiliary data of an ensemble.
+
+        Args:
+            ensemble: the ensemble.
+            elsewhere: learned channels whose events are not in it; their total weight is left zero.
+
+        Raises:
+            InvalidEnsemble: as :meth:`pack`.
+        """
+        self._check_channels(ensemble, elsewhere)
+        main = np.zeros(self._config.nmaindata)
+        for name in set(self._config.channels) - set(elsewhere):
+            learned = name in self._features
+            content = ensemble.events[name].weights.sum() if learned else ensemble.counts[name]
+            main[self._config.channel_slices[name]] = content
         aux = self._config.auxdata if ensemble.auxdata is None else ensemble.auxdata
-        return np.concatenate([main, *rows, np.asarray(aux, dtype=np.float64)])
+        return main, np.array(aux, dtype=np.float64)
 
     def unpack(self, data: Array) -> Ensemble:
         """Return the ensemble of a vector.
@@ -101,8 +114,10 @@ class DataVector:
         end = self._config.nmaindata + events
         return data[: self._config.nmaindata], data[self._config.nmaindata : end].reshape(-1, self._width), data[end:]
 
-    def _check_channels(self, ensemble: Ensemble) -> None:
+    def _check_channels(self, ensemble: Ensemble, elsewhere: Collection[str] = ()) -> None:
         for name in self._config.channels:
+            if name in elsewhere:
+                continue
             given: Mapping[str, Any] = ensemble.events if name in self._features else ensemble.counts
             what = "events" if name in self._features else "counts"
             if name not in given:

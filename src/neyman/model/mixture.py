@@ -64,6 +64,7 @@ class MixtureChannel(MixtureRatio):
     """
 
     kind = "mixture"
+    part = 65_536  # events whose logits are in memory at a time
     event_shape = ()  # events are lists of features
     owns_number = False  # which is in the model's Poisson term
     bounded = False
@@ -138,14 +139,13 @@ class MixtureChannel(MixtureRatio):
             digest.update(np.ascontiguousarray(array, dtype=np.float32).tobytes())  # as the model file keeps them
         return digest.digest()
 
-    def encode(self, events: Events, chunk: int = 262_144) -> MixtureSummary:
+    def encode(self, events: Events) -> MixtureSummary:
         """Return the summary of an ensemble: the only place where its events meet the networks.
 
         Args:
             events: features of shape ``(N, d)`` and their weights.
-            chunk: events held in memory at a time.
         """
-        n = len(events)
+        n, chunk = len(events), self.part
         values = [np.empty((rows, n)) for rows in (len(self.samples), len(self.variations), len(self.variations))]
         for begin in range(0, n, chunk):
             part = slice(begin, begin + chunk)
@@ -159,6 +159,20 @@ class MixtureChannel(MixtureRatio):
         channel = copy.copy(self)
         channel.encoding = encoding
         return channel
+
+    def without_simulation(self) -> MixtureChannel:
+        """Return what encodes events, to travel to them: the channel without its pool."""
+        twin = copy.copy(self)
+        for large in ("pool", "_normalisations", "ranges"):
+            vars(twin).pop(large, None)
+        return twin
+
+    def encode_part(self, events: Events) -> MixtureSummary:
+        """Return the summary of some of the events."""
+        return self.encode(events)
+
+    def warn_of_number(self, total: float) -> None:
+        """Accept any number of events."""
 
     def raw(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the logits of the samples ``(N, C)`` and the log-ratios of all varied sources ``(N, V)``."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from neyman.model import file as modelfile
 from neyman.model.channel import AnyChannel, Asimov, ChannelSummary
 from neyman.model.constraints import Constraints
 from neyman.model.data import DataVector
+from neyman.model.encoding import encode
 from neyman.model.observations import read_data
 from neyman.model.pdf import EnsemblePdf
 from neyman.model.prediction import Binning, prediction
@@ -235,14 +237,34 @@ class Model(pyhf.Model):
             self._looked_at = data.copy(), tuple(found)
         return self._looked_at[1]
 
-    def encode(self, ensemble: Ensemble) -> Summary:
-        """Return the summary of an ensemble: what fits need of it, to be kept, saved and added.
+    def encode(
+        self, data: Ensemble | str | Path, *, executor: Executor | None = None, progress: bool = False
+    ) -> Summary:
+        """Return the summary of a dataset: what fits need of it, to be kept, saved and added.
+
+        Many events are encoded in parts, and the summary is the same wherever that is done, to the last digit. The
+        networks travel to a worker once, without the simulation. Events of an ensemble travel to the workers; a file is
+        read where they are, so that its events do not travel at all. What comes back is the summary of each part: for
+        dataset-wide networks, of sums over the events, a few numbers; for a mixture, a few numbers for each event.
+
+        Args:
+            data: an ensemble, or other observations as :meth:`read_data` takes them.
+            executor: any :class:`concurrent.futures.Executor`, whose workers see the files under the same paths;
+                default is this process.
+            progress: whether to show a progress bar on standard error.
 
         Raises:
             InvalidEnsemble: as :meth:`data`.
+            InvalidDocument: as :meth:`read_data`.
+            InvalidEvents: if a file cannot be read; the message names the worker, too.
         """
-        main, _, aux = self._vector.split(self.data(ensemble))
-        return Summary(main, aux, self._encode(ensemble), self.fingerprint)
+        return encode(self, data, executor, progress)
+
+    def main_and_aux(
+        self, ensemble: Ensemble, elsewhere: Collection[str] = ()
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return main and auxiliary data of an ensemble, with zero for the channels whose events are elsewhere."""
+        return self._vector.main_and_aux(ensemble, elsewhere)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,50 @@ from neyman.model.summary import Summary
 if TYPE_CHECKING:
     from neyman.model.model import Model
 
-__all__ = ["read_data"]
+__all__ = ["Sources", "observed_in", "read_data"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
+Sources: TypeAlias = "Mapping[str, tuple[EventSource, Sequence[str]]]"
+"""Of learned channels, where their events are, with the expressions of their features."""
+
+
 def read_data(model: Model, path: str) -> NDArray[np.float64] | Summary:
     """Return the observations in a file; see :meth:`neyman.Model.read_data`."""
+    found = _observations(model, path)
+    if isinstance(found, Summary):
+        return found
+    if isinstance(found, Workspace):
+        return model.data(_completed(model, found.observed()))
+    events = {name: sources.read(*of_channel, allow_empty=True) for name, of_channel in found.items()}
+    return model.data(_completed(model, Ensemble(events)))
+
+
+def observed_in(model: Model, path: str) -> tuple[Sources, Ensemble] | Summary:
+    """Return where the events of a file of observations are, before they are read, and everything else; or a summary.
+
+    Args:
+        model: the model.
+        path: as :meth:`neyman.Model.read_data` takes it.
+
+    Raises:
+        InvalidDocument: as that.
+        InvalidEvents: as that.
+        InvalidEnsemble: as that.
+    """
+    found = _observations(model, path)
+    if isinstance(found, Summary):
+        return found
+    of_events = found.observed_sources() if isinstance(found, Workspace) else found
+    rest = _completed(model, Ensemble({}, found.observed_counts() if isinstance(found, Workspace) else {}))
+    events = {name: events for name, events in rest.events.items() if name not in of_events}
+    return of_events, Ensemble(events, rest.counts, rest.auxdata)
+
+
+def _observations(model: Model, path: str) -> Workspace | Sources | Summary:
     file, tree = sources.tree_of(path)
     if Path(path).suffix == ".npz":
         summary = Summary.load(path)
@@ -35,15 +71,13 @@ def read_data(model: Model, path: str) -> NDArray[np.float64] | Summary:
             raise InvalidEnsemble(f"{path}: the summary was made by another model: encode the dataset with this one")
         return summary
     if suffix(file) not in sources.READERS:
-        return model.data(_completed(model, Workspace.load(path).observed()))
+        return Workspace.load(path)
     if model.document:
         if tree is not None:
             raise InvalidDocument(f"{path}: the model's document names the tree to read: give {file} alone")
-        return model.data(Workspace(model.document).with_data(file).observed())
+        return Workspace(model.document).with_data(file)
     channel = _read_into(model, path)
-    source = EventSource((file,), tree or sources.only_tree(file))
-    events = {channel.name: sources.read(source, channel.features, allow_empty=True)}
-    return model.data(_completed(model, Ensemble(events)))
+    return {channel.name: (EventSource((file,), tree or sources.only_tree(file)), channel.features)}
 
 
 def _read_into(model: Model, path: str) -> AnyChannel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +33,16 @@ class MixtureSummary:
     curvatures: NDArray[np.float64]
 
     def __add__(self, other: MixtureSummary) -> MixtureSummary:
-        return MixtureSummary(
-            np.concatenate([self.weights, other.weights]),
+        return self.joined([self, other])
+
+    @classmethod
+    def joined(cls, parts: Sequence[MixtureSummary]) -> MixtureSummary:
+        """Return the summary of the events of all parts, one after another."""
+        return cls(
+            np.concatenate([part.weights for part in parts]),
             *(
-                np.concatenate([mine, theirs], axis=1)
-                for mine, theirs in (
-                    (self.ratios, other.ratios),
-                    (self.slopes, other.slopes),
-                    (self.curvatures, other.curvatures),
-                )
+                np.concatenate([getattr(part, name) for part in parts], axis=1)
+                for name in ("ratios", "slopes", "curvatures")
             ),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import warnings
@@ -143,21 +144,39 @@ class SetChannel(SetRatio):
 
     # -- encoding
 
+    @property
+    def part(self) -> int | None:
+        """How many events are encoded at a time, if their sums add up."""
+        return CHUNK if self.encoder.additive else None
+
     def encode(self, events: Events) -> SetSummary:
         """Return the summary of an ensemble: the only place where its events meet the network.
 
         Warns if there are fewer or more events than in any dataset of the training.
         """
-        total = float(events.weights.sum())
+        self.warn_of_number(float(events.weights.sum()))
+        return self.encode_part(events)
+
+    def encode_part(self, events: Events) -> SetSummary:
+        """Return the summary of some of the events."""
+        offsets = np.array([0, len(events)])
+        return SetSummary(self.encode_many(events.features, offsets, events.weights)[0], self.encoder.additive)
+
+    def warn_of_number(self, total: float) -> None:
+        """Warn of a number of events that no dataset of the training had."""
         low, high = self.numbers
         if not low - 0.5 <= total <= high + 0.5:
             warnings.warn(
                 f"channel {self.name}: a dataset of {total:g} events, but the network was trained with {low:g} to "
                 f"{high:g}: do not trust its answer",
-                stacklevel=2,
+                stacklevel=3,
             )
-        offsets = np.array([0, len(events)])
-        return SetSummary(self.encode_many(events.features, offsets, events.weights)[0], self.encoder.additive)
+
+    def without_simulation(self) -> SetChannel:
+        """Return what encodes events, to travel to them: the channel without its simulation."""
+        twin = copy.copy(self)
+        twin.source = None
+        return twin
 
     def encode_many(
         self, features: NDArray[np.float32], offsets: NDArray[np.int64], weights: NDArray[np.float64] | None = None

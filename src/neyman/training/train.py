@@ -150,7 +150,7 @@ def _train_workspace(
     executor: Executor | None,
     modifier_settings: dict[str, dict[str, str]] | None,
 ) -> Model:
-    workspace.validate()
+    workspace.validate(executor)
     networks = {name: workspace.network(name) for name in workspace.learned}
     options = {
         name: training_options(network if network["kind"] == MIXTURE else {}) for name, network in networks.items()
