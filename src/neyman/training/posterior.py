@@ -175,9 +175,7 @@ class _Simulation:
         executor: Executor | None,
     ) -> None:
         self.simulator, self.seed = simulator, seed
-        self.simulate = functools.partial(
-            simulate, workers=workers, executor=executor, cache=cache, progress=progress
-        )
+        self.simulate = functools.partial(simulate, workers=workers, executor=executor, cache=cache, progress=progress)
         pilots = simulate(simulator, draw_prior(simulator, _PILOTS, np.random.default_rng(seed)), seed, workers=1)
         if not len(pilots.features):
             raise InvalidSimulation(f"the simulator made no event in {len(pilots)} datasets: there is nothing to learn")
