@@ -14,6 +14,7 @@ from neyman.inference.edges import ROUNDS, Edges, nominal_reach
 from neyman.inference.newton import newton
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters
 from neyman.inference.profile import Profile
+from neyman.inference.starts import starts_of_batch
 from neyman.inference.support import NoSupport
 from neyman.model.toys import Toys
 
@@ -98,7 +99,13 @@ def fit_batch(
     lows, highs = np.array(given.bounds, dtype=np.float64).T
     toys, start, copies = _distinct(toys, given.start)
     nll = BatchNLL(model, toys)
+    (_, start), *others = starts_of_batch(nll, model, start, lows, highs, given.fixed)
     pars, values, converged = newton(nll, start, lows, highs, given.fixed, ITERATIONS)
+    for rows, points in others:
+        found = newton(BatchNLL(model, toys[rows]), points, lows, highs, given.fixed, ITERATIONS)
+        better = found[2] & ~(found[1] >= values[rows])
+        for old, new in zip((pars, values, converged), found, strict=True):
+            old[rows[better]] = new[better]
     edged = np.flatnonzero(~converged & (toys.main[:, model.counted] == 0.0).any(axis=1))
     if edged.size:  # where the likelihood ends without being zero
         found = _within(BatchNLL(model, toys[edged]), start[edged], lows, highs, given.fixed)

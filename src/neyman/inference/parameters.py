@@ -92,6 +92,9 @@ def checked_parameters(
     limits = [(float(low), float(high)) for low, high in model.config.suggested_bounds()]
     for index, pair in _given(bounds, model, "bounds"):
         limits[index] = _pair(pair, names[index])
+    if hasattr(model, "rates"):  # which other likelihoods than ours need not have
+        for name, pair in model.rates.own_bounds(limits).items():
+            limits[names.index(name)] = pair
     lows, highs = np.array(limits, dtype=np.float64).reshape(-1, 2).T
     values = fixed if isinstance(fixed, Mapping) else dict.fromkeys(_names_of(fixed, model))
     requested = {parameter_index(model, name): value for name, value in values.items()}

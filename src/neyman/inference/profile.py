@@ -16,6 +16,7 @@ from neyman.inference.edges import minimum_within
 from neyman.inference.minimise import minimise
 from neyman.inference.optimum import Optimum, examined
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters, parameter_index
+from neyman.inference.starts import starts
 from neyman.inference.support import NoSupport, supported
 from neyman.inference.twice_nll import TwiceNLL
 from neyman.model.model import Model
@@ -272,7 +273,11 @@ class Profile:
         bounds, names = [self.bounds[i] for i in places], [self.names[i] for i in places]
         if not places.size:
             return nll.full(supported(nll, pars[free], bounds)), nll(pars[free])
-        values, value = minimise(nll, pars[free], bounds, names, hessian)
+        first, *others = starts(nll, pars[free], bounds)
+        values, value = minimise(nll, first, bounds, names, hessian)
+        for start in others:
+            with contextlib.suppress(FailedFit):
+                values, value = min((values, value), minimise(nll, start, bounds, names), key=lambda found: found[1])
         return nll.full(values), value
 
 

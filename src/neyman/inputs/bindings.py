@@ -154,6 +154,9 @@ class Coefficients:
         expressions: the expressions.
         parameters: the names of the parameters, in the order of the points.
 
+    Attributes:
+        curved: the parameters in which an expression is not linear.
+
     Example:
         >>> import numpy as np
         >>> from neyman.inputs.bindings import Bindings
@@ -166,6 +169,9 @@ class Coefficients:
     def __init__(self, expressions: Sequence[sympy.Expr], parameters: Sequence[str]) -> None:
         symbols = [symbol(name) for name in parameters]
         slopes = [[sympy.diff(expression, one) for one in symbols] for expression in expressions]
+        self.curved = frozenset(
+            str(one) for row in slopes for one, slope in zip(symbols, row, strict=True) if sympy.diff(slope, one) != 0
+        )
         flat = [*expressions, *(slope for row in slopes for slope in row)]
         self._shape = len(expressions), len(symbols)
         self._function = sympy.lambdify(symbols, flat, modules=["scipy", "numpy"], cse=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyhf
 from numpy.typing import NDArray
+
+from neyman.model.domain import drawn_in
 
 __all__ = ["Factors", "modifiers_of", "purefunc_of"]
 
@@ -26,6 +30,9 @@ class Factors:
     Args:
         model: a model with such modifiers.
 
+    Attributes:
+        curved: the positions of the parameters without constraint in which a rate is not linear.
+
     Example:
         >>> import neyman, numpy as np
         >>> from neyman.model.factors import Factors
@@ -44,18 +51,53 @@ class Factors:
         kinds, which = np.unique(applied.reshape(-1, names.size), axis=0, return_inverse=True)
         self._which: NDArray[np.intp] = which.reshape(applied.shape[:2])
         self._coefficients = modifier.bindings.coefficients(tuple(tuple(names[kind].tolist()) for kind in kinds))
-        self._columns = modifier.columns
+        self._columns, self._names = modifier.columns, modifier.bindings.parameters
         low, high = np.array(model.config.suggested_bounds(), dtype=np.float64)[self._columns].T
         start = np.array(model.config.suggested_init(), dtype=np.float64)[self._columns]
         bounded = np.isfinite(low) & np.isfinite(high)
         middle = np.where(bounded, 0.5 * (np.where(bounded, low, 0.0) + np.where(bounded, high, 0.0)), start)
         self._inside = start, middle
+        shared = {name for name, kind in model.config.modifiers if kind != "purefunc"}
+        names_of = [(name, name in shared) for name in modifier.bindings.parameters]
+        curved = [
+            column
+            for (name, other), column in zip(names_of, self._columns, strict=True)
+            if (other or name in self._coefficients.curved) and not model.config.param_set(name).constrained
+        ]
+        own = [(name,) for name in modifier.bindings if len(modifier.bindings.uses(name)) == 1]
+        self._of_one = modifier.bindings.coefficients(tuple(own))
+        self._which_one = np.array([modifier.bindings.parameters.index(modifier.bindings.uses(*one)[0]) for one in own])
+        self._domains: dict[tuple[int, float, float], tuple[float, float]] = {}
+        self.curved: NDArray[np.intp] = np.array(curved, dtype=np.intp)
 
     @classmethod
     def of(cls, model: pyhf.Model) -> Factors | None:
         """Return the factors of a model, or nothing if it has no such modifiers."""
         modifier = purefunc_of(model)
         return None if modifier is None or not modifier.names else cls(model)
+
+    def own_bounds(self, bounds: Sequence[tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """Return bounds that are drawn in to where the expressions of a single parameter have values, by its name.
+
+        Args:
+            bounds: the bounds of all parameters.
+        """
+        found = {}
+        for number in np.unique(self._which_one).tolist():
+            low, high = bounds[self._columns[number]]
+            if (number, low, high) not in self._domains:
+                defined, start = functools.partial(self._defined, number), float(self._inside[0][number])
+                self._domains[number, low, high] = drawn_in(defined, start, float(low), float(high))
+            if self._domains[number, low, high] != (low, high):
+                found[self._names[number]] = self._domains[number, low, high]
+        return found
+
+    def _defined(self, number: int, values: Array) -> NDArray[np.bool_]:
+        """Return whether the expressions of one parameter alone are defined at its values."""
+        points = np.tile(self._inside[0], (values.size, 1))
+        points[:, number] = values
+        found = self._of_one(points, self._inside)[0][:, self._which_one == number]
+        return np.asarray(np.isfinite(found).all(axis=1))
 
     def multiply(self, points: Array, rates: Array, jacobian: Array) -> tuple[Array, Array]:
         """Return rates with these factors, and their derivatives.

@@ -115,6 +115,8 @@ class Model(pyhf.Model):
         self.report = tuple(report)
         self.observed_ensemble = observed
         self._rates = Rates(self)
+        for name, bounds in self._rates.own_bounds(self.config.suggested_bounds()).items():
+            self.config.param_set(name).suggested_bounds = [bounds]  # at others an expression has no value
         self._constraints = Constraints(self)
         self._vector = DataVector(self.config, {name: channel.features for name, channel in self.learned.items()})
         self._terms = [LearnedTerm(self, channel) for channel in self.learned.values()]

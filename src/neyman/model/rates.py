@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,19 @@ class Rates:
         entries = math.prod(self._shape)
         self._sizes = [size for size in _BATCHES if size == 1 or size * entries <= _CACHED]
         self._batches = {1: _Batch(single, self._dependence, self._shape[2])}
+
+    @property
+    def curved(self) -> NDArray[np.intp]:
+        """The positions of the parameters without constraint in which a rate is not linear, for it is an expression."""
+        return np.empty(0, dtype=np.intp) if self._factors is None else self._factors.curved
+
+    def own_bounds(self, bounds: Sequence[tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """Return bounds that are drawn in to where the expressions of a single parameter have values, by its name.
+
+        Args:
+            bounds: the bounds of all parameters.
+        """
+        return {} if self._factors is None else self._factors.own_bounds(bounds)
 
     def __call__(self, pars: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the rates and their derivatives by every parameter.
