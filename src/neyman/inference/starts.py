@@ -127,4 +127,4 @@ def _spread(start: Array, low: float, high: float, number: int) -> Array:
     even = np.linspace(0.0, 1.0, number // 2 + 1)
     shares = np.union1d(even, np.linspace(0.0, 1.0, number - number // 2 + 1) ** 2)
     shares = np.concatenate([shares, np.full(max(number - shares.size, 0), 0.5)])[:number]
-    return below + shares[:, None] * (above - below)
+    return np.asarray(below + shares[:, None] * (above - below))
