@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import log_softmax, softmax
 
 from neyman.model.variations import Variation, slopes_and_curvatures
 
 __all__ = [
     "LogitCalibration",
     "balanced_weights",
+    "by_parameter",
     "calibrate",
     "corrected",
     "fit_multinomial",
-    "fit_ratio",
     "regressors",
     "sample_ratios",
     "shape_scores",
@@ -30,9 +30,8 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_MOST_STEPS = 20
-_SMALL_STEP = 1e-8  # of a log-ratio
 _LEAST = 0.05  # of the density that samples of positive and of negative yield would have if they were added
+_BLOCK = 65_536  # events whose features are in double precision at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +41,8 @@ class LogitCalibration:
     The first has a constant and the logits as features. The second adds the nominal scores that follow from the first.
 
     Args:
-        samples: coefficients for the classifier of the samples: shapes ``(1 + C - 1, C)`` and ``(1 + C - 1 + S, C)``.
+        samples: coefficients for the classifier of the samples: shapes ``(1 + C - 1, C)`` and ``(1 + C - 1 + S, C)``,
+            where ``S`` is the number of scores.
         variations: the same for each column of log-ratios to the nominal sample: shapes ``(2, V)`` and ``(2 + S, V)``.
     """
 
@@ -62,17 +62,19 @@ def shape_scores(
     sides: NDArray[np.float64],
     yields: NDArray[np.float64],
     variations: Sequence[Variation],
+    columns: NDArray[np.intp] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the nominal scores of every event: by the sample fractions, then by the variations.
+    """Return the nominal scores of every event: by the sample fractions, then by the nuisance parameters' shapes.
 
     Args:
         log_ratios: logits of the samples, shape ``(N, C)``.
         sides: log-ratios of the varied sources, shape ``(N, V)``.
         yields: nominal yields, shape ``(C,)``.
         variations: the shape systematics.
+        columns: which of the ``P`` last scores each variation adds to; by default those of one parameter share one.
 
     Returns:
-        Shape ``(N, C - 1 + M)``; the last sample's score follows from the others.
+        Shape ``(N, C - 1 + P)``; the last sample's score follows from the others.
     """
     ratios = sample_ratios(log_ratios)
     fractions = yields / yields.sum()
@@ -81,8 +83,25 @@ def shape_scores(
         density = np.maximum(density, _LEAST * (ratios @ np.abs(fractions)))
     by_fraction = ratios / density[:, None]
     slopes, _ = slopes_and_curvatures(sides, variations)
-    owners = [v.sample for v in variations]
-    return np.concatenate([by_fraction[:, :-1], by_fraction[:, owners] * fractions[owners] * slopes], axis=1)
+    columns = by_parameter(variations) if columns is None else columns
+    first = log_ratios.shape[1] - 1
+    scores = np.zeros((len(ratios), first + columns.max(initial=-1) + 1))
+    scores[:, :first] = by_fraction[:, :-1]
+    for c in sorted({v.sample for v in variations}):
+        own = [m for m, v in enumerate(variations) if v.sample == c]
+        scores[:, first + columns[own]] += (by_fraction[:, c] * fractions[c])[:, None] * slopes[:, own]
+    return scores
+
+
+def by_parameter(variations: Sequence[Variation]) -> NDArray[np.intp]:
+    """Return the number of each variation's parameter, in the order in which they first come, shape ``(M,)``.
+
+    Example:
+        >>> by_parameter([Variation(0, "scale", 0, 1), Variation(0, "pdf", 2, 3), Variation(1, "scale", 4, 5)])
+        array([0, 1, 0])
+    """
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(v.parameter, len(numbers)) for v in variations], dtype=np.intp)
 
 
 def calibrate(
@@ -94,7 +113,10 @@ def calibrate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Apply both logistic regressions to raw logits; see :class:`LogitCalibration`."""
     first = corrected(log_ratios, sides, None, calibration.samples[0], calibration.variations[0])
-    scores = shape_scores(*first, yields, variations)
+    columns = by_parameter(variations)
+    if len(calibration.samples[1]) - len(calibration.samples[0]) - log_ratios.shape[1] + 1 == len(variations):
+        columns = np.arange(len(variations))  # the same, but in older model files, where no two shared a score
+    scores = shape_scores(*first, yields, variations, columns)
     return corrected(log_ratios, sides, scores, calibration.samples[1], calibration.variations[1])
 
 
@@ -107,10 +129,9 @@ def corrected(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Add the linear corrections of one logistic regression to the logits."""
     new_log_ratios = log_ratios + regressors(log_ratios[:, :-1] - log_ratios[:, -1:], scores) @ sample_coefficients
-    new_sides = sides * (1 + side_coefficients[1]) + side_coefficients[0]
-    if scores is not None:
-        new_sides += scores @ side_coefficients[2:]
-    return new_log_ratios, new_sides
+    constant, own, others = side_coefficients[0], side_coefficients[1], side_coefficients[2:]
+    new_sides = sides * (1.0 + own) + constant
+    return new_log_ratios, new_sides if scores is None else new_sides + scores @ others
 
 
 def regressors(values: NDArray[np.float64], scores: NDArray[np.float64] | None) -> NDArray[np.float64]:
@@ -136,56 +157,9 @@ def balanced_weights(weights: NDArray[np.float64], labels: NDArray[np.int64]) ->
     return balanced
 
 
-def fit_ratio(
-    offset: NDArray[np.float64],
-    features: NDArray[np.float64],
-    nominal: NDArray[np.float64],
-    varied: NDArray[np.float64],
-    ridge: float = 1e-6,
-) -> NDArray[np.float64]:
-    """Fit the log-ratio ``offset + features @ coefficients`` of the same events with two weights by Newton's method.
-
-    It is the logistic regression of :func:`fit_multinomial` where every event is in both of two classes.
-
-    Args:
-        offset: log-ratio to be corrected, shape ``(N,)``.
-        features: shape ``(N, F)``, a constant among them.
-        nominal: weights of either sign, shape ``(N,)``.
-        varied: the other weights, shape ``(N,)``.
-        ridge: penalty on the coefficients of the scaled features, for numerical stability only.
-
-    Returns:
-        The coefficients, shape ``(F,)``.
-
-    Example:
-        >>> import numpy as np
-        >>> rho = np.array([1.0, 2.0, 3.0])
-        >>> fit_ratio(np.zeros(3), np.ones((3, 1)), np.ones(3) / 3, rho / 3).round(3)
-        array([0.693])
-    """
-    spread = features.std(0)
-    scale = np.where(spread > 0, spread, np.maximum(np.abs(features).max(0), 1e-300))
-    x = features / scale
-    coefficients = np.zeros(x.shape[1])
-    for _ in range(_MOST_STEPS):
-        probability = expit(offset + x @ coefficients)
-        both = (nominal + varied) * probability
-        gradient = x.T @ (both - varied) + ridge * coefficients
-        hessian = x.T @ (x * (both * (1 - probability))[:, None]) + ridge * np.eye(len(coefficients))
-        try:
-            step = cho_solve(cho_factor(hessian), gradient)
-        except np.linalg.LinAlgError:  # weights of either sign that cancel each other
-            break
-        coefficients = coefficients - step
-        if np.abs(step).max() < _SMALL_STEP:
-            break
-    result: NDArray[np.float64] = coefficients / scale
-    return result
-
-
 def fit_multinomial(
-    offset: NDArray[np.float64],
-    features: NDArray[np.float64],
+    offset: NDArray[np.floating[Any]],
+    features: NDArray[np.floating[Any]],
     labels: NDArray[np.int64],
     weights: NDArray[np.float64],
     ridge: float = 1e-6,
@@ -213,32 +187,41 @@ def fit_multinomial(
         array([[1.099, 0.   ]])
     """
     classes = offset.shape[1]
-    spread = features.std(0)
+    spread = features.std(0, dtype=np.float64)
     scale = np.where(spread > 0, spread, np.maximum(np.abs(features).max(0), 1e-300))
-    x = features / scale
     w = weights / weights.sum()
-    target = np.eye(classes)[labels][:, :-1]
-    shape = (x.shape[1], classes - 1)
+    shape = (features.shape[1], classes - 1)
+    blocks = [slice(begin, begin + _BLOCK) for begin in range(0, len(features), _BLOCK)]
 
-    def values(flat: NDArray[np.float64]) -> NDArray[np.float64]:
-        free = x @ flat.reshape(shape)
-        corrected: NDArray[np.float64] = offset + np.concatenate([free, np.zeros((len(x), 1))], axis=1)
+    def values(flat: NDArray[np.float64], x: NDArray[np.float64], block: slice) -> NDArray[np.float64]:
+        corrected: NDArray[np.float64] = offset[block].astype(np.float64)
+        corrected[:, :-1] += x @ flat.reshape(shape)
         return corrected
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        z = values(flat)
-        value = -w @ np.take_along_axis(log_softmax(z, axis=1), labels[:, None], axis=1)[:, 0]
-        residual = w[:, None] * (softmax(z, axis=1)[:, :-1] - target)
-        return float(value + ridge / 2 * flat @ flat), (x.T @ residual).ravel() + ridge * flat
+        value, gradient = ridge / 2 * float(flat @ flat), ridge * flat.reshape(shape)
+        for block in blocks:
+            x, y = features[block] / scale, labels[block, None]
+            z = values(flat, x, block)
+            value -= float(w[block] @ np.take_along_axis(log_softmax(z, axis=1), y, axis=1)[:, 0])
+            residual = softmax(z, axis=1)
+            np.put_along_axis(residual, y, np.take_along_axis(residual, y, axis=1) - 1.0, axis=1)
+            gradient = gradient + x.T @ (w[block, None] * residual[:, :-1])
+        return value, gradient.ravel()
 
     def hessian(flat: NDArray[np.float64]) -> NDArray[np.float64]:
-        p = softmax(values(flat), axis=1)[:, :-1]
-        blocks = np.empty((*shape, *shape))
+        curvatures = np.zeros((*shape, *shape))
+        for block in blocks:
+            x = features[block] / scale
+            p = softmax(values(flat, x, block), axis=1)[:, :-1]
+            for c in range(classes - 1):
+                for d in range(c, classes - 1):
+                    curvature = w[block] * p[:, c] * ((c == d) - p[:, d])
+                    curvatures[:, c, :, d] += x.T @ (x * curvature[:, None])
         for c in range(classes - 1):
-            for d in range(c, classes - 1):
-                curvature = w * p[:, c] * ((c == d) - p[:, d])
-                blocks[:, c, :, d] = blocks[:, d, :, c] = x.T @ (x * curvature[:, None])
-        return blocks.reshape(flat.size, flat.size) + ridge * np.eye(flat.size)
+            for d in range(c):
+                curvatures[:, c, :, d] = curvatures[:, d, :, c]
+        return curvatures.reshape(flat.size, flat.size) + ridge * np.eye(flat.size)
 
     start = np.zeros(shape[0] * shape[1])
     optimum = minimize(loss, start, jac=True, hess=hessian, method="trust-exact", options={"gtol": 1e-10}).x

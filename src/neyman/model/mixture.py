@@ -20,6 +20,7 @@ from neyman.model.calibration import LogitCalibration, calibrate, sample_ratios
 from neyman.model.channel import Batch, Packed, ToyEvents
 from neyman.model.expansion import event_terms, pool_terms, summed
 from neyman.model.mixture_ratio import MixtureRatio
+from neyman.model.normalisation import LogNormalisation
 from neyman.model.pool import MixtureSummary, PaddedSummary, Pool
 from neyman.model.ranges import FeatureRanges
 from neyman.model.sources import LabelledEvents, choice
@@ -39,6 +40,7 @@ def __dir__() -> list[str]:
 
 
 _BLOCK = 65_536  # events of a block of toys, whose arrays then stay in a processor's cache
+_CHUNK = 16_384  # events with all their log-ratios in memory; parts are multiples of it
 _MOST = 512  # toys of a block: their normalisations take memory too
 _VALUES = ("ratios", "slopes", "curvatures")
 
@@ -61,6 +63,7 @@ class MixtureChannel(MixtureRatio):
         weight_networks: by index of the sample, its network of the log-ratios of all its variations by weight, whose
             columns follow those of the classifiers.
         tilts: what the finite simulation leaves open of the samples' shapes, where that is in the likelihood.
+        normalisations: of each varied sample's density, over all of its simulation; by default that of the pool.
     """
 
     kind = "mixture"
@@ -84,6 +87,7 @@ class MixtureChannel(MixtureRatio):
         encoding: str = "fold",
         weight_networks: Mapping[int, CrossFitClassifier] | None = None,
         tilts: Tilts | None = None,
+        normalisations: Mapping[int, LogNormalisation] | None = None,
     ) -> None:
         self.name = name
         self.features = tuple(features)
@@ -97,7 +101,7 @@ class MixtureChannel(MixtureRatio):
         self.shapes = tuple(variations)
         self.tilts = tilts
         self.pool = pool if tilts is None else tilts.pool(pool, self.shapes)
-        super().__init__([*variations, *(tilts.variations if tilts else ())], self.pool)
+        super().__init__([*variations, *(tilts.variations if tilts else ())], self.pool, normalisations)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -145,14 +149,14 @@ class MixtureChannel(MixtureRatio):
         Args:
             events: features of shape ``(N, d)`` and their weights.
         """
-        n, chunk = len(events), self.part
-        values = [np.empty((rows, n)) for rows in (len(self.samples), len(self.variations), len(self.variations))]
+        n, chunk = len(events), min(self.part, _CHUNK)
+        ratios = np.empty((len(self.samples), n))
+        slopes, curvatures = (np.empty((len(self.variations), n), dtype=np.float32) for _ in range(2))
         for begin in range(0, n, chunk):
             part = slice(begin, begin + chunk)
             log_ratios, sides = self.calibrated(*self.raw(events.features[part]))
-            for whole, piece in zip(values, self.summarise(log_ratios, sides), strict=True):
-                whole[:, part] = piece
-        return MixtureSummary(events.weights, *values)
+            ratios[:, part], slopes[:, part], curvatures[:, part] = self.summarise(log_ratios, sides)
+        return MixtureSummary(events.weights, ratios, slopes, curvatures)
 
     def with_encoding(self, encoding: str) -> MixtureChannel:
         """Return the channel with the same networks and another encoding of new events."""
@@ -203,10 +207,10 @@ class MixtureChannel(MixtureRatio):
         self, log_ratios: NDArray[np.float64], sides: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return ratios ``(C, N)``, slopes and curvatures ``(M, N)`` from calibrated logits."""
-        values = sample_ratios(log_ratios).T, *(part.T for part in slopes_and_curvatures(sides, self.shapes))
-        if self.tilts is None:
-            return values
-        summary = self.tilts.extended(MixtureSummary(np.empty(0), *values), self.shapes)
+        slopes, curvatures = slopes_and_curvatures(sides, self.shapes)
+        summary = MixtureSummary(np.empty(0), sample_ratios(log_ratios).T, slopes.T, curvatures.T)
+        if self.tilts is not None:
+            summary = self.tilts.extended(summary, self.shapes)
         return summary.ratios, summary.slopes, summary.curvatures
 
     def with_tilts(self, tilts: Tilts) -> MixtureChannel:
@@ -214,6 +218,7 @@ class MixtureChannel(MixtureRatio):
         return MixtureChannel(
             self.name, self.features, self.samples, self.yields, self.shapes, self.sample_classifier,
             self.variation_classifiers, self.calibration, self.pool, self.encoding, self.weight_networks, tilts,
+            {c: one for c, one in self.normalisations.items() if c not in tilts.samples},
         )  # fmt: skip
 
     def select(self, features: NDArray[np.float32], index: NDArray[Any]) -> MixtureSummary:
@@ -321,6 +326,11 @@ class MixtureChannel(MixtureRatio):
                 for what in ("samples", "variations")
                 for number in (0, 1)
             },
+            **{
+                f"normalisation {c} {key}": array
+                for c, one in self.normalisations.items()
+                for key, array in one.pack().items()
+            },
         }
         if self.tilts is not None:
             entry["tilts"] = {"samples": self.tilts.samples, "parameters": self.tilts.parameters}
@@ -342,17 +352,17 @@ class MixtureChannel(MixtureRatio):
         samples, variations = (
             (arrays[f"calibration {what} 1"], arrays[f"calibration {what} 2"]) for what in ("samples", "variations")
         )
-        values = (arrays[f"pool {key}"].astype(np.float64) for key in _VALUES)
+        ratios, *effects = (arrays[f"pool {key}"] for key in _VALUES)
         pool = Pool(
             arrays["pool features"],
             arrays["pool samples"].astype(np.int64),
-            MixtureSummary(arrays["pool weights"], *values),
+            MixtureSummary(arrays["pool weights"], ratios.astype(np.float64), *effects),
             arrays.get("pool squares"),
         )
         tilts = None
         if "tilts" in entry:
-            names = (tuple(entry["tilts"][key]) for key in ("samples", "parameters"))
-            tilts = Tilts(*names, arrays["tilts rates"], arrays["tilts coefficients"])
+            owners, names = (tuple(entry["tilts"][key]) for key in ("samples", "parameters"))
+            tilts = Tilts(owners, names, arrays["tilts rates"], arrays["tilts coefficients"])
         variation_classifiers, weight_networks = (
             {int(key.removeprefix(kind)): network for key, network in networks.items() if key.startswith(kind)}
             for kind in ("variations ", "weights ")
@@ -370,4 +380,14 @@ class MixtureChannel(MixtureRatio):
             entry.get("encoding", "mean"),  # all there was before
             weight_networks,
             tilts,
+            {
+                c: LogNormalisation.unpack(groups)
+                for c in range(len(entry["samples"]))
+                if (groups := _starting(f"normalisation {c} ", arrays))
+            },
         )
+
+
+def _starting(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names start with something, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ __all__ = ["MixtureRatio"]
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_BLOCK = 8192  # events of which slopes and curvatures are in double precision, and in a processor's cache
 
 
 class MixtureRatio:
@@ -34,20 +38,27 @@ class MixtureRatio:
     Args:
         variations: the shape systematics.
         pool: the simulation.
+        normalisations: of each varied sample, over all of its simulation; by default that of the pool.
     """
 
-    def __init__(self, variations: Sequence[Variation], pool: Pool) -> None:
+    def __init__(
+        self,
+        variations: Sequence[Variation],
+        pool: Pool,
+        normalisations: Mapping[int, LogNormalisation] | None = None,
+    ) -> None:
         self.variations = tuple(variations)
         self._one_sided = np.array([v.one_sided for v in self.variations], dtype=bool)
         self._varied = {
             c: _without_copies([m for m, v in enumerate(self.variations) if v.sample == c])
             for c in sorted({v.sample for v in self.variations})
         }
-        self._normalisations = {}
+        self.normalisations = dict(normalisations or {})
         for c, index in self._varied.items():
-            own = pool.samples == c
-            points = np.concatenate([pool.summary.slopes[index][:, own], pool.summary.curvatures[index][:, own]])
-            self._normalisations[c] = LogNormalisation(points.T, pool.summary.weights[own])
+            if c not in self.normalisations:
+                own = pool.samples == c
+                points = np.concatenate([pool.summary.slopes[index][:, own], pool.summary.curvatures[index][:, own]])
+                self.normalisations[c] = LogNormalisation(points.T, pool.summary.weights[own])
 
     def log_ratio(
         self, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
@@ -68,27 +79,33 @@ class MixtureRatio:
         """
         total_weight = float(summary.weights.sum())
         total = rates.sum()
-        d_alphas = np.zeros(len(self.variations))
+        if total <= 0 and len(summary.weights):
+            return -np.inf, np.zeros(len(rates)), np.zeros(len(self.variations))
+        value, shares, d_alphas = 0.0, np.zeros(len(rates)), np.zeros(len(self.variations))
+        factors = self._factors(alphas)
+        sums = {c: np.zeros((2, len(factor.d_curve))) for c, factor in factors.items()}
+        for begin in range(0, len(summary.weights), _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            shapes, rows = self._shapes(summary, block, factors)
+            density, weights = rates @ shapes, summary.weights[block]
+            if not density.min() > 0:
+                density[weights == 0] = 1.0
+                if not density.min() > 0:
+                    return -np.inf, np.zeros(len(rates)), np.zeros(len(self.variations))
+            pulls = weights / density
+            value += float(weights @ np.log(density, out=density))
+            shares += shapes @ pulls
+            for c, (slopes, curvatures) in rows.items():
+                share = pulls * shapes[c]
+                sums[c] += (slopes @ share, curvatures @ share)
         if not len(summary.weights):
-            return 0.0, np.zeros(len(rates)), d_alphas
-        shapes, factors = self._shapes(summary, alphas)
-        density = rates @ shapes
-        if not density.min() > 0:
-            density[summary.weights == 0] = 1.0
-        if total <= 0 or not density.min() > 0:
-            return -np.inf, np.zeros(len(rates)), d_alphas
-        pulls = summary.weights / density
-        value = float(summary.weights @ np.log(density, out=density) - total_weight * np.log(total))
-        shares = shapes @ pulls
-        for c, (d_slope, d_curvature, d_normalisation) in factors.items():
-            index = self._varied[c]
-            share = pulls * shapes[c]
-            d_alphas[index] = rates[c] * (
-                (summary.slopes[index] @ share) * d_slope
-                + (summary.curvatures[index] @ share) * d_curvature
-                - shares[c] * d_normalisation
+            return 0.0, shares, d_alphas
+        for c, factor in factors.items():
+            by_slope, by_curvature = sums[c]
+            d_alphas[self._varied[c]] = rates[c] * (
+                by_slope + by_curvature * factor.d_curve - shares[c] * factor.by_normalisation
             )
-        return value, shares - total_weight / total, d_alphas
+        return value - total_weight * np.log(total), shares - total_weight / total, d_alphas
 
     def log_ratio_batch(
         self, toys: PaddedSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
@@ -125,7 +142,7 @@ class MixtureRatio:
         transform[:, index, index] = 1.0
         for c, varied in self._varied.items():
             u, v, dv = alphas[:, varied], curve[:, varied], d_curve[:, varied]
-            log_z, gradient = self._normalisations[c].batch(np.concatenate([u, v], axis=1))
+            log_z, gradient = self.normalisations[c].batch(np.concatenate([u, v], axis=1))
             exponent = (u[:, None, :] @ toys.slopes[:, varied])[:, 0]
             exponent += (v[:, None, :] @ toys.curvatures[:, varied])[:, 0]
             exponent -= log_z[:, None]
@@ -153,7 +170,11 @@ class MixtureRatio:
 
     def densities(self, summary: MixtureSummary, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``g_c m_c`` of every sample and event, shape ``(C, N)``."""
-        return self._shapes(summary, alphas)[0]
+        factors, found = self._factors(alphas), np.empty_like(summary.ratios, dtype=np.float64)
+        for begin in range(0, len(summary.weights), _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            found[:, block] = self._shapes(summary, block, factors)[0]
+        return found
 
     def scores(
         self, summary: MixtureSummary, rates: NDArray[np.float64], alphas: NDArray[np.float64]
@@ -163,33 +184,62 @@ class MixtureRatio:
         Returns:
             By the rates, shape ``(C, N)``, and by the alphas, shape ``(M, N)``.
         """
-        shapes, factors = self._shapes(summary, alphas)
-        by_rate = shapes / (rates @ shapes)
-        by_alpha = np.zeros((len(self.variations), shapes.shape[1]))
-        for c, (d_slope, d_curvature, d_normalisation) in factors.items():
-            index = self._varied[c]
-            slope = summary.slopes[index] * d_slope[:, None] + summary.curvatures[index] * d_curvature[:, None]
-            by_alpha[index] = rates[c] * by_rate[c] * (slope - d_normalisation[:, None])
+        factors = self._factors(alphas)
+        by_rate, by_alpha = np.empty(summary.ratios.shape), np.zeros((len(self.variations), len(summary.weights)))
+        for begin in range(0, len(summary.weights), _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            shapes, rows = self._shapes(summary, block, factors)
+            by_rate[:, block] = shapes / (rates @ shapes)
+            for c, (slopes, curvatures) in rows.items():
+                slope = slopes + curvatures * factors[c].d_curve[:, None] - factors[c].by_normalisation[:, None]
+                by_alpha[self._varied[c], block] = rates[c] * by_rate[c, block] * slope
         return by_rate, by_alpha
 
-    def _shapes(
-        self, summary: MixtureSummary, alphas: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], dict[int, tuple[NDArray[np.float64], ...]]]:
-        """Return ``g_c m_c`` and, for each varied sample, what its derivative by the alphas is made of."""
-        if not self._varied:
-            return summary.ratios, {}
-        shapes = summary.ratios.copy()
-        factors: dict[int, tuple[NDArray[np.float64], ...]] = {}
+    def _factors(self, alphas: NDArray[np.float64]) -> dict[int, _Factor]:
+        """Return what the shapes of each varied sample depend on, beside its events."""
         curve, d_curve = interpolation(alphas, self._one_sided)
+        factors = {}
         for c, index in self._varied.items():
             u, v, dv = alphas[index], curve[index], d_curve[index]
-            log_z, gradient = self._normalisations[c](np.concatenate([u, v]))
-            exponent = u @ summary.slopes[index]
-            exponent += v @ summary.curvatures[index]
-            exponent -= log_z
+            log_z, gradient = self.normalisations[c](np.concatenate([u, v]))
+            factors[c] = _Factor(u, v, dv, log_z, gradient[: len(u)] + gradient[len(u) :] * dv)
+        return factors
+
+    def _shapes(
+        self, summary: MixtureSummary, block: slice, factors: Mapping[int, _Factor]
+    ) -> tuple[NDArray[np.float64], dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]]:
+        """Return ``g_c m_c`` of a block of events and, for each varied sample, its slopes and curvatures."""
+        shapes, rows = summary.ratios[:, block].astype(np.float64), {}
+        for c, factor in factors.items():
+            index = self._varied[c]
+            slopes, curvatures = (
+                values[index, block].astype(np.float64, copy=False) for values in (summary.slopes, summary.curvatures)
+            )
+            exponent = factor.u @ slopes
+            exponent += factor.v @ curvatures
+            exponent -= factor.log_z
             shapes[c] *= np.exp(exponent, out=exponent)
-            factors[c] = (np.ones_like(u), dv, gradient[: len(u)] + gradient[len(u) :] * dv)
-        return shapes, factors
+            rows[c] = slopes, curvatures
+        return shapes, rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Factor:
+    """What a sample's shape is made of: coefficients of slopes and curvatures, and the normalisation.
+
+    Args:
+        u: of the slopes, the nuisance parameters, shape ``(m,)``.
+        v: of the curvatures.
+        d_curve: the derivative of ``v`` by each nuisance parameter.
+        log_z: the logarithm of the normalisation.
+        by_normalisation: its derivative by each nuisance parameter.
+    """
+
+    u: NDArray[np.float64]
+    v: NDArray[np.float64]
+    d_curve: NDArray[np.float64]
+    log_z: float
+    by_normalisation: NDArray[np.float64]
 
 
 def _without_copies(index: list[int]) -> slice | NDArray[np.intp]:

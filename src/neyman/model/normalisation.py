@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,23 +48,53 @@ class LogNormalisation:
     """
 
     def __init__(
-        self, points: NDArray[np.float64], weights: NDArray[np.float64], groups: int = 512, members: int = 16
+        self, points: NDArray[np.floating[Any]], weights: NDArray[np.float64], groups: int = 512, members: int = 16
     ) -> None:
-        used, self._varying = weights > 0, _some(points.any(axis=0))
-        y, w = points[used][:, self._varying].astype(np.float64), weights[used] / weights[used].sum()
+        used, varying = weights > 0, np.any(points != 0, axis=0)
+        y, w = points[used][:, _some(varying)].astype(np.float64), weights[used] / weights[used].sum()
         parts = _grouped(y, w, min(groups, max(len(y) // 8, 1)))
-        self._covariances: NDArray[np.float64] | None = None
+        covariances = None
         if y.shape[1] > _TWO_CUMULANTS_UP_TO:
             chosen = [_members(y[g], w[g], members) for g in parts]
-            self._points = np.concatenate([z for z, _ in chosen])
-            self._weights = np.concatenate([v for _, v in chosen])
-            return
-        self._weights = np.array([w[g].sum() for g in parts])
-        self._points = np.stack([w[g] @ y[g] for g in parts]) / self._weights[:, None]
-        centred = (y[g] - mean for g, mean in zip(parts, self._points, strict=True))
-        self._covariances = np.stack(
-            [(c * w[g][:, None]).T @ c / total for c, g, total in zip(centred, parts, self._weights, strict=True)]
-        )
+            centres = np.concatenate([z for z, _ in chosen])
+            totals = np.concatenate([v for _, v in chosen])
+        else:
+            totals = np.array([w[g].sum() for g in parts])
+            centres = np.stack([w[g] @ y[g] for g in parts]) / totals[:, None]
+            centred = (y[g] - mean for g, mean in zip(parts, centres, strict=True))
+            covariances = np.stack(
+                [(c * w[g][:, None]).T @ c / total for c, g, total in zip(centred, parts, totals, strict=True)]
+            )
+        self._set(varying, centres, totals, covariances)
+
+    def _set(
+        self,
+        varying: NDArray[np.bool_],
+        points: NDArray[np.floating[Any]],
+        weights: NDArray[np.float64],
+        covariances: NDArray[np.floating[Any]] | None,
+    ) -> None:
+        def rounded(values: NDArray[Any]) -> NDArray[np.float64]:
+            return values.astype(np.float32).astype(np.float64)  # as in a file: one that is read is the same
+
+        self._varies, self._varying = varying, _some(varying)
+        self._points, self._weights = rounded(points), weights
+        self._covariances = None if covariances is None else rounded(covariances)
+
+    def pack(self) -> dict[str, NDArray[Any]]:
+        """Return the groups as a file keeps them; :meth:`unpack` makes the same of them."""
+        arrays: dict[str, NDArray[Any]]
+        arrays = {"varying": self._varies, "points": self._points.astype(np.float32), "weights": self._weights}
+        if self._covariances is not None:
+            arrays["covariances"] = self._covariances.astype(np.float32)
+        return arrays
+
+    @classmethod
+    def unpack(cls, arrays: Mapping[str, NDArray[Any]]) -> LogNormalisation:
+        """Make a normalisation of what :meth:`pack` returned."""
+        made = cls.__new__(cls)
+        made._set(arrays["varying"], arrays["points"], arrays["weights"], arrays.get("covariances"))
+        return made
 
     def __call__(self, t: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return ``K(t)`` and its gradient, for ``t`` of shape ``(D,)``."""

@@ -23,14 +23,15 @@ class MixtureSummary:
     Args:
         weights: shape ``(N,)``.
         ratios: ``g_c = p_c / p_ref``, shape ``(C, N)``.
-        slopes: ``(log hi - log lo) / 2`` of every variation, shape ``(M, N)``.
-        curvatures: ``(log hi + log lo) / 2``, shape ``(M, N)``.
+        slopes: ``(log hi - log lo) / 2`` of every variation, shape ``(M, N)``; held in single precision, as these are
+            the largest arrays by far. Sums over events are in double precision.
+        curvatures: ``(log hi + log lo) / 2``, shape ``(M, N)``; the same.
     """
 
     weights: NDArray[np.float64]
     ratios: NDArray[np.float64]
-    slopes: NDArray[np.float64]
-    curvatures: NDArray[np.float64]
+    slopes: NDArray[Any]
+    curvatures: NDArray[Any]
 
     def __add__(self, other: MixtureSummary) -> MixtureSummary:
         return self.joined([self, other])
@@ -78,7 +79,7 @@ class PaddedSummary:
         """
         none = np.arange(events.shape[1]) >= numbers[:, None]
         ratios, slopes, curvatures = (
-            np.stack([row[events] for row in rows], axis=1)
+            np.stack([row[events].astype(np.float64) for row in rows], axis=1)
             if len(rows)
             else np.empty((len(events), 0, events.shape[1]))
             for rows in (summary.ratios, summary.slopes, summary.curvatures)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Variation", "interpolation", "slopes_and_curvatures"]
+__all__ = ["Variation", "interpolation", "own_variations", "slopes_and_curvatures"]
 
 
 def __dir__() -> list[str]:
@@ -43,20 +45,34 @@ class Variation:
 
 
 def slopes_and_curvatures(
-    sides: NDArray[np.float64], variations: Sequence[Variation]
+    sides: NDArray[np.floating[Any]], variations: Sequence[Variation]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return slopes and curvatures ``(N, M)`` from the log-ratios ``(N, V)`` of all varied sources."""
 
-    def side(v: Variation, own: int | None, other: int | None) -> NDArray[np.float64]:
-        if own is not None:
-            return sides[:, own]
-        return -sides[:, other] if v.mirrored and other is not None else np.zeros(len(sides))
+    def side(columns: Sequence[int | None], others: Sequence[int | None]) -> NDArray[np.float64]:
+        chosen, factors = np.zeros(len(variations), dtype=np.intp), np.zeros(len(variations))
+        for m, (v, own, other) in enumerate(zip(variations, columns, others, strict=True)):
+            if own is not None:
+                chosen[m], factors[m] = own, 1.0
+            elif v.mirrored and other is not None:
+                chosen[m], factors[m] = other, -1.0
+        return sides[:, chosen] * factors
 
-    hi = [side(v, v.hi, v.lo) for v in variations]
-    lo = [side(v, v.lo, v.hi) for v in variations]
-    up = np.stack(hi, axis=1) if hi else np.empty((len(sides), 0))
-    down = np.stack(lo, axis=1) if lo else np.empty((len(sides), 0))
+    hi, lo = [v.hi for v in variations], [v.lo for v in variations]
+    up, down = side(hi, lo), side(lo, hi)
     return (up - down) / 2, (up + down) / 2
+
+
+def own_variations(variations: Sequence[Variation], sample: int, columns: NDArray[np.intp]) -> list[Variation]:
+    """Return a sample's variations by the positions of their sources among some columns.
+
+    Example:
+        >>> own_variations([Variation(0, "scale", 0, 1), Variation(1, "scale", 2, None)], 1, np.array([2]))
+        [Variation(sample=1, parameter='scale', hi=0, lo=None, mirrored=False)]
+    """
+    place: dict[int | None, int] = {int(column): i for i, column in enumerate(columns)}
+    own = (v for v in variations if v.sample == sample)
+    return [dataclasses.replace(v, hi=place.get(v.hi), lo=place.get(v.lo)) for v in own]
 
 
 def interpolation(

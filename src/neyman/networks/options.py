@@ -19,7 +19,7 @@ def __dir__() -> list[str]:
 
 
 _WORDS = {"encoding": ("fold", "mean")}
-_LEAST = {"folds": 2, "fresh": 0, "knots": 0}  # of whole numbers, if not 1
+_LEAST = {"folds": 2, "fresh": 0, "knots": 0, "pool": 0}  # of whole numbers, if not 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class TrainingOptions:
         weight_steps: of the network of a sample's variations by weight, at most.
         weight_batch_size: its events a step and fold.
         weight_learning_rate: its peak, as above.
+        pool: simulated events that the model keeps for toys, at most; 0 is all that take 120 MB with their values. Fits
+            and limits on data do not depend on it.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -55,6 +57,7 @@ class TrainingOptions:
     weight_steps: int = 2000
     weight_batch_size: int = 256
     weight_learning_rate: float = 2e-2
+    pool: int = 0
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def _by_parameter(channel: MixtureChannel, term: LearnedTerm, slopes: Array, rat
         mean = pool.summary.slopes[m] @ weights / weights.sum()  # of a score that is normalised this is taken off
         matrix[term.parameters[m], len(rates) + m] += 1.0
         matrix[term.parameters[m], variation.sample] -= rates[variation.sample] * mean
-    return matrix
+    return np.asarray(matrix)
 
 
 def _in_widths(covariance: Array) -> Array:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,28 +16,18 @@ from scipy.special import expit
 
 from neyman.events import ChannelSimulation, Events
 from neyman.exceptions import InvalidEvents
-from neyman.model.calibration import (
-    LogitCalibration,
-    balanced_weights,
-    calibrate,
-    corrected,
-    fit_multinomial,
-    fit_ratio,
-    regressors,
-    sample_ratios,
-    shape_scores,
-)
+from neyman.model.calibration import sample_ratios
 from neyman.model.mixture import MixtureChannel
-from neyman.model.pool import MixtureSummary, Pool
-from neyman.model.variations import Variation, slopes_and_curvatures
 from neyman.networks.mixture import CrossFitClassifier, fold_of, logits
 from neyman.networks.options import TrainingOptions
 from neyman.results import TrainingReport
+from neyman.training.calibration import fit_calibration
 from neyman.training.classifiers import Trainer
 from neyman.training.closure import closure_failures
 from neyman.training.crossfit import TrainedClassifier, train_classifier
 from neyman.training.mixture_report import samples_entry, variations_entry, weights_entry
-from neyman.training.sources import VariedSources, varied_sources
+from neyman.training.pooling import normalisations, pooled
+from neyman.training.sources import varied_sources
 from neyman.training.weights import train_weights
 
 __all__ = ["check_sizes", "train_mixture"]
@@ -50,6 +39,7 @@ def __dir__() -> list[str]:
 
 log = logging.getLogger(__name__)
 
+_BLOCK = 8192  # events with all their values in memory
 _BELOW = 0.02  # of a sample's absolute weights may be where networks think its density negative
 
 
@@ -102,9 +92,8 @@ def train_mixture(
         folds=options.folds,
         seed=seed,
     )
-    layout = _Layout(np.array([events.weights.sum() for events in nominal]), sources.variations)
-    labelled = [networks.raw(events) for events in nominal]
-    calibration = _calibration(networks, layout, nominal, sources, labelled)
+    yields = np.array([events.weights.sum() for events in nominal])
+    calibration, values = fit_calibration(networks, yields, nominal, sources)
     weights = [
         _positive_weights(name, _of_yield(events), signed[name], trained.get(f"signs of {name}"), options.folds, seed)
         for name, events in simulation.samples.items()
@@ -113,42 +102,36 @@ def train_mixture(
         simulation.channel,
         simulation.features,
         samples,
-        layout.yields,
+        yields,
         sources.variations,
         networks.samples,
         networks.variations,
         calibration,
-        _pool(layout, nominal, weights, labelled, calibration),
+        pooled(networks, nominal, weights, calibration, yields, sources.variations, options.pool),
         options.encoding,
         networks.weights,
+        normalisations=normalisations(weights, values, sources.variations),
     )
-    calibrated = layout.calibrated(labelled, calibration)
     entries, failures = [], []
     if "samples" in trained:
-        ratios = sample_ratios(np.concatenate([log_ratios for log_ratios, _ in calibrated]))
+        ratios = sample_ratios(np.concatenate(values.log_ratios))
         entries.append(samples_entry(trained["samples"], simulation.features, simulation.samples, ratios))
-        failures += closure_failures(entries[-1], dict(zip(samples, layout.yields, strict=True)))
+        failures += closure_failures(entries[-1], dict(zip(samples, yields, strict=True)))
     for c, own in sources.others.items():
         columns, name = sources.of(sources.others, c), f"variations of {samples[c]}"
-        values = (  # in memory one source at a time
-            layout.calibrated([networks.raw(events)], calibration)[0][1][:, column]
-            for column, events in zip(range(columns.start, columns.stop), own.values(), strict=True)
-        )
-        at_nominal = calibrated[c][1][:, columns]
-        entries.append(variations_entry(name, trained[name], simulation.features, nominal[c], own, at_nominal, values))
-        failures += closure_failures(entries[-1], dict.fromkeys(own, float(layout.yields[c])))
+        at_varied = [values.varied[v] for v in range(columns.start, columns.stop)]
+        at_nominal = values.of_nominal(c, columns)
+        entry = variations_entry(name, trained[name], simulation.features, nominal[c], own, at_nominal, at_varied)
+        entries.append(entry)
+        failures += closure_failures(entry, dict.fromkeys(own, float(yields[c])))
     for c, own in sources.weights.items():
         columns, name = sources.of(sources.weights, c), f"weights of {samples[c]}"
-        entry = weights_entry(name, trained[name], simulation.features, nominal[c], own, calibrated[c][1][:, columns])
-        entries.append(entry)
-        failures += closure_failures(entry, dict.fromkeys(own, float(layout.yields[c])))
+        at_nominal = values.of_nominal(c, columns)
+        entries.append(weights_entry(name, trained[name], simulation.features, nominal[c], own, at_nominal))
+        failures += closure_failures(entries[-1], dict.fromkeys(own, float(yields[c])))
     for text in failures:
         log.warning("channel %s: %s", simulation.channel, text)
     return channel, TrainingReport(simulation.channel, simulation.features, tuple(entries), warnings=tuple(failures))
-
-
-Raw: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Of N events the logits of the samples, shape ``(N, C)``, and the log-ratios of the varied sources, ``(N, V)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,33 +144,30 @@ class _Networks:
     folds: int
     seed: int
 
-    def raw(self, events: Events) -> Raw:
-        """Return the values of simulated events, each from the networks that were not trained on its fold.
+    def blocks(
+        self, events: Events, which: NDArray[np.intp] | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
+        """Yield the values of blocks of simulated events, each from the networks that were not trained on its fold.
 
-        They are computed each time they are needed: those of all sources at once would not fit into memory.
+        They are computed each time they are needed: those of all events at once would not fit into memory.
+
+        Args:
+            events: all of a class, on whose number the folds depend.
+            which: positions of some of them; default is all.
         """
-        folds = fold_of(len(events), self.folds, self.seed)
-        log_ratios = np.zeros((len(events), 1))
-        if self.samples is not None:
-            log_ratios = logits(self.samples, events.features, folds)
-        sides = [np.empty((len(events), 0))]
-        for network in self.variations.values():
-            values = logits(network, events.features, folds)
-            sides.append(values[:, 1:] - values[:, :1])
-        sides += [logits(network, events.features, folds) for network in self.weights.values()]
-        return log_ratios, np.concatenate(sides, axis=1)
-
-
-@dataclass(frozen=True, eq=False)
-class _Layout:
-    """The expected events of the samples, shape ``(C,)``, and which columns of the log-ratios vary them."""
-
-    yields: NDArray[np.float64]
-    variations: list[Variation]
-
-    def calibrated(self, raw: Sequence[Raw], calibration: LogitCalibration) -> list[Raw]:
-        """Return values after the calibration."""
-        return [calibrate(*values, calibration, self.yields, self.variations) for values in raw]
+        folds, features = fold_of(len(events), self.folds, self.seed), events.features
+        if which is not None:
+            folds, features = folds[which], features[which]
+        for begin in range(0, len(features), _BLOCK):
+            rows = slice(begin, begin + _BLOCK)
+            x, fold = features[rows], folds[rows]
+            sides = [np.empty((len(x), 0))]
+            for network in self.variations.values():
+                values = logits(network, x, fold)
+                sides.append(values[:, 1:] - values[:, :1])
+            sides += [logits(network, x, fold) for network in self.weights.values()]
+            log_ratios = np.zeros((len(x), 1)) if self.samples is None else logits(self.samples, x, fold)
+            yield rows, log_ratios, np.concatenate(sides, axis=1)
 
 
 def check_sizes(simulation: ChannelSimulation, folds: int) -> None:
@@ -204,83 +184,6 @@ def check_sizes(simulation: ChannelSimulation, folds: int) -> None:
                     f"channel {simulation.channel}: sample {sample} has {len(source)} simulated events, too few for"
                     f" {folds} networks: at least {10 * folds} are needed"
                 )
-
-
-def _calibration(
-    networks: _Networks,
-    layout: _Layout,
-    nominal: Sequence[Events],
-    sources: VariedSources,
-    labelled: Sequence[Raw],
-) -> LogitCalibration:
-    """Fit the two stages; the second has the scores that follow from the first among its features."""
-
-    def scores(raw: Raw) -> NDArray[np.float64]:
-        return shape_scores(*corrected(*raw, None, *first), layout.yields, layout.variations)
-
-    first = _stage(networks, nominal, sources, labelled, None)
-    second = _stage(networks, nominal, sources, labelled, scores)
-    return LogitCalibration(samples=(first[0], second[0]), variations=(first[1], second[1]))
-
-
-def _stage(
-    networks: _Networks,
-    nominal: Sequence[Events],
-    sources: VariedSources,
-    labelled: Sequence[Raw],
-    scores: Callable[[Raw], NDArray[np.float64]] | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the coefficients of one stage of the calibration: of the samples and, a column each, of the sources."""
-    classes = len(nominal)
-    labels = np.repeat(np.arange(classes), [len(e) for e in nominal])
-    log_ratios = np.concatenate([raw[0] for raw in labelled])
-    of_labelled = None if scores is None else [scores(raw) for raw in labelled]
-    everywhere = None if of_labelled is None else np.concatenate(of_labelled)
-    features = regressors(log_ratios[:, :-1] - log_ratios[:, -1:], everywhere)
-    of_samples = np.zeros((features.shape[1], 1))
-    if classes > 1:
-        weights = balanced_weights(np.concatenate([e.weights for e in nominal]), labels)
-        of_samples = fit_multinomial(log_ratios, features, labels, weights)
-    varied = list(sources.columns())
-    of_variations = np.zeros((2 + features.shape[1] - classes, len(varied)))  # a constant, the own logit, the scores
-    for v, (c, events, by_weight) in enumerate(varied):
-        if by_weight:  # one of very many: of the scores, those of the samples and its own
-            values, m = (
-                labelled[c][1][:, v],
-                next(m for m, one in enumerate(sources.variations) if v in (one.hi, one.lo)),
-            )
-            used = [] if of_labelled is None else [*range(classes - 1), classes - 1 + m]
-            here = None if of_labelled is None else of_labelled[c][:, used]
-            pair = [e.weights / e.weights.sum() for e in (nominal[c], events)]
-            rows = [0, 1, *(2 + s for s in used)]
-            of_variations[rows, v] = fit_ratio(values, regressors(values[:, None], here), *pair)
-            continue
-        pair = [networks.raw(events), labelled[c]]
-        values = np.concatenate([raw[1][:, v : v + 1] for raw in pair])
-        here = None if scores is None else np.concatenate([scores(raw) for raw in pair])
-        binary = np.repeat([0, 1], [len(raw[0]) for raw in pair])
-        weights = balanced_weights(np.concatenate([events.weights, nominal[c].weights]), binary)
-        offset = np.concatenate([values, np.zeros_like(values)], axis=1)
-        of_variations[:, v] = fit_multinomial(offset, regressors(values, here), binary, weights)[:, 0]
-    return of_samples, of_variations
-
-
-def _pool(
-    layout: _Layout,
-    nominal: Sequence[Events],
-    weights: Sequence[NDArray[np.float64]],
-    labelled: Sequence[Raw],
-    calibration: LogitCalibration,
-) -> Pool:
-    def kept(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return values.T.astype(np.float32).astype(np.float64)  # as in the model file: a loaded model is the same
-
-    log_ratios, sides = (np.concatenate(part) for part in zip(*layout.calibrated(labelled, calibration), strict=True))
-    slopes, curvatures = slopes_and_curvatures(sides, layout.variations)
-    samples = np.repeat(np.arange(len(nominal)), [len(e) for e in nominal])
-    summary = MixtureSummary(np.concatenate(weights), kept(sample_ratios(log_ratios)), kept(slopes), kept(curvatures))
-    squares = np.concatenate([(e.weights / e.weights.sum()) ** 2 for e in nominal]).astype(np.float32)
-    return Pool(np.concatenate([e.features for e in nominal]), samples, summary, squares)
 
 
 def _of_yield(events: Events) -> Events:

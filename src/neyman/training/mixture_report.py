@@ -52,8 +52,8 @@ def variations_entry(
     features: Sequence[str],
     nominal: Events,
     sources: Mapping[str, Events],
-    of_nominal: NDArray[np.float64],
-    of_sources: Iterable[NDArray[np.float64]],
+    of_nominal: NDArray[np.floating[Any]],
+    of_sources: Iterable[NDArray[np.floating[Any]]],
 ) -> dict[str, Any]:
     """Return the entry of the network of a sample's variations.
 
@@ -87,7 +87,7 @@ def weights_entry(
     features: Sequence[str],
     nominal: Events,
     sources: Mapping[str, Events],
-    log_ratios: NDArray[np.float64],
+    log_ratios: NDArray[np.floating[Any]],
 ) -> dict[str, Any]:
     """Return the entry of the network of a sample's variations by weight.
 
