@@ -30,6 +30,8 @@ def __dir__() -> list[str]:
 
 _CHUNK = 8192  # held-out events in memory at a time, of each fold
 _LEAST = 1e-4  # relative size of a variation: below, it is rounding
+_UNITS = 2  # of the last hidden layer for each variation, which have little in common, up to the widest
+_WIDEST = 256
 
 
 def train_weights(
@@ -55,7 +57,7 @@ def train_weights(
     Args:
         nominal: ``N`` events of the sample, with weights of either sign.
         varied: the weights of each of ``V`` variations, shape ``(N,)``, of either sign.
-        options: architecture and schedule.
+        options: architecture and schedule; where there are many variations, the last hidden layer is wider.
         seed: fixes folds, initial weights and batches.
         device: where to train; the network comes back on the CPU.
         progress: label of a progress bar on standard error, or ``None``.
@@ -70,8 +72,10 @@ def train_weights(
     """
     device = device or torch.device("cpu")
     data = _Data(nominal, varied, options, seed, device)
+    *first, last = options.hidden
+    hidden = (*first, max(last, min(_UNITS * len(varied), _WIDEST)))  # its outputs are sums of these units
     with initialised(seed):
-        network = CrossFitClassifier(data.scaler, len(varied), options.hidden, options.folds)
+        network = CrossFitClassifier(data.scaler, len(varied), hidden, options.folds)
     epochs = math.ceil(options.weight_steps / data.steps)
     stage = Stage(
         "weights",
@@ -90,11 +94,11 @@ def train_weights(
     rate = options.weight_learning_rate
     advice = f"use a weight_learning_rate below {rate:g}, or look for features or weights with extreme values"
     history = run(stage, seed=seed, device=device, advice=advice, label=progress, checkpoint=checkpoint, stop=stop)
-    last = network.stack[-1]
-    assert isinstance(last, StackedLinear)
+    outputs = network.stack[-1]
+    assert isinstance(outputs, StackedLinear)
     with torch.no_grad():  # from units of the variations' sizes to log-ratios
-        last.weight.mul_(data.sizes)
-        last.bias.mul_(data.sizes)
+        outputs.weight.mul_(data.sizes)
+        outputs.bias.mul_(data.sizes)
     return TrainedClassifier(
         network=network.cpu().requires_grad_(False),
         train_loss=history.training.T,
