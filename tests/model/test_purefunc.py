@@ -14,7 +14,7 @@ import pytest
 from scipy.special import gammaln
 
 import neyman
-from neyman.exceptions import InvalidDocument
+from neyman.exceptions import InvalidDocument, InvalidParameter
 
 SIGNAL, INTERFERED, BACKGROUND = np.array([12.0, 25.0, 8.0]), np.array([70.0, 62.0, 35.0]), np.array([90.0, 60.0, 30.0])
 
@@ -204,3 +204,28 @@ def test_bad_bindings_get_one_clear_line(change, message):
     assert "\n" not in str(raised.value)
     with pytest.raises(InvalidDocument, match=message):
         pyhf.Model(spec, modifier_set=neyman.modifier_set(spec["bindings"]), validate=False, poi_name=None)
+
+
+def counting(name: str, expression: str, poi: str = "mu") -> neyman.Model:
+    sample = {"name": "signal", "data": [20.0], "modifiers": [{"name": "c", "type": "purefunc"}]}
+    background = {"name": "background", "data": [50.0], "modifiers": []}
+    bindings = [{"names": ["c"], "expressions": expression, "language": "sympy"}]
+    return model_of({"channels": [{"name": name, "samples": [sample, background]}], "bindings": bindings}, poi)
+
+
+def test_joint_models_share_bindings_and_their_parameters():
+    normfactor = {"name": "mu", "type": "normfactor", "data": None}
+    linear = {"channels": [{"name": "CR", "samples": [{"name": "signal", "data": [30.0], "modifiers": [normfactor]}]}]}
+    model = neyman.combine(counting("SR1", "mu**2"), counting("SR2", "mu**2"), model_of(linear))
+    assert model.config.par_names == ["mu"]
+    assert len(model.spec["bindings"]) == 1
+    rates = model.rates([1.5])[0].sum(axis=0)
+    np.testing.assert_allclose(rates, [45.0, 95.0, 95.0])
+    np.testing.assert_allclose(model.rates([1.5])[1].sum(axis=0)[:, 0], [30.0, 60.0, 60.0])
+
+
+def test_bindings_of_one_name_in_joint_models_must_be_the_same():
+    with pytest.raises(
+        InvalidParameter, match=r"the binding c is mu\*\*2 in model 1 \(SR1\), but mu in model 2 \(SR2\)"
+    ):
+        neyman.combine(counting("SR1", "mu**2"), counting("SR2", "mu"))

@@ -9,11 +9,11 @@ import numpy as np
 import pyhf
 from numpy.typing import NDArray
 
-from neyman.exceptions import Unsupported
+from neyman.exceptions import InvalidDocument, Unsupported
 from neyman.inputs.bindings import Bindings
 from neyman.inputs.node import Node
 
-__all__ = ["Purefunc", "modifier_set"]
+__all__ = ["Purefunc", "check_rates", "modifier_set"]
 
 
 def __dir__() -> list[str]:
@@ -62,6 +62,28 @@ def modifier_set(bindings: Sequence[Mapping[str, Any]] | Bindings) -> dict[str, 
         return _Builder(config, found)
 
     return {**pyhf.modifiers.histfactory_set, "purefunc": (builder, Purefunc)}
+
+
+def check_rates(model: pyhf.Model) -> None:
+    """Refuse coefficients with which a channel has negative rates where the model starts, in each of its bins.
+
+    Args:
+        model: the model of a document with bindings.
+
+    Raises:
+        InvalidDocument: for the first such channel; the message names its sample with the lowest rate.
+    """
+    start = np.array(model.config.suggested_init(), dtype=np.float64)
+    rates = np.asarray(model.main_model.expected_data(start, return_by_sample=True))
+    for name, bins in model.config.channel_slices.items():
+        if (rates[:, bins].sum(axis=0) < 0.0).all():
+            own = rates[:, bins].sum(axis=1)
+            worst = int(np.argmin(own))
+            at = ", ".join(f"{one} = {x:g}" for one, x in zip(model.config.par_names[:6], start, strict=False))
+            raise InvalidDocument(
+                f"bindings: channel {name}: the expected rate is {own.sum():.4g} at the start, {at}; its sample "
+                f"{model.config.samples[worst]} has {own[worst]:.4g}: change the expressions, or the inits"
+            )
 
 
 class _Builder:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyhf
 
-__all__ = ["has_bindings", "pyhf_options", "validate"]
+from neyman.exceptions import InvalidParameter
+
+__all__ = ["check_start", "has_bindings", "joined_bindings", "pyhf_options", "validate"]
 
 
 def __dir__() -> list[str]:
@@ -39,6 +41,56 @@ def pyhf_options(spec: Mapping[str, Any]) -> dict[str, Any]:
 
     validate(spec)
     return {"modifier_set": modifier_set(spec.get("bindings", [])), "validate": False}
+
+
+def check_start(spec: Mapping[str, Any]) -> None:
+    """Refuse bindings with which a channel has a negative rate where the model starts.
+
+    Args:
+        spec: the specification; without bindings there is nothing to be checked.
+
+    Raises:
+        InvalidDocument: if there is such a channel.
+    """
+    if has_bindings(spec):
+        from neyman.inputs.purefunc import check_rates
+
+        check_rates(pyhf.Model(spec, poi_name=None, **pyhf_options(spec)))
+
+
+def joined_bindings(specs: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return the bindings of several specifications, each name once, as an item of their joint specification.
+
+    Args:
+        specs: the specifications, each with what messages call it.
+
+    Raises:
+        InvalidParameter: if a name stands for different expressions, or for an expression here and a parameter there.
+    """
+    if not any(has_bindings(spec) for _, spec in specs):
+        return {}
+    from neyman.inputs.bindings import Bindings
+
+    joined: list[dict[str, Any]] = []
+    known: dict[str, tuple[Any, str]] = {}
+    for label, spec in specs:
+        bindings = Bindings(spec.get("bindings", []))
+        for name in bindings:
+            if name in known and known[name][0] != bindings[name]:
+                (other, before), one = known[name], bindings[name]
+                raise InvalidParameter(
+                    f"the binding {name} is {other} in {before}, but {one} in {label}: give one of them another name"
+                )
+        for entry in bindings.entries.value:
+            there = [name for name in entry["names"] if name in known]
+            if there and len(there) < len(entry["names"]):
+                raise InvalidParameter(
+                    f"the bindings {', '.join(entry['names'])} of {label} are one tuple, of which {known[there[0]][1]} has "
+                    f"only {', '.join(there)}: bind each by itself"
+                )
+            joined += [] if there else [entry]
+        known |= {name: (bindings[name], label) for name in bindings if name not in known}
+    return {"bindings": joined}
 
 
 def has_bindings(spec: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from neyman.inputs.document_file import line_of, read_file
 from neyman.inputs.histfactory import histfactory, ones
 from neyman.inputs.partitions import read_partitions
 from neyman.inputs.places import is_url
-from neyman.inputs.pyhf_options import has_bindings, pyhf_options, validate
+from neyman.inputs.pyhf_options import check_start, has_bindings, pyhf_options, validate
 from neyman.inputs.schema import normalise
 from neyman.inputs.settings import measurement_of
 from neyman.inputs.signed import component, halves, wrong_yield
@@ -409,7 +409,7 @@ class Workspace:
             for source, *others in channel.groups:
                 with self._placed(channel, source):
                     sources.check(source, channel.kind.expressions, others)
-        self.spec()
+        check_start(self.spec())
         for channel in self._channels.values():
             if isinstance(channel.observation, EventSource):
                 self._read(channel, channel.observation, allow_empty=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from neyman.events import Ensemble, Events
 from neyman.exceptions import InvalidParameter
+from neyman.inputs.pyhf_options import joined_bindings
 from neyman.model.model import Model
 from neyman.model.plain import as_model
 from neyman.support.checks import checked_range
@@ -71,8 +72,9 @@ def combine(
     names = list(dict.fromkeys(name for part in parts for name in part.model.config.par_order))
     chosen = {name: _checked_bounds(name, pair, parts) for name, pair in (bounds or {}).items()}
     blocks = [_block(name, [part for part in parts if name in part.blocks], chosen.get(name)) for name in names]
+    bindings = joined_bindings([(part.label, part.model.spec) for part in parts])
     joint = Model(
-        {"channels": _channels(parts), "parameters": blocks},
+        {"channels": _channels(parts), "parameters": blocks, **bindings},
         {name: channel for part in parts for name, channel in part.model.learned.items()},
         poi_name=_poi(parts, names, poi),
         provenance={"combined": [part.model.provenance for part in parts]},
@@ -130,7 +132,9 @@ class _Part:
         for channel in self.model.spec["channels"]:
             if not self.is_of_simulator(channel["name"]):
                 for sample in channel["samples"]:
-                    yield from ((modifier["name"], modifier["type"]) for modifier in sample["modifiers"])
+                    for modifier in sample["modifiers"]:
+                        if modifier["type"] != "purefunc":  # whose name is that of a binding
+                            yield modifier["name"], modifier["type"]
 
     def is_of_simulator(self, channel: str) -> bool:
         """Whether a channel was learned from a simulator."""
