@@ -31,6 +31,7 @@ _FILE = Archive(
     InvalidModelFile,
     "make one with 'neyman train'",
     format=2,
+    mapped=True,
     corrupt=(pyhf.exceptions.InvalidModel, pyhf.exceptions.InvalidSpecification),
 )
 

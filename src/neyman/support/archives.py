@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from neyman.exceptions import NeymanError
 from neyman.support.files import replacing
+from neyman.support.mapping import MAPPED_FROM, aligned, mapped
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +80,7 @@ class Archive:
         format: the version of the content, to be raised when it changes; newer ones are refused.
         oldest: the oldest version that can be read.
         compressed: whether the content is to be made smaller, at some cost in time.
+        mapped: whether large arrays are not, so that they are mapped from the file, read-only, and not read.
         corrupt: further exceptions by which a content may show that it is wrong.
 
     Example:
@@ -99,6 +101,7 @@ class Archive:
     format: int = 1
     oldest: int = 1
     compressed: bool = True
+    mapped: bool = False
     corrupt: tuple[type[Exception], ...] = ()
 
     def write(
@@ -126,7 +129,10 @@ class Archive:
             with archive.open(_HEADER, "w") as member:
                 member.write(json.dumps({**about, "content": header}, indent=1).encode())
             for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                entry: str | zipfile.ZipInfo = f"{name}.npy"
+                if self.mapped and array.nbytes >= MAPPED_FROM:
+                    entry = aligned(f"{name}.npy", stream.tell())
+                with archive.open(entry, "w", force_zip64=True) as member:
                     np.save(member, array, allow_pickle=False)
             if weights is not None:
                 import safetensors.torch
@@ -184,9 +190,15 @@ class Archive:
             wanted = {f"{name}.npy" for name in about["arrays"]} | ({_WEIGHTS} if about["weights"] else set())
             if missing := sorted(wanted - members):
                 raise ValueError(f"{missing[0]} is missing")
-            arrays = {name: _array(archive.read(f"{name}.npy")) for name in about["arrays"]}
+            arrays = {name: self._array(archive, f"{name}.npy") for name in about["arrays"]}
             weights = _weights(archive.read(_WEIGHTS)) if about["weights"] else {}
             return Content(version, about["content"], arrays, weights)
+
+    def _array(self, archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
+        found = mapped(archive, member) if self.mapped else None
+        if found is None:
+            found = np.load(io.BytesIO(archive.read(member)), allow_pickle=False)
+        return found
 
     def _complaint(self, error: Exception) -> str:
         """Return what to say about a file, and not about how it was noticed."""
@@ -251,8 +263,3 @@ def _weights(content: bytes) -> dict[str, torch.Tensor]:
     import safetensors.torch
 
     return safetensors.torch.load(content)
-
-
-def _array(content: bytes) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    return array

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from neyman.exceptions import InvalidParameter, NeymanError
+from neyman.support.mapping import NotMapped, dumps, loads
 
 __all__ = ["at_once", "one_torch_thread", "run"]
 
@@ -45,7 +46,8 @@ def run(
 ) -> Iterator[tuple[int, Any]]:
     """Yield the number and the result of every task as they get done, ``function(model, task)``.
 
-    The model travels to a worker once, not with every task. What fails on the executor, because a worker was killed
+    The model travels to a worker once, not with every task, and without the arrays that are mapped from a file that the
+    worker sees. What fails on the executor, because a worker was killed
     or the executor shut down, is done again in this process.
 
     Args:
@@ -85,7 +87,7 @@ def _here(function: Callable[[Any, Any], Any], model: Any, tasks: Sequence[Any])
 def _there(
     function: Callable[[Any, Any], Any], model: Any, tasks: Sequence[Any], executor: Any
 ) -> Iterator[tuple[int, Any]]:
-    pickled = pickle.dumps(model)
+    pickled = dumps(model)
     token = hashlib.sha256(pickled).hexdigest()
     failed: dict[int, BaseException | None] = {}
     waiting: dict[Any, int] = {}
@@ -112,7 +114,9 @@ def _there(
                 number = waiting.pop(future)
                 error = concurrent.futures.CancelledError() if future.cancelled() else future.exception()
                 outcome = None if error is not None else future.result()
-                if outcome is not None and outcome.needs_model:
+                if outcome is not None and outcome.needs is not None:
+                    if outcome.needs == "arrays":  # a worker that does not see the file
+                        pickled = pickle.dumps(model)
                     submit(number, pickled)
                     continue
                 if isinstance(error, NeymanError):
@@ -144,18 +148,21 @@ def _workers(executor: Any) -> int:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a worker sends back: the result, or that it does not have the model yet."""
+    """What a worker sends back: the result, or what it needs: the ``"model"``, or its ``"arrays"`` too."""
 
     result: Any = None
-    needs_model: bool = False
+    needs: str | None = None
 
 
 def _task(token: str, payload: bytes | None, function: Callable[[Any, Any], Any], task: Any) -> _Outcome:
     """Run one task in a worker, with the model that it has kept under the token or else is given as a pickle."""
     if token not in _MODELS:
         if payload is None:
-            return _Outcome(needs_model=True)
-        _MODELS[token] = pickle.loads(payload)
+            return _Outcome(needs="model")
+        try:
+            _MODELS[token] = loads(payload)
+        except NotMapped:
+            return _Outcome(needs="arrays")
         while len(_MODELS) > _MODELS_KEPT:
             _MODELS.popitem(last=False)
     return _Outcome(_result(function, _MODELS[token], task))
