@@ -48,8 +48,8 @@ class TrainingOptions:
     hidden: tuple[int, ...] = (64, 64)
     folds: int = 5
     epochs: int = 12
-    batch_size: int = 2048
-    learning_rate: float = 3e-3
+    batch_size: int = 512
+    learning_rate: float = 6e-3
     weight_decay: float = 1e-4
     patience: int = 6
     minimum_steps: int = 500

@@ -176,14 +176,22 @@ class _Data:
         self.held_out = (index.to(self.device), label.to(self.device), weight.to(self.device))
 
     def order(self, generator: torch.Generator) -> Tensor:
-        """Return the events of an epoch, shuffled, shape ``(folds, classes, N)``; a small class comes round again."""
+        """Return the events of an epoch, shuffled, shape ``(folds, classes, N)``; a small class comes round again.
+
+        Classes of one length are shuffled alike: where they are the same events, moved by a variation, a batch has an
+        event with its copies, whose differences are then less random.
+        """
         needed = self.steps * self.per_class
 
-        def stream(index: Tensor) -> Tensor:
-            rounds = math.ceil(needed / len(index))
-            return torch.cat([index[torch.randperm(len(index), generator=generator)] for _ in range(rounds)])[:needed]
+        def places(length: int) -> Tensor:
+            rounds = math.ceil(needed / length)
+            return torch.cat([torch.randperm(length, generator=generator) for _ in range(rounds)])[:needed]
 
-        return torch.stack([torch.stack([stream(index) for index in row]) for row in self.train_index])
+        orders = []
+        for row in self.train_index:
+            chosen = {length: places(length) for length in dict.fromkeys(map(len, row))}
+            orders.append(torch.stack([index[chosen[len(index)]] for index in row]))
+        return torch.stack(orders)
 
     def loss(self, network: CrossFitClassifier, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the weighted cross entropy of each fold's network, shape ``(folds,)``."""
