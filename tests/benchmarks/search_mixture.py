@@ -1,8 +1,8 @@
-"""A search with three samples and two shape systematics against its exact density: ``python search_mixture.py``.
+"""A search with three samples and two shapes against its exact density: ``python search_mixture.py``.
 
-Mass (GeV), pt (GeV) and an angle of a signal and two backgrounds. The mass scale moves the signal's peak: its events come
-from trees of the same events in the same order. A shape of the first background comes from weights. Exact toys are fitted
-with the learned likelihood and with the exact one, by iminuit. Prints JSON.
+Mass (GeV), pt (GeV) and an angle of a signal and two backgrounds. The mass scale moves the signal's peak: its events
+come from trees of the same events in the same order. A shape of the first background comes from weights. Exact toys
+are fitted with the learned likelihood and with the exact one, by iminuit. Prints JSON.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def measure(seed: int, events: int, toys: int, network: dict[str, Any]) -> dict[
         result = neyman.fit(model.data(data), model)
         found["seconds of a learned fit"].append(time.process_time() - begin)
         order = [result.names.index(name) for name in PARAMETERS]
-        found["learned"].append((np.asarray(result.values)[order], np.asarray(result.uncertainty)[order]))
+        found["learned"].append((np.asarray(result.bestfit)[order], np.asarray(result.uncertainty)[order]))
     return {"seed": seed, "training": seconds} | {name: np.array(values) for name, values in found.items()}
 
 
