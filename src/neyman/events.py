@@ -207,7 +207,9 @@ def effective_events(weights: NDArray[np.float64]) -> float:
 
 
 def size_warning(expected: float, effective: float) -> str:
-    """Say what the size of a sample's simulation costs, a bias of about sqrt(expected / effective) standard deviations.
+    """Say before a training what the size of a sample's simulation may cost, sqrt(expected / effective) sigma at most.
+
+    A trained model knows what it does cost: see :mod:`neyman.inference.simulation`.
 
     Args:
         expected: events of the sample in the data.

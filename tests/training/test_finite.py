@@ -10,6 +10,7 @@ import pytest
 from conftest import write_analysis
 
 import neyman
+from neyman.cli.inspection import of_model
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def models(tmp_path_factory):
 
 
 def test_a_staterror_on_events_has_rate_and_shape_in_the_likelihood(models):
-    _, model = models
+    model = models[1]
     names = model.config.par_names
     assert {"mc_signal[0]", "mc_background[0]", "mc_signal_SR_signal_0", "mc_background_SR_background_0"} < {*names}
     before, after = (neyman.fit(one.expected_data(one.config.suggested_init()), one) for one in models)
@@ -52,6 +53,12 @@ def test_the_tilts_are_in_the_file_and_in_toys(models, tmp_path):
     assert np.isfinite(fits.bestfit).all()
 
 
+def test_inspection_knows_what_the_simulation_costs(models):
+    warnings = [of_model(one)["warnings"] for one in models]
+    assert any("the finite simulation adds" in text for text in warnings[0])
+    assert not any("the finite simulation adds" in text for text in warnings[1])
+
+
 def test_the_end_of_a_training_says_what_the_simulation_costs(tmp_path, caplog):
     workspace = neyman.Workspace.load(write_analysis(tmp_path, events=600))
     with caplog.at_level(logging.WARNING, logger="neyman"):
@@ -67,5 +74,5 @@ def test_impacts_tell_the_simulation_apart_from_systematics(models):
     result = neyman.impacts(model.expected_data(model.config.suggested_init()), model, prefit=False)
     of_simulation = [name for name in result.names if name.startswith("mc_")]
     sizes = [np.abs(result.auxdata[result.index(name)]).mean() for name in of_simulation]
-    assert math.hypot(*sizes) > 0
     assert result.parts["simulation"] == pytest.approx(math.hypot(*sizes))
+    assert result.parts["simulation"] > result.parts["systematics"]

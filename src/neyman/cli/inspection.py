@@ -10,6 +10,7 @@ import numpy as np
 import pyhf
 
 from neyman.events import Ensemble, effective_events, size_warning
+from neyman.inference.simulation import cost_warning
 from neyman.inputs.pyhf_options import pyhf_options
 from neyman.model.channel import SimulatedSample
 from neyman.model.constraints import constraints
@@ -79,7 +80,7 @@ def of_model(model: Model) -> dict[str, Any]:
         name: _Learned(channel.features, channel.source.simulated if channel.source else {})
         for name, channel in model.learned.items()
     }
-    found = _described(model, learned, model.observed_ensemble)
+    found = _described(model, learned, model.observed_ensemble, model.provenance.get("simulation"))
     for channel in found["channels"]:
         if channel["name"] in model.learned and model.learned[channel["name"]].owns_number:
             for sample in channel["samples"]:
@@ -109,15 +110,25 @@ def of_simulator(simulator: Simulator) -> dict[str, Any]:
     return {**found, "warnings": []}
 
 
-def _described(model: pyhf.Model, learned: Mapping[str, _Learned], observed: Ensemble | None) -> dict[str, Any]:
-    """Describe the inner model, and what is known of the events of its learned channels."""
+def _described(
+    model: pyhf.Model,
+    learned: Mapping[str, _Learned],
+    observed: Ensemble | None,
+    cost: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Describe the inner model, and what is known of the events of its learned channels and of what their size costs.
+
+    Before a training and in older model files, where that is not known, the sizes have to do.
+    """
     channels = [_channel(channel, learned.get(channel["name"]), observed) for channel in model.spec["channels"]]
     warnings = [
         f"{channel['name']}, {sample['name']}: {warning}"
         for channel in channels
         for sample in channel["samples"]
-        if "effective" in sample and (warning := size_warning(sample["yield"], sample["effective"]))
+        if cost is None and "effective" in sample and (warning := size_warning(sample["yield"], sample["effective"]))
     ]
+    if cost and (text := cost_warning(**cost)):
+        warnings.append(text)
     if observed is None or not {channel["name"] for channel in channels} <= {*observed.events, *observed.counts}:
         warnings.append("there are no observations for all channels: fits and limits need --data or --asimov")
     config, terms = model.config, constraints(model)

@@ -19,8 +19,8 @@ from neyman.inference.fit import fitted
 from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start, parameter_index
 from neyman.inference.profile import Profile
+from neyman.inference.simulation import simulation_parameters
 from neyman.inference.twice_nll import TwiceNLL
-from neyman.model.mixture import MixtureChannel
 from neyman.model.model import Model
 from neyman.model.plain import as_model
 from neyman.model.summary import Data, Summary
@@ -159,12 +159,7 @@ def _parts(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the parts of the uncertainty in quadrature, and the size of that of every constraint."""
     sizes = {name: float(np.abs(pair).mean()) for name, pair in by_data.items() if not np.isnan(pair).all()}
-    of_simulation = {name for name, kind in model.config.modifiers if kind == "staterror"}
-    own = [model.config.par_names[model.config.par_slice(name)] for name in of_simulation]
-    simulated = {parameter for names in own for parameter in names}
-    for channel in getattr(model, "learned", {}).values():
-        if isinstance(channel, MixtureChannel) and channel.tilts is not None:
-            simulated.update(channel.tilts.parameters)
+    simulated = simulation_parameters(model)
     simulation = math.hypot(*(size for name, size in sizes.items() if name in simulated))
     systematics = math.hypot(*(size for name, size in sizes.items() if name not in simulated))
     rest = fit.error(poi) ** 2 - simulation**2 - systematics**2

@@ -34,8 +34,9 @@ from neyman.model.channel import AnyChannel
 from neyman.model.mixture import MixtureChannel
 from neyman.model.model import LearnedTerm, Model
 from neyman.model.sources import LabelledEvents
+from neyman.model.tilts import bounded
 
-__all__ = ["mixture_of", "score_covariance", "simulation_uncertainty"]
+__all__ = ["cost_warning", "mixture_of", "score_covariance", "simulation_parameters", "simulation_uncertainty"]
 
 
 def __dir__() -> list[str]:
@@ -44,6 +45,7 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
+_WORTH_SAYING = 0.2  # of the expected uncertainty: in quadrature, that is two per cent
 _EVENTS = 10_000  # of a sample: more would tell its variance no better than to one or two per cent
 
 
@@ -62,6 +64,35 @@ def simulation_uncertainty(model: Model, pars: ArrayLike, covariance: Array) -> 
     if between is None:
         return None
     return np.asarray(np.sqrt(np.maximum(np.einsum("pi,ij,pj->p", covariance, between, covariance), 0.0)))
+
+
+def simulation_parameters(model: Model) -> set[str]:
+    """Return the names of the parameters by which the likelihood has the finite simulation."""
+    config = model.config
+    names = {name for name, kind in config.modifiers if kind == "staterror"}
+    tilts = [
+        one.tilts.parameters
+        for one in getattr(model, "learned", {}).values()
+        if isinstance(one, MixtureChannel) and one.tilts
+    ]
+    return {name for one in names for name in config.par_names[config.par_slice(one)]}.union(*tilts)
+
+
+def cost_warning(poi: str, uncertainty: float, simulation: float) -> str:
+    """Say what the finite simulation adds to the expected uncertainty of the parameter of interest, if that is much.
+
+    Example:
+        >>> cost_warning("mu", 0.3, 0.01)
+        ''
+        >>> cost_warning("mu", 0.3, 0.1)[:53]
+        'the finite simulation adds 0.1 to the expected uncert'
+    """
+    if not simulation > _WORTH_SAYING * uncertainty:
+        return ""
+    return (
+        f"the finite simulation adds {simulation:.2g} to the expected uncertainty {uncertainty:.2g} of {poi}, in "
+        "quadrature: simulate more, or give the samples a staterror"
+    )
 
 
 def score_covariance(model: Model, pars: ArrayLike) -> Array | None:
@@ -119,6 +150,7 @@ def _of_events(
         by_rate, by_alpha = mixture.scores(summary, own, pars[term.parameters])
         scores = slopes.T @ by_rate
         np.add.at(scores, term.parameters, by_alpha)
+        scores *= bounded(by_rate, own)
         if sample in held:
             scores -= (scores @ weights / weights.sum())[:, None]
         tilts = [m for m, v in enumerate(mixture.variations) if v.sample == c and m >= len(mixture.shapes)]

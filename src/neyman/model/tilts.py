@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from neyman.model.pool import MixtureSummary, Pool
 from neyman.model.variations import Variation
 
-__all__ = ["Tilts", "nominal_scores"]
+__all__ = ["Tilts", "bounded", "nominal_scores"]
 
 
 def __dir__() -> list[str]:
@@ -29,6 +29,7 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _BLOCK = 65_536  # events
+_LEAST = 0.05  # of the density that there would be if no rate were negative: below, scores have no moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +100,16 @@ def nominal_scores(ratios: Array, slopes: Array, rates: Array, variations: Seque
         >>> nominal_scores(np.array([[0.5], [1.5]]), np.empty((0, 1)), np.array([10.0, 30.0]), ()).ravel()
         array([0.01, 0.03])
     """
-    by_rate = ratios / (rates @ ratios)
+    by_rate = ratios / np.maximum(rates @ ratios, _LEAST * (np.abs(rates) @ ratios))
     owners = np.array([v.sample for v in variations], dtype=np.intp)
     return np.concatenate([by_rate, by_rate[owners] * rates[owners, None] * slopes])
+
+
+def bounded(by_rate: Array, rates: Array) -> Array:
+    """Return the factors that take scores to where their moments exist, one where no rate is negative, shape ``(N,)``.
+
+    Args:
+        by_rate: the scores by the rates, shape ``(C, N)``.
+        rates: of the samples, shape ``(C,)``.
+    """
+    return np.asarray(np.minimum(1.0, 1.0 / (_LEAST * np.abs(np.abs(rates) @ by_rate))))

@@ -5,20 +5,23 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neyman.events import ChannelSimulation
+from neyman.exceptions import InvalidDocument
 from neyman.inference.fit import fitted
 from neyman.inference.profile import Profile
+from neyman.inference.simulation import cost_warning
 from neyman.model.channel import AnyChannel
 from neyman.model.mixture import MixtureChannel
 from neyman.model.model import LearnedTerm, Model
 from neyman.model.tilts import Tilts, nominal_scores
 
-__all__ = ["expected_cost", "tilted"]
+__all__ = ["check_staterrors", "expected_cost", "tilted"]
 
 
 def __dir__() -> list[str]:
@@ -32,7 +35,6 @@ Array = NDArray[np.float64]
 _EVENTS = 50_000  # of a sample, at most, that tell directions and their widths
 _MOST = 4  # tilts of a sample
 _LEAST = 0.02  # standard deviations, of all parameters in quadrature: what a tilt must move them by
-_WORTH_SAYING = 0.2  # of the expected uncertainty: in quadrature, that is two per cent
 
 
 def tilted(
@@ -68,6 +70,24 @@ def tilted(
     return spec, learned
 
 
+def check_staterrors(spec: Mapping[str, Any], simulations: Iterable[ChannelSimulation]) -> None:
+    """Check that each ``staterror`` of a learned channel can have the rate's error.
+
+    Raises:
+        InvalidDocument: if its samples have no positive yield together, of which pyhf makes an error of zero.
+    """
+    for simulation in simulations:
+        samples = next(one["samples"] for one in spec["channels"] if one["name"] == simulation.channel)
+        for name in dict.fromkeys(simulation.staterrors.values()):
+            own = [one for one in samples if any(modifier["name"] == name for modifier in one["modifiers"])]
+            if not (total := sum(one["data"][0] for one in own)) > 0.0:
+                of = " and ".join(one["name"] for one in own)
+                raise InvalidDocument(
+                    f"channel {simulation.channel}: the yields of {of}, which have the staterror {name}, add up to "
+                    f"{total:g}: give a sample of positive yield the same one"
+                )
+
+
 def expected_cost(model: Model) -> dict[str, Any]:
     """Return what the finite simulation adds to the expected uncertainty of the parameter of interest; say if much.
 
@@ -84,11 +104,8 @@ def expected_cost(model: Model) -> dict[str, Any]:
     if fit.simulation is None or not fit.error(poi) > 0.0:
         return {}
     added, expected = float(fit.simulation[fit.index(poi)]), fit.error(poi)
-    if added > _WORTH_SAYING * expected:
-        log.warning(
-            "the finite simulation adds %.2g to the expected uncertainty %.2g of %s, in quadrature: simulate more, or "
-            "give the samples a staterror", added, expected, poi,
-        )  # fmt: skip
+    if text := cost_warning(poi, expected, added):
+        log.warning("%s", text)
     return {"poi": poi, "uncertainty": expected, "simulation": added}
 
 
@@ -161,4 +178,4 @@ def _directions(shifts: Array, scores: Array, weights: Array, squares: Array, po
     spread = directions @ ((scores * weights) @ scores.T) @ directions.T
     # a pull of one moves the means of the directions by a column of this, whose square is the covariance of their means
     root = np.linalg.cholesky(directions @ error @ directions.T)
-    return np.linalg.solve(spread, root).T @ directions
+    return np.asarray(np.linalg.solve(spread, root).T @ directions)

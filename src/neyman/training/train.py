@@ -30,7 +30,7 @@ from neyman.training.contrastive import encoder_of
 from neyman.training.crossfit import choose_device
 from neyman.training.disagreement import judged
 from neyman.training.examination import DATASETS, examine
-from neyman.training.finite import expected_cost, tilted
+from neyman.training.finite import check_staterrors, expected_cost, tilted
 from neyman.training.mixture import check_sizes, train_mixture
 from neyman.training.provenance import provenance_of
 from neyman.training.setwise import train_on_simulator, train_on_workspace
@@ -163,6 +163,7 @@ def _train_workspace(
     simulations = {name: workspace.simulation(name) for name in workspace.learned}
     for name, simulation in simulations.items():
         check_sizes(simulation, options[name].folds)
+    check_staterrors(spec, simulations.values())
     own = {
         name: _own_network(kind, next(iter(simulations[name].samples.values())).features, of_sets[name])
         for name, kind in kinds.items()
