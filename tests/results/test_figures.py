@@ -521,6 +521,14 @@ def test_the_smallest_of_very_many_samples_stand_together_but_never_the_first() 
     assert "sample 1" not in found
 
 
+def test_a_stack_with_negative_samples_is_not_cut_off() -> None:
+    """The positive samples reach above the total, the negative ones below zero."""
+    ax = a_prediction(AWKWARD["negative contents"]).plot().axes[0]
+    low, high = ax.get_ylim()
+    assert low < -3.0
+    assert high > 9.0
+
+
 def test_open_bins_say_what_is_in_them() -> None:
     assert {"-999", "≥ 2"} <= texts(a_prediction(AWKWARD["open ends"]).plot())
 

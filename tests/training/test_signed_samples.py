@@ -127,6 +127,14 @@ def test_toys_asimov_data_and_fits_have_the_interference(trained: neyman.Model) 
     assert found["kappa"] == pytest.approx(1.5, abs=1e-3)
 
 
+def test_a_prediction_has_the_sample_once_with_both_signs(trained: neyman.Model) -> None:
+    prediction = trained.prediction(blind=True, bins={"x": [-50.0, 0.0, 50.0]})["SR", "x"]
+    assert list(prediction.yields) == ["signal", "interference", "background"]
+    negative, positive = prediction.yields["interference"]
+    assert negative < 0 < positive
+    assert negative + positive == pytest.approx(float(trained.rates(at(trained))[0][1:3].sum()), rel=0.02)
+
+
 def test_a_model_file_gives_the_same_likelihood(trained: neyman.Model, tmp_path: Path) -> None:
     trained.save(tmp_path / "model.neyman")
     loaded = neyman.Model.load(tmp_path / "model.neyman")

@@ -73,9 +73,9 @@ def discriminant(
         return None
     place = mixture.samples.index(name)
     rates = model.rates(pars)[0][term.samples, term.bin]
-    rest = np.delete(rates, place)
+    rest = np.abs(np.delete(rates, place))  # a density of either sign has no logarithm
     if not rest.sum() > 0:
-        rest = np.delete(mixture.yields, place)
+        rest = np.abs(np.delete(mixture.yields, place))
 
     def values(summary: MixtureSummary) -> Array:
         shapes = mixture.densities(summary, alphas)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neyman.events import Ensemble, Events
 from neyman.exceptions import InvalidParameter, InvalidResult, Unsupported
+from neyman.inputs.signed import sample_of
 from neyman.model.bins import Bins, checked_edges, equal_bins, readable_bins
 from neyman.model.constraints import constraints
 from neyman.model.discriminants import Region, discriminant, unknown_ratio
@@ -296,6 +297,9 @@ class _Simulation:
         self.expected = np.zeros(len(mixture.pool.samples))
         for own, rate, weights in zip(self._own, self._rates, self._nominal, strict=True):
             self.expected[own] = rate * weights
+        if self._rates.min() < 0:  # what bins and regions are chosen by is not negative
+            alphas = shifts.point.pars[term.parameters]
+            self.expected = mixture.density_weights(mixture.pool.summary, self._rates, alphas, clip=True)
 
     def filled(
         self, quantities: Sequence[tuple[Bins, Array]], inside: NDArray[np.bool_]
@@ -421,13 +425,21 @@ def _distribution(
         label,
         bins.edges,
         bins.ends,
-        dict(zip(samples, yields, strict=True)),
+        _by_sample(samples, yields),
         _root(np.diag(covariance)),
         _root(np.diag(simulation)),
         float(_root(covariance.sum())),
         data,
         *distance,
     )
+
+
+def _by_sample(samples: Sequence[str], yields: Array) -> dict[str, Array]:
+    """Return the contents of each sample of the document, those of either sign being two in the model."""
+    found: dict[str, Array] = {}
+    for sample, content in zip(samples, yields, strict=True):
+        found[sample_of(sample)] = found.get(sample_of(sample), 0.0) + content
+    return found
 
 
 def _root(variance: Any) -> Array:

@@ -1,0 +1,47 @@
+"""Write simulated samples and data as ROOT files: ``python make_ntuples.py [FOLDER] [--events N] [--seed S]``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import uproot
+from exact import BASIS, draw, expected, toy
+from numpy.typing import NDArray
+
+DATA_SEED, TRUTH = 2006, (0.4, -0.3)  # the data are the same whatever the seed of the simulation
+
+
+def make_ntuples(folder: Path, events: int = 100_000, seed: int = 0) -> None:
+    """Write ``simulation.root``, with a tree for each point of the basis, and ``data.root``.
+
+    Args:
+        folder: where to; made if it is not there.
+        events: simulated events of each tree.
+        seed: of the simulation.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    with uproot.recreate(folder / "simulation.root") as file:
+        for sample, couplings in BASIS.items():
+            write(file, sample, draw(*couplings, events, rng), expected(*couplings)[0] / events)
+    with uproot.recreate(folder / "data.root") as file:
+        write(file, "data", toy(*TRUTH, np.random.default_rng(DATA_SEED)))
+
+
+def write(file: uproot.WritableDirectory, tree: str, x: NDArray[np.float64], weight: float | None = None) -> None:
+    """Write one tree with the branches x and cosine and, for simulation, the weight w."""
+    branches = {name: column.astype(np.float32) for name, column in zip(("x", "cosine"), x.T, strict=True)}
+    if weight is not None:
+        branches["w"] = np.full(len(x), weight)
+    file.mktree(tree, {name: column.dtype for name, column in branches.items()}).extend(branches)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--events", type=int, default=100_000, help="simulated events of each tree")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulation")
+    arguments = parser.parse_args()
+    make_ntuples(arguments.folder, arguments.events, arguments.seed)

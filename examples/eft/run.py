@@ -1,0 +1,151 @@
+"""Compare learned and exact likelihoods of one and of two couplings: ``python run.py [--toys 60]``.
+
+Simulates the basis samples, trains once for each document, fits exact datasets at several couplings with both
+likelihoods, and compares the regions of two couplings. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import exact
+import numpy as np
+from make_ntuples import TRUTH, make_ntuples
+from numpy.typing import NDArray
+
+import neyman
+from neyman.results.figures import style
+
+Array = NDArray[np.float64]
+
+HERE = Path(__file__).parent
+TRUTHS: dict[str, list[tuple[float, ...]]] = {
+    "one": [(-1.5,), (-0.5,), (0.0,), (0.5,), (1.5,)],
+    "two": [(0.0, 0.0), (0.5, -0.5), (-1.0, 0.7), (1.2, 1.0)],
+}
+LEVELS = {"68 %": 2.296, "95 %": 5.991}  # of -2 log of the ratio, for two couplings
+APART = 2.5  # standard deviations are two minima, at least
+AXES = (np.linspace(-2.4, 1.6, 41), np.linspace(-2.0, 2.0, 41))
+
+
+def trained(folder: Path, name: str, network: Mapping[str, Any]) -> tuple[neyman.Model, float]:
+    """Return the model of a document, and the CPU seconds of the training."""
+    written = neyman.Workspace.load(HERE / f"{name}.yaml").document
+    if network:
+        written["channels"][0]["network"] = dict(network)
+    start = time.process_time()
+    model = neyman.train(neyman.Workspace(written, folder), seed=0)
+    return model, time.process_time() - start
+
+
+def fitted(data: Any, likelihood: Any, truth: Sequence[float]) -> list[float]:
+    """Return the best fit, the uncertainties, and -2 log of the likelihood ratio at the truth."""
+    names = ("c1", "c2")[: len(truth)]
+    starts: list[tuple[float, ...]] = [(0.1,) * len(truth)]
+    if isinstance(likelihood, exact.ExactLikelihood):  # neyman itself tries other places
+        starts += [(a, b)[: len(truth)] for a in (-1.5, 1.0) for b in (-1.0, 1.0)]
+    fits = [neyman.fit(data, likelihood, init=dict(zip(names, start, strict=True))) for start in starts]
+    best = min(fits, key=lambda fit: fit.twice_nll)
+    there = -2 * likelihood.evaluate(np.array(truth), data)[0]
+    here = -2 * likelihood.evaluate(best.bestfit, data)[0]
+    return [*best.bestfit, *best.uncertainty, there - here]
+
+
+def measure(model: neyman.Model, truths: Sequence[tuple[float, ...]], toys: int) -> dict[str, Any]:
+    """Compare the fits of exact datasets at every truth; sigma is the uncertainty of the exact fit."""
+    reference, size, found = exact.ExactLikelihood(model), len(truths[0]), {}
+    for truth in truths:
+        rng = np.random.default_rng([13, *(int(10 * (value + 5)) for value in truth)])
+        rows = []
+        for _ in range(toys):
+            x = exact.toy(*(*truth, 0.0)[:2], rng)
+            data = model.data(neyman.Ensemble({"SR": neyman.Events(x)}))
+            rows.append([fitted(data, likelihood, truth) for likelihood in (model, reference)])
+        own, true = np.array(rows).swapaxes(0, 1)
+        pull = (own[:, :size] - true[:, :size]) / true[:, size : 2 * size]
+        other = np.abs(pull).max(axis=1) > APART
+        ratio = (own / true)[~other, size : 2 * size]
+        draws = np.random.default_rng(0).integers(len(ratio), size=(400, len(ratio)))
+        squares, medians = pull[~other] ** 2, np.median(ratio[draws], axis=1)
+        found[", ".join(map(str, truth))] = {
+            "median sigma": np.median(true[:, size : 2 * size], axis=0).tolist(),
+            "in the other minimum": int(other.sum()),
+            "r.m.s. difference": np.sqrt(squares.mean(axis=0)).tolist(),
+            "its error": np.sqrt(squares[draws].mean(axis=1)).std(axis=0).tolist(),
+            "width ratio": np.median(ratio, axis=0).tolist(),
+            "error of the ratio": medians.std(axis=0).tolist(),
+            "r.m.s. difference of t": float(np.sqrt(np.mean((own[:, -1] - true[:, -1]) ** 2))),
+            "coverage of 68 %": [float((one[:, -1] < (1.0, 2.296)[size - 1]).mean()) for one in (own, true)],
+        }
+        print(f"{truth}: {json.dumps(found[', '.join(map(str, truth))])}", file=sys.stderr)
+    return found
+
+
+def surface(data: Any, likelihood: Any) -> Array:
+    """Return -2 log of the likelihood ratio on the grid of two couplings."""
+    values = [[-2 * likelihood.evaluate(np.array([a, b]), data)[0] for b in AXES[1]] for a in AXES[0]]
+    return np.array(values) - np.min(values)
+
+
+def areas(model: neyman.Model, toys: int) -> dict[str, Any]:
+    """Compare the areas of the regions of two couplings in exact datasets."""
+    reference, ratios = exact.ExactLikelihood(model), []
+    rng = np.random.default_rng(17)
+    for _ in range(toys):
+        data = model.data(neyman.Ensemble({"SR": neyman.Events(exact.toy(*TRUTH, rng))}))
+        learned, true = (surface(data, likelihood) for likelihood in (model, reference))
+        ratios.append([(learned < level).sum() / (true < level).sum() for level in LEVELS.values()])
+    mean, error = np.mean(ratios, axis=0), np.std(ratios, axis=0) / np.sqrt(toys)
+    return {name: [float(a), float(b)] for name, a, b in zip(LEVELS, mean, error, strict=True)}
+
+
+def draw(one: neyman.Model, two: neyman.Model, path: Path) -> None:
+    """Draw the likelihood of one coupling and the regions of two, of one exact dataset each."""
+    figure = style.NotebookFigure(figsize=(10, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    data = one.data(neyman.Ensemble({"SR": neyman.Events(exact.toy(-0.5, 0.0, np.random.default_rng(3)))}))
+    values = np.linspace(-2.4, 1.4, 77)
+    for likelihood, name, colour, line in (
+        (exact.ExactLikelihood(one), "exact", "black", "-"),
+        (one, "learned", style.BLUE, "--"),
+    ):
+        left.plot(values, neyman.scan(data, likelihood, "c1", values).delta_twice_nll, line, color=colour, label=name)
+    left.set(xlabel="$c_1$", ylabel=r"$-2\,\log$ of the likelihood ratio", ylim=(0, 12))
+    style.add_legend(left)
+    assert two.observed is not None
+    for likelihood, colour, line in ((exact.ExactLikelihood(two), "black", "-"), (two, style.BLUE, "--")):
+        contour = {"levels": list(LEVELS.values()), "colors": [colour], "linestyles": line}
+        right.contour(*AXES, surface(two.observed, likelihood).T, **contour)
+    right.plot(*TRUTH, "+", color=style.VERMILLION, markersize=9, label="truth")
+    right.set(xlabel="$c_1$", ylabel="$c_2$")
+    style.add_legend(right)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=100_000, help="simulated events of each sample")
+    parser.add_argument("--toys", type=int, default=60, help="exact datasets at each truth")
+    parser.add_argument("--regions", type=int, default=10, help="exact datasets whose regions are compared")
+    parser.add_argument("--network", type=json.loads, default={}, help="options of the network, as JSON")
+    parser.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
+    parser.add_argument("--figure", type=Path, help="a file for the picture")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        make_ntuples(Path(scratch), arguments.events)
+        parts = {name: trained(Path(scratch), name, arguments.network) for name in TRUTHS}
+    if arguments.figure:
+        draw(parts["one"][0], parts["two"][0], arguments.figure)
+    results: dict[str, Any] = {"training CPU seconds": {name: seconds for name, (_, seconds) in parts.items()}}
+    results |= {name: measure(parts[name][0], truths, arguments.toys) for name, truths in TRUTHS.items()}
+    results["area of the region over that of the exact one"] = areas(parts["two"][0], arguments.regions)
+    print(json.dumps(results, indent=2))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(results))
