@@ -90,8 +90,8 @@ def test_the_binned_workspace_is_taken_by_pyhf_and_cabinetry(document, folder):
     pars = model.config.suggested_init()
     pars[model.config.poi_index] = 0.0
     with_background_alone = model.expected_data(pars)[model.config.channel_slices["SR"]]
-    counts = dict(zip([s["name"] for s in workspace["channels"][0]["samples"]], workspace["channels"][0]["samples"]))
-    np.testing.assert_allclose(with_background_alone, counts["B"]["data"])
+    contents = {sample["name"]: sample["data"] for sample in workspace["channels"][0]["samples"]}
+    np.testing.assert_allclose(with_background_alone, contents["B"])
     theirs = cabinetry.fit.fit(model, data)
     ours = neyman.fit(data, model)
     np.testing.assert_allclose(theirs.bestfit, ours.bestfit, atol=0.02)

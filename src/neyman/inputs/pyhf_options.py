@@ -85,8 +85,8 @@ def joined_bindings(specs: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str,
             there = [name for name in entry["names"] if name in known]
             if there and len(there) < len(entry["names"]):
                 raise InvalidParameter(
-                    f"the bindings {', '.join(entry['names'])} of {label} are one tuple, of which {known[there[0]][1]} has "
-                    f"only {', '.join(there)}: bind each by itself"
+                    f"the bindings {', '.join(entry['names'])} of {label} are one tuple, of which "
+                    f"{known[there[0]][1]} has only {', '.join(there)}: bind each by itself"
                 )
             joined += [] if there else [entry]
         known |= {name: (bindings[name], label) for name in bindings if name not in known}
