@@ -20,7 +20,6 @@ import neyman
 from neyman.inference.batch import fit_batch
 from neyman.inference.statistics import statistic_named
 from neyman.inference.throws import Settings, Throw, seed_of, statistics
-from neyman.model.mixture import MixtureChannel
 from neyman.model.pool import Pool
 from neyman.model.toys import draw
 
@@ -36,29 +35,14 @@ GOOD: dict[str, Any] = {"fmt": "D-", "color": "#009E73"}
 
 
 def with_pool(model: neyman.Model, events: int, seed: int) -> neyman.Model:
-    """Return the same networks with a new simulation for a pool, encoded just as data are.
-
-    A pool from the training has for each event the value of the one network that has not seen it, data have that of
-    all networks' mean. Where the networks are as different as bad ones are, the toys must be encoded like the data.
-    """
+    """Return the same networks with a new simulation for a pool, encoded just as data are."""
     learned = model.learned["SR"]
     rng = np.random.default_rng(seed)
     draw_sample = {"signal": exact.draw_signal, "background": exact.draw_background}
     x = np.concatenate([draw_sample[name](events, rng) for name in learned.samples]).astype(np.float32)
     labels = np.repeat(np.arange(len(learned.samples)), events)
     pool = Pool(x, labels, learned.encode(neyman.Events(x, np.full(len(x), 1.0 / events))))
-    channel = MixtureChannel(
-        learned.name,
-        learned.features,
-        learned.samples,
-        learned.yields,
-        learned.variations,
-        learned.sample_classifier,
-        learned.variation_classifiers,
-        learned.calibration,
-        pool,
-    )
-    return neyman.Model(model.spec, {"SR": channel}, poi_name=model.config.poi_name)
+    return neyman.Model(model.spec, {"SR": learned.with_pool(pool)}, poi_name=model.config.poi_name)
 
 
 def construct(

@@ -3,7 +3,8 @@
 ``python run.py compare`` trains on new ntuples for every seed, and fits exact toys with the learned and the exact
 likelihood. ``python run.py coverage`` measures how often the intervals from toys and by the asymptotic formulas hold
 the truth. ``python run.py bad`` does so for a network that was trained badly on purpose, and
-``python run.py undertrained`` shows what toys need for that. ``python run.py statistic`` trains the learned test
+``python run.py undertrained`` shows what toys need for that. ``python run.py hasty`` measures networks that were trained
+for a second, at all points. ``python run.py statistic`` trains the learned test
 statistic of the paper and compares it with the exact profile likelihood ratio. ``python run.py networks`` compares
 networks of whole datasets, trained on the simulator of ``exact.py``, in the same way. :func:`compare` takes any model
 whose learned channel has the one feature.
@@ -12,6 +13,7 @@ whose learned channel has the one feature.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
@@ -231,6 +233,22 @@ def undertrained(n_toys: int) -> list[dict[str, Any]]:
     return rows
 
 
+HASTY: dict[str, dict[str, Any]] = {
+    "second": {"epochs": 1, "minimum_steps": 1},  # about a second of one core
+    "step": {"hidden": [1], "folds": 2, "epochs": 1, "minimum_steps": 1, "batch_size": 200_000},
+}
+SECONDS_EVENTS = 40_000  # of each sample
+
+
+def hasty(network: str, encoding: str, seed: int, n_toys: int) -> list[dict[str, Any]]:
+    """Measure networks that were trained for a second, or for a single step, with one hidden unit and two folds."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = trained(Path(folder), SECONDS_EVENTS, seed, {**HASTY[network], "encoding": encoding})
+    about = {"network": network, "encoding": encoding, "seed": seed, "disagreement": model.report[0].disagreement}
+    about["seconds"] = model.report[0].classifiers[0]["seconds"]
+    return [{**about, **row} for row in on_other_events(model, n_toys)]
+
+
 def main() -> None:
     """Run a subcommand."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -258,6 +276,12 @@ def main() -> None:
     worse.add_argument("--figure", type=Path, help="a file for the picture")
     single = commands.add_parser("undertrained", help="networks with a single step of training")
     single.add_argument("--toys", type=int, default=2000, help="exact datasets at each truth")
+    quick = commands.add_parser("hasty", help="networks that were trained for a second, at every point")
+    quick.add_argument("--network", nargs="+", choices=list(HASTY), default=list(HASTY), help="for how long")
+    quick.add_argument("--encoding", nargs="+", choices=["fold", "mean"], default=["fold", "mean"], help="of events")
+    quick.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of the simulations and trainings")
+    quick.add_argument("--toys", type=int, default=4000, help="datasets of other events at each point")
+    quick.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
     told = commands.add_parser("statistic", help="the learned test statistic, trained as in the paper")
     told.add_argument("--toys", type=int, default=500, help="exact toys at every point")
     told.add_argument("--datasets", type=int, default=50_000, help="that the statistic is trained on")
@@ -271,6 +295,7 @@ def main() -> None:
         "coverage": _coverage,
         "bad": _bad,
         "undertrained": _undertrained,
+        "hasty": _hasty,
         "statistic": _statistic,
     }
     run[arguments.command](arguments)
@@ -322,6 +347,19 @@ def _bad(arguments: argparse.Namespace) -> None:
 
 def _undertrained(arguments: argparse.Namespace) -> None:
     print(json.dumps(undertrained(arguments.toys), indent=1))
+
+
+def _hasty(arguments: argparse.Namespace) -> None:
+    rows = []
+    for network, encoding, seed in itertools.product(arguments.network, arguments.encoding, arguments.seeds):
+        found = hasty(network, encoding, seed, arguments.toys)
+        for level in LEVELS:
+            values = " ".join(f"{100 * row['toys']:.1f}" for row in found if row["level"] == level)
+            print(f"{network}, {encoding}, seed {seed}, {100 * level:.0f} %: {values}", flush=True)
+        print(f"    trained in {found[0]['seconds']:.1f} s, disagreement {found[0]['disagreement']:.2f}", flush=True)
+        rows += found
+    if arguments.output:
+        arguments.output.write_text(json.dumps(rows, indent=1))
 
 
 def _statistic(arguments: argparse.Namespace) -> None:

@@ -213,6 +213,13 @@ class MixtureChannel(MixtureRatio):
             summary = self.tilts.extended(summary, self.shapes)
         return summary.ratios, summary.slopes, summary.curvatures
 
+    def with_pool(self, pool: Pool) -> MixtureChannel:
+        """Return the channel with the same networks and another pool; it has no tilts yet."""
+        return MixtureChannel(
+            self.name, self.features, self.samples, self.yields, self.shapes, self.sample_classifier,
+            self.variation_classifiers, self.calibration, pool, self.encoding, self.weight_networks,
+        )  # fmt: skip
+
     def with_tilts(self, tilts: Tilts) -> MixtureChannel:
         """Return the channel with what the finite simulation leaves open of its samples' shapes; it has none yet."""
         return MixtureChannel(
