@@ -2,10 +2,10 @@
 
 ``python run.py compare`` trains on new ntuples for every seed, and fits exact toys with the learned and the exact
 likelihood. ``python run.py coverage`` measures how often the intervals from toys and by the asymptotic formulas hold
-the truth. ``python run.py bad`` does so for a network that was trained badly on purpose, and
-``python run.py undertrained`` shows what toys need for that. ``python run.py hasty`` measures networks that were trained
-for a second, at all points. ``python run.py statistic`` trains the learned test
-statistic of the paper and compares it with the exact profile likelihood ratio. ``python run.py networks`` compares
+the truth. ``python run.py bad`` does so for a network that was trained badly on purpose,
+``python run.py undertrained`` shows what toys need for that, and ``python run.py hasty`` measures networks that were
+trained for a second or a single step, at all points. ``python run.py statistic`` trains the learned test statistic of
+the paper and compares it with the exact profile likelihood ratio. ``python run.py networks`` compares
 networks of whole datasets, trained on the simulator of ``exact.py``, in the same way. :func:`compare` takes any model
 whose learned channel has the one feature.
 """

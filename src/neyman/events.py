@@ -171,6 +171,7 @@ class ChannelSimulation:
             yield; ``None`` where that side is the nominal sample.
         mirrored: the pairs of a sample and a parameter whose side without events is the mirror image of the other.
         staterrors: by sample, the name of its ``staterror`` where the error is to be that of these events.
+        calibration: by sample, the events of a separate simulation, for toys; empty where there is none.
     """
 
     channel: str
@@ -179,6 +180,7 @@ class ChannelSimulation:
     variations: Mapping[str, Mapping[str, tuple[Events | None, Events | None]]]
     mirrored: frozenset[tuple[str, str]] = frozenset()
     staterrors: Mapping[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, Events] = field(default_factory=dict)
 
 
 def same_features(one: Events, other: Events) -> bool:

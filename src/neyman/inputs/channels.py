@@ -331,6 +331,7 @@ class Sample:
         variations: the sides of each ``histosys`` with event sources.
         signed: whether its density may have either sign; ``None`` where the document does not say.
         sign: that of the weights of its events, where it is half of such a sample; else zero.
+        calibration: the events of a separate simulation, for toys; ``None`` where there is none.
     """
 
     name: str
@@ -340,6 +341,7 @@ class Sample:
     variations: dict[str, Sides]
     signed: bool | None = None
     sign: int = 0
+    calibration: EventSource | None = None
 
 
 @dataclass(frozen=True)
@@ -372,6 +374,9 @@ class Channel:
                     if side is not None:
                         what = f"{sample.place} ({sample.name!r}, {name!r} {key})"
                         found.setdefault(side, (what, modifier["data"][key]))
+            if sample.calibration is not None:
+                place = sample.place["calibration" if "calibration" in sample.place else "events"]
+                found.setdefault(sample.calibration, (f"{sample.place} ({sample.name!r}, calibration)", place))
         if isinstance(self.observation, EventSource):
             observations = Node(None, ("observations",))
             found.setdefault(self.observation, (f"{observations} ({self.name!r})", observations))

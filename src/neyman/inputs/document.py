@@ -11,6 +11,7 @@ from neyman.inputs.aliases import aliases_of, names_used
 from neyman.inputs.channels import Channel, Contents, Kind, Learned, Sample, Sides, kind_of
 from neyman.inputs.inheritance import event_source, merged
 from neyman.inputs.node import Node
+from neyman.networks.kinds import MIXTURE
 from neyman.support.messages import did_you_mean
 
 __all__ = ["Resolver", "resolve"]
@@ -70,10 +71,17 @@ class Resolver:
         """Return the channel, with the observation that the document has for it."""
         _by_name(self.entry["samples"])
         observed = {key: self.events[key] for key in OBSERVED_KEYS if key in self.events}
+        samples = tuple(self.sample(entry) for entry in self.entry["samples"])
+        without = [sample for sample in samples if sample.calibration is None]
+        if 0 < len(without) < len(samples):
+            raise without[0].place.error(
+                f"the sample {without[0].name!r} has no calibration events, and others have: give every sample of the "
+                "channel some, or the channel"
+            )
         return Channel(
             self.entry["name"].value,
             self.kind,
-            tuple(self.sample(entry) for entry in self.entry["samples"]),
+            samples,
             None if observation is None else self.contents(observation, observed),
         )
 
@@ -94,7 +102,26 @@ class Resolver:
         signed = entry.get("signed", None).value
         if signed is not None and not (isinstance(contents, EventSource) and isinstance(self.kind, Learned)):
             raise entry["signed"].error("is for samples of events in a learned channel; bins may be negative anyway")
-        return Sample(entry["name"].value, entry, contents, modifiers.value, variations, signed)
+        calibration = self.calibration(entry, contents)
+        return Sample(entry["name"].value, entry, contents, modifiers.value, variations, signed, 0, calibration)
+
+    def calibration(self, entry: Node, contents: Contents) -> EventSource | None:
+        """Return the separate simulation of a sample, if it or the channel has one."""
+        places = [level["calibration"] for level in (self.entry, entry) if "calibration" in level]
+        if not places:
+            return None
+        if not (isinstance(self.kind, Learned) and self.kind.network["kind"] == MIXTURE):
+            raise places[-1].error("is for channels that a mixture learns, whose toys are of simulated events")
+        assert isinstance(contents, EventSource)  # as those of every sample that is learned
+        keys = merged(self.events, entry["events"], narrows=True)
+        for place in places:
+            keys = merged(keys, place["events"], narrows=True)
+        source = event_source(keys, places[-1]["events"], self.folder, aliases_of(entry, self.aliases), {})
+        if source.unweighted == contents.unweighted:
+            raise places[-1].error(
+                f"has the events that {entry['name'].value!r} is learned from; name other files, entries or a selection"
+            )
+        return source
 
     def contents(self, entry: Node, inherited: Mapping[str, Any]) -> Contents:
         """Return the events or the bin contents of a sample or an observation."""

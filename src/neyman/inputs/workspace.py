@@ -222,7 +222,8 @@ class Workspace:
             for modifier in sample.modifiers
             if modifier["type"] == "staterror" and modifier["data"] is None
         }
-        return ChannelSimulation(channel, kind.names, samples, variations, mirrored, staterrors)
+        calibration = self._separate(chosen)
+        return ChannelSimulation(channel, kind.names, samples, variations, mirrored, staterrors, calibration)
 
     def spec(self) -> dict[str, Any]:
         """Return the inner HistFactory specification, that of a ``pyhf.Model``.
@@ -411,6 +412,7 @@ class Workspace:
                     sources.check(source, channel.kind.expressions, others)
         check_start(self.spec())
         for channel in self._channels.values():
+            self._separate(self._split(channel))
             if isinstance(channel.observation, EventSource):
                 self._read(channel, channel.observation, allow_empty=True)
 
@@ -429,6 +431,8 @@ class Workspace:
             for sample in channel.samples:
                 nominal = self._row(channel, sample.contents, sample.name)
                 rows.append(nominal)
+                if sample.calibration is not None:
+                    rows.append(self._row(channel, sample.calibration, sample.name, "calibration"))
                 for parameter, sides in sample.variations.items():
                     named = (("hi", sides.hi), ("lo", sides.lo))
                     varied = [self._row(channel, one, sample.name, f"{parameter} {side}") for side, one in named if one]
@@ -477,6 +481,11 @@ class Workspace:
             assert isinstance(sample.contents, EventSource)  # the document is checked
             split += halves(sample, self._simulated(channel, sample.contents, sample).weights)
         return dataclasses.replace(channel, samples=tuple(split))
+
+    def _separate(self, channel: Channel) -> dict[str, Events]:
+        """Return the events of the separate simulation of a channel, by the samples that it has in the model."""
+        separate = [(sample, sample.calibration) for sample in channel.samples if sample.calibration is not None]
+        return {sample.name: self._simulated(channel, source, sample) for sample, source in separate}
 
     def _simulated(self, channel: Channel, source: EventSource, sample: Sample) -> Events:
         if isinstance(channel.kind, Filled) and not isinstance(channel.kind, Rebinned):

@@ -218,6 +218,7 @@ class MixtureChannel(MixtureRatio):
         return MixtureChannel(
             self.name, self.features, self.samples, self.yields, self.shapes, self.sample_classifier,
             self.variation_classifiers, self.calibration, pool, self.encoding, self.weight_networks,
+            normalisations=self.normalisations,
         )  # fmt: skip
 
     def with_tilts(self, tilts: Tilts) -> MixtureChannel:

@@ -13,7 +13,7 @@ from scipy.stats import chi2 as chi2_distribution
 from neyman.networks.scaling import spikes_of
 from neyman.results.training import chi_squared
 
-__all__ = ["calibration_curve", "closure_failures", "membership", "reweighting", "weightings"]
+__all__ = ["calibration_curve", "closure_failures", "failing", "membership", "reweighting", "weightings"]
 
 
 def __dir__() -> list[str]:
@@ -207,8 +207,19 @@ def closure_failures(classifier: Mapping[str, Any], expected: Mapping[str, float
         >>> closure_failures({"name": "b", "reweighting": [{**cell, "error": [0.1, 0.1]}]}, {"scale hi": 50.0})
         []
     """
+    worst = failing(classifier["reweighting"], expected, "does not close")
+    return [f"{classifier['name']}: {name} is not learned well: {text}" for name, text in worst.items()]
+
+
+def failing(cells: Sequence[Mapping[str, Any]], expected: Mapping[str, float], verb: str) -> dict[str, str]:
+    """Return of each class whose histograms disagree the feature that does so most, with the verb, and by how much.
+
+    Args:
+        cells: as from :func:`reweighting`.
+        expected: as for :func:`closure_failures`.
+        verb: what the feature does, such as "does not close".
+    """
     worst: dict[str, tuple[float, str]] = {}
-    cells = classifier["reweighting"]
     for cell in cells:
         after, target, error = (np.asarray(cell[key], dtype=np.float64) for key in ("reweighted", "target", "error"))
         used = (error > 0) & (target > 0)
@@ -216,11 +227,9 @@ def closure_failures(classifier: Mapping[str, Any], expected: Mapping[str, float
         excess = float((((after - target)[used] ** 2 - error[used] ** 2) / target[used]).sum())
         sigma = math.sqrt(max(excess, 0.0) * abs(expected[cell["class"]]))
         if len(cells) * chi2_distribution.sf(chi2, n) < _CHANCE and sigma > _MATTERS:
-            text = (
-                f"{cell['feature']} does not close (chi2 {chi2:.0f} for {n} bins), off by {sigma:.2g} sigma of the data"
-            )
+            text = f"{cell['feature']} {verb} (chi2 {chi2:.0f} for {n} bins), off by {sigma:.2g} sigma of the data"
             worst[cell["class"]] = max(worst.get(cell["class"], (0.0, "")), (chi2, text))
-    return [f"{classifier['name']}: {name} is not learned well: {text}" for name, (_, text) in worst.items()]
+    return {name: text for name, (_, text) in worst.items()}
 
 
 def _edges(values: NDArray[np.float32], bins: int) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from neyman.events import ChannelSimulation, Events
 from neyman.exceptions import InvalidEvents
@@ -27,6 +26,8 @@ from neyman.training.closure import closure_failures
 from neyman.training.crossfit import TrainedClassifier, train_classifier
 from neyman.training.mixture_report import samples_entry, variations_entry, weights_entry
 from neyman.training.pooling import normalisations, pooled
+from neyman.training.separate import separate_pool, unlike
+from neyman.training.signs import by_sign, of_yield, positive_weights
 from neyman.training.sources import varied_sources
 from neyman.training.weights import train_weights
 
@@ -40,7 +41,6 @@ def __dir__() -> list[str]:
 log = logging.getLogger(__name__)
 
 _BLOCK = 8192  # events with all their values in memory
-_BELOW = 0.02  # of a sample's absolute weights may be where networks think its density negative
 
 
 def train_mixture(
@@ -76,7 +76,7 @@ def train_mixture(
     sources = varied_sources(simulation)
     classes = {"samples": nominal} if len(samples) > 1 else {}
     classes |= {f"variations of {samples[c]}": [nominal[c], *own.values()] for c, own in sources.others.items()}
-    signed = {name: _by_sign(_of_yield(events), options.folds) for name, events in simulation.samples.items()}
+    signed = {name: by_sign(of_yield(events), options.folds) for name, events in simulation.samples.items()}
     classes |= {f"signs of {name}": parts for name, parts in signed.items() if parts is not None}
     work: dict[str, Callable[..., TrainedClassifier]] = {
         label: partial(train_classifier, events, options) for label, events in classes.items()
@@ -94,8 +94,10 @@ def train_mixture(
     )
     yields = np.array([events.weights.sum() for events in nominal])
     calibration, values = fit_calibration(networks, yields, nominal, sources)
+    signs = {name: trained[f"signs of {name}"].network for name, parts in signed.items() if parts is not None}
+    own_folds = partial(_folds, options.folds, seed)
     weights = [
-        _positive_weights(name, _of_yield(events), signed[name], trained.get(f"signs of {name}"), options.folds, seed)
+        positive_weights(name, of_yield(events), signs.get(name), own_folds)
         for name, events in simulation.samples.items()
     ]
     channel = MixtureChannel(
@@ -113,6 +115,9 @@ def train_mixture(
         normalisations=normalisations(weights, values, sources.variations),
     )
     entries, failures = [], []
+    if simulation.calibration:
+        channel = channel.with_pool(separate_pool(channel, simulation, signs, options.pool))
+        failures += unlike(simulation)
     if "samples" in trained:
         ratios = sample_ratios(np.concatenate(values.log_ratios))
         entries.append(samples_entry(trained["samples"], simulation.features, simulation.samples, ratios))
@@ -132,6 +137,10 @@ def train_mixture(
     for text in failures:
         log.warning("channel %s: %s", simulation.channel, text)
     return channel, TrainingReport(simulation.channel, simulation.features, tuple(entries), warnings=tuple(failures))
+
+
+def _folds(folds: int, seed: int, events: Events) -> NDArray[np.int64]:
+    return fold_of(len(events), folds, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,50 +187,10 @@ def check_sizes(simulation: ChannelSimulation, folds: int) -> None:
     """
     for sample, events in simulation.samples.items():
         varied = [e for pair in simulation.variations.get(sample, {}).values() for e in pair if e is not None]
-        for source in [events, *varied]:
+        separate = [simulation.calibration[sample]] if sample in simulation.calibration else []
+        for source in [events, *varied, *separate]:
             if len(source) < 10 * folds:
                 raise InvalidEvents(
                     f"channel {simulation.channel}: sample {sample} has {len(source)} simulated events, too few for"
                     f" {folds} networks: at least {10 * folds} are needed"
                 )
-
-
-def _of_yield(events: Events) -> Events:
-    """Return the events with the opposite weights if their yield is negative: a density has no sign."""
-    return events if events.weights.sum() > 0 else Events(events.features, -events.weights)
-
-
-def _by_sign(events: Events, folds: int) -> list[Events] | None:
-    """Return the events of positive and of negative weight, now positive, if there are enough to learn from."""
-    parts = [events[events.weights >= 0], events[events.weights < 0]]
-    if min(map(len, parts)) < 10 * folds:
-        return None
-    return [Events(part.features, np.abs(part.weights)) for part in parts]
-
-
-def _positive_weights(
-    name: str, events: Events, parts: Sequence[Events] | None, trained: TrainedClassifier | None, folds: int, seed: int
-) -> NDArray[np.float64]:
-    """Return weights of one sign that describe the density of a sample, of sum one, shape ``(N,)``.
-
-    A pool with negative weights cannot be drawn from. Its absolute weights times the mean sign of the weights, as a
-    function of the features, describe the same density with positive ones; the sign, at least 0.01, follows from a
-    classifier of its positive and negative parts. Where these were too few to learn from it is the same everywhere.
-    """
-    weights = np.abs(events.weights)
-    if parts is not None and trained is not None:
-        log_ratio = np.empty(len(events))
-        for mask, part in zip((events.weights >= 0, events.weights < 0), parts, strict=True):
-            values = logits(trained.network, part.features, fold_of(len(part), folds, seed))
-            log_ratio[mask] = values[:, 0] - values[:, 1]
-        positive, negative = (part.weights.sum() for part in parts)
-        signs = 2 * expit(log_ratio + np.log(positive / negative)) - 1
-        if (below := float(weights[signs < 0].sum() / weights.sum())) > _BELOW:
-            log.warning(
-                "sample %s has a negative density in a region with %.2g %% of its absolute weights: write "
-                "`signed: true` for it if it is an interference or the like",
-                name,
-                100 * below,
-            )
-        weights *= np.clip(signs, 0.01, None)
-    return np.asarray(weights / weights.sum())
