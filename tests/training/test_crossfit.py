@@ -36,6 +36,15 @@ def test_the_log_ratio_of_two_gaussians_is_learned(classes):
     np.testing.assert_allclose(log_ratio(network, x), x - 0.5, atol=0.2)
 
 
+def test_the_same_events_in_the_same_order_meet_in_batches(classes):
+    """Event by event the gradients of a copy that was not moved cancel: no batch is a fluctuation to be learned."""
+    x = classes[1]
+    shuffled = x[np.random.default_rng(0).permutation(len(x))]
+    same, other = (np.abs(log_ratio(train_classifier([copy, x], QUICK).network, [-1, 0, 1])) for copy in (x, shuffled))
+    assert same.max() < 3e-4  # rounding; see the line below for what it would be otherwise
+    assert other.max() > 1e-3
+
+
 def test_negative_weights_subtract_a_class(classes):
     rng = np.random.default_rng(3)
     contaminated = Events(

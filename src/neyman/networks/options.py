@@ -52,7 +52,7 @@ class TrainingOptions:
     learning_rate: float = 6e-3
     weight_decay: float = 1e-4
     patience: int = 6
-    minimum_steps: int = 500
+    minimum_steps: int = 2000
     encoding: str = "fold"
     weight_steps: int = 2000
     weight_batch_size: int = 256
