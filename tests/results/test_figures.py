@@ -550,3 +550,20 @@ def test_a_stream_narrows_about_the_truth() -> None:
     [ax] = figure.axes
     assert (ax.get_ylabel(), ax.get_xlabel(), ax.get_xscale()) == ("mu", "elements", "log")
     assert "truth" in ax.get_legend_handles_labels()[1]
+
+
+def test_a_report_of_very_many_classes_shows_those_that_close_worst():
+    many = [f"pdf_{k} hi" for k in range(60)]
+    entry = a_report(1).classifiers[0]
+    [cell, *_] = entry["reweighting"]
+    fine, off = cell["target"], [2 * content for content in cell["target"]]
+    cells = [{**cell, "class": name, "reweighted": off if name in ("pdf_7 hi", "pdf_40 hi") else fine} for name in many]
+    curves = dict.fromkeys(many, entry["calibration"]["signal"])
+    report = TrainingReport("SR", ("x0",), ({**entry, "classes": many, "calibration": curves, "reweighting": cells},))
+    shown = report.rows()[0]
+    assert "(60 in all)" in shown[1]
+    assert "pdf_7 hi " in shown[-1]
+    assert "pdf_40 hi " in shown[-1]
+    assert shown[-1].endswith(", better in 52 others")
+    figure = report.plot()
+    assert figure.get_size_inches()[1] < 30

@@ -12,7 +12,7 @@ import numpy as np
 from neyman.results.base import Result, Table
 from neyman.support.text import listed, rounded, text_table
 
-__all__ = ["SetReport", "TrainingReport", "chi_squared"]
+__all__ = ["SetReport", "TrainingReport", "chi_squared", "worst_classes"]
 
 
 def __dir__() -> list[str]:
@@ -50,7 +50,7 @@ class TrainingReport(Result):
             best = [_lowest(fold) for fold in c["validation_loss"]]
             loss = f"{np.mean(best):.4f}" if best else ""
             epochs = ", ".join(f"{int(epoch) + 1}" for epoch in c["best_epoch"])
-            rows.append((c["name"], ", ".join(c["classes"]), str(len(best)), epochs, loss, _closure(c)))
+            rows.append((c["name"], listed(c["classes"]), str(len(best)), epochs, loss, _closure(c)))
         return rows
 
     def __repr__(self) -> str:
@@ -165,13 +165,31 @@ def chi_squared(cells: Any) -> tuple[float, int]:
     return chi2, bins
 
 
-def _closure(classifier: Mapping[str, Any]) -> str:
-    """Return chi-squared per bin of each class, over all features, of reweighted against target."""
-    cells: dict[str, list[Any]] = {}
+def worst_classes(classifier: Mapping[str, Any], most: int = 8) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the cells of the closure by class; where there are very many, of those that close worst.
+
+    Args:
+        classifier: its entry in the report, with ``reweighting``.
+        most: how many classes are not very many.
+
+    Returns:
+        The cells of at most so many classes, in the order of the report.
+    """
+    cells: dict[str, list[Mapping[str, Any]]] = {}
     for cell in classifier["reweighting"]:
         cells.setdefault(cell["class"], []).append(cell)
+    badness = {name: chi2 / max(bins, 1) for name, (chi2, bins) in ((n, chi_squared(own)) for n, own in cells.items())}
+    worst = sorted(cells, key=lambda name: -badness[name])[:most]
+    return {name: own for name, own in cells.items() if name in worst}
+
+
+def _closure(classifier: Mapping[str, Any]) -> str:
+    """Return chi-squared per bin, over all features, of reweighted against target, of each class or the worst."""
+    cells = worst_classes(classifier)
     totals = {name: chi_squared(own) for name, own in cells.items()}
-    return ", ".join(f"{name} {chi2:.0f}/{bins}" for name, (chi2, bins) in totals.items())
+    text = ", ".join(f"{name} {chi2:.0f}/{bins}" for name, (chi2, bins) in totals.items())
+    others = len({cell["class"] for cell in classifier["reweighting"]}) - len(cells)
+    return f"{text}, better in {others} others" if others else text
 
 
 def _lowest(losses: Iterable[float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from neyman.results.figures.style import (
     legend_columns,
     wrapped,
 )
-from neyman.results.training import chi_squared
+from neyman.results.training import chi_squared, worst_classes
 
 __all__ = ["training"]
 
@@ -61,16 +61,17 @@ def _of_classifiers(report: TrainingReport) -> Figure:
     """Draw how classifiers were trained.
 
     The closure panels show each feature of the reference sample, the same reweighted by the learned ratio, and the
-    simulation that this should reproduce, with the ratio of the last two below.
+    simulation that this should reproduce, with the ratio of the last two below. Of very many classes, those that close
+    worst are shown.
 
     Args:
         report: one learned channel's.
     """
-    cells = [_by_class(c["reweighting"]) for c in report.classifiers]
+    cells = [worst_classes(c) for c in report.classifiers]
     rows = [len(by_class) for by_class in cells]
     columns = max([1, *(len(row) for by_class in cells for row in by_class.values())])
     width = max(3.1 * columns, 7.0)
-    tops = [2.7 + 0.17 * _legend_rows(c["calibration"], width / 2) for c in report.classifiers]
+    tops = [2.7 + 0.17 * _legend_rows(_curves(c), width / 2) for c in report.classifiers]
     heights = [top + _CLOSURE * n for top, n in zip(tops, rows, strict=True)]
     figure = NotebookFigure(figsize=(width, sum(heights) + 0.3), layout="constrained")
     figure.suptitle(wrapped(f"training of channel {report.channel}", width), fontsize="medium")
@@ -99,11 +100,10 @@ def _legend_rows(names: Collection[str], width: float) -> int:
     return -(-len(labels) // legend_columns(labels, width - 0.8))
 
 
-def _by_class(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    by_class: dict[str, list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        by_class.setdefault(cell["class"], []).append(cell)
-    return by_class
+def _curves(classifier: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the calibration of the classes whose closure is shown, and of those without any."""
+    hidden = {cell["class"] for cell in classifier["reweighting"]} - set(worst_classes(classifier))
+    return {name: curve for name, curve in classifier["calibration"].items() if name not in hidden}
 
 
 def _loss(ax: Axes, classifier: Mapping[str, Any], width: float) -> None:
@@ -128,7 +128,7 @@ def _loss(ax: Axes, classifier: Mapping[str, Any], width: float) -> None:
 
 
 def _calibration(ax: Axes, below: Axes, classifier: Mapping[str, Any], width: float) -> None:
-    curves = classifier["calibration"]
+    curves = _curves(classifier)
     ax.axline((0, 0), slope=1, color=GREY, linestyle=":", linewidth=1)
     below.axhline(0, color=GREY, linestyle=":", linewidth=1)
     reach, low, high = 0.01, 1.0, 0.0
