@@ -29,11 +29,11 @@ def filled(number: int, rng: np.random.Generator, staterror: bool = False) -> ne
 def test_bins_filled_with_events_have_the_spread_of_independent_simulations():
     rng = np.random.default_rng(1)
     data = SIGNAL + BACKGROUND  # as expected: only the simulations differ
-    fits = [neyman.fit(data, filled(2000, rng)) for _ in range(300)]
+    fits = [neyman.fit(data, filled(2000, rng)) for _ in range(150)]
     found = np.array([fit["mu"] for fit in fits])
     predicted = np.sqrt(np.mean([fit.simulation[0] ** 2 for fit in fits]))
-    # 300 simulations know the spread to 4 per cent
-    assert found.std() == pytest.approx(predicted, rel=0.12)
+    # 150 simulations know the spread to 6 per cent
+    assert found.std() == pytest.approx(predicted, rel=0.17)
 
 
 def test_what_a_staterror_has_in_the_likelihood_is_not_added_to_it():

@@ -60,7 +60,7 @@ def simulation_uncertainty(model: Model, pars: ArrayLike, covariance: Array) -> 
     Returns:
         As far as the likelihood does not have it; ``None`` where nothing is known of a simulation.
     """
-    between = score_covariance(model, pars)
+    between = score_covariance(model, pars, np.diag(covariance) > 0.0)
     if between is None:
         return None
     return np.asarray(np.sqrt(np.maximum(np.einsum("pi,ij,pj->p", covariance, between, covariance), 0.0)))
@@ -95,12 +95,13 @@ def cost_warning(poi: str, uncertainty: float, simulation: float) -> str:
     )
 
 
-def score_covariance(model: Model, pars: ArrayLike) -> Array | None:
+def score_covariance(model: Model, pars: ArrayLike, free: NDArray[np.bool_] | None = None) -> Array | None:
     """Return the covariance of the scores from one simulation to another, as far as the likelihood does not have it.
 
     Args:
         model: the model.
         pars: the parameters, shape ``(P,)``.
+        free: which of them a fit moves, shape ``(P,)``; all by default. What others describe is not in its likelihood.
 
     Returns:
         Shape ``(P, P)``; ``None`` where nothing is known of a simulation, as for lists of numbers and simulators.
@@ -108,6 +109,7 @@ def score_covariance(model: Model, pars: ArrayLike) -> Array | None:
     if not hasattr(model, "learned"):  # other likelihoods have no samples
         return None
     pars = np.asarray(pars, dtype=np.float64)
+    free = np.ones(pars.size, dtype=bool) if free is None else free
     mixtures = [mixture for one in model.learned.values() if (mixture := mixture_of(one)) is not None]
     if not mixtures and not model.simulation_errors:
         return None
@@ -115,9 +117,10 @@ def score_covariance(model: Model, pars: ArrayLike) -> Array | None:
     total = np.zeros((pars.size, pars.size))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # where the density of an event is not positive
         for mixture in mixtures:
-            total += _of_events(LearnedTerm(model, mixture), mixture, pars, rates, jacobian, _held(model, mixture.name))
+            held = _held(model, mixture.name, free)
+            total += _of_events(LearnedTerm(model, mixture), mixture, pars, rates, jacobian, held, free)
         for name, samples in model.simulation_errors.items():
-            total += _of_bins(model, name, samples, rates, jacobian)
+            total += _of_bins(model, name, samples, rates, jacobian, _held(model, name, free))
     return total
 
 
@@ -132,28 +135,39 @@ def _samples(model: Model, channel: str) -> Sequence[dict[str, Any]]:
     return next(one["samples"] for one in model.spec["channels"] if one["name"] == channel)
 
 
-def _held(model: Model, channel: str) -> set[str]:
-    """Return the samples of a channel whose rates have the error of their simulation in the likelihood."""
-    samples = _samples(model, channel)
-    return {one["name"] for one in samples if any(modifier["type"] == "staterror" for modifier in one["modifiers"])}
+def _held(model: Model, channel: str, free: NDArray[np.bool_]) -> set[str]:
+    """Return the samples of a channel whose rates have the error of their simulation in the likelihood, or none."""
+
+    def holds(modifier: Mapping[str, Any]) -> bool:
+        if modifier["type"] != "staterror":
+            return False
+        return not np.any(modifier["data"]) or bool(free[model.config.par_slice(modifier["name"])].any())
+
+    return {one["name"] for one in _samples(model, channel) if any(map(holds, one["modifiers"]))}
 
 
 def _of_events(
-    term: LearnedTerm, mixture: MixtureChannel, pars: Array, rates: Array, jacobian: Array, held: set[str]
+    term: LearnedTerm,
+    mixture: MixtureChannel,
+    pars: Array,
+    rates: Array,
+    jacobian: Array,
+    held: set[str],
+    free: NDArray[np.bool_],
 ) -> Array:
     """Return the part of a learned channel."""
     own, slopes = rates[term.samples, term.bin], jacobian[term.samples, term.bin]
-    total = np.zeros((pars.size, pars.size))
+    total, by_parameter = np.zeros((pars.size, pars.size)), np.zeros((pars.size, len(term.parameters)))
+    by_parameter[term.parameters, np.arange(len(term.parameters))] = 1.0
     for c, sample in enumerate(mixture.samples):
         events, squares = mixture.pool.of_sample(c, _EVENTS)
         summary, weights = mixture.select(mixture.pool.features, events), mixture.pool.summary.weights[events]
         by_rate, by_alpha = mixture.scores(summary, own, pars[term.parameters])
-        scores = slopes.T @ by_rate
-        np.add.at(scores, term.parameters, by_alpha)
-        scores *= bounded(by_rate, own)
+        scores = (slopes.T @ by_rate + by_parameter @ by_alpha) * bounded(by_rate, own)
         if sample in held:
             scores -= (scores @ weights / weights.sum())[:, None]
         tilts = [m for m, v in enumerate(mixture.variations) if v.sample == c and m >= len(mixture.shapes)]
+        tilts = [m for m in tilts if free[term.parameters[m]]]
         if tilts:
             known = summary.slopes[tilts]
             known = known - (known @ weights / weights.sum())[:, None]
@@ -162,9 +176,16 @@ def _of_events(
     return total
 
 
-def _of_bins(model: Model, channel: str, errors: Mapping[str, Sequence[float]], rates: Array, jacobian: Array) -> Array:
+def _of_bins(
+    model: Model,
+    channel: str,
+    errors: Mapping[str, Sequence[float]],
+    rates: Array,
+    jacobian: Array,
+    held: set[str],
+) -> Array:
     """Return the part of a channel whose bins are filled with events."""
-    bins, held = model.config.channel_slices[channel], _held(model, channel)
+    bins = model.config.channel_slices[channel]
     expected, slopes = rates[:, bins].sum(axis=0), jacobian[:, bins].sum(axis=0)
     variance = np.zeros(len(expected))
     for sample in _samples(model, channel):

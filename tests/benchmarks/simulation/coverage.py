@@ -87,7 +87,7 @@ def models(simulation: ChannelSimulation, seed: int) -> dict[str, neyman.Model]:
 def measure(options: argparse.Namespace) -> None:
     """Learn simulations, fit datasets, and write what each fit says of the truth."""
     torch.set_num_threads(1)
-    rows, start, path = [], time.process_time(), FOLDER / f"coverage_{options.events}.json"
+    rows, start, path = [], time.process_time(), FOLDER / f"coverage_{options.events}_{options.first}.json"
     for seed in range(options.first, options.first + options.simulations):
         rng = np.random.default_rng([seed, options.events])
         learned = models(simulate(options.events, rng), seed)
@@ -146,6 +146,8 @@ def plot() -> None:
             axis.axhline(level, color="grey", linewidth=0.8)
         axis.set(xscale="log", xlabel="simulated events of each sample",
                  title="one shape systematic" if systematic else "no systematic")  # fmt: skip
+        axis.set_xticks(sorted(found), [f"{number:,}" for number in sorted(found)])
+        axis.minorticks_off()
     axes[0].set_ylabel("coverage of mu over simulations")
     axes[0].legend(loc="lower right")
     figure.savefig(FOLDER / "coverage.png", dpi=120)
