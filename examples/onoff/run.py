@@ -2,10 +2,9 @@
 
 ``python run.py compare`` trains on new ntuples for every seed, and fits exact toys with the learned and the exact
 likelihood. ``python run.py coverage`` measures how often the intervals from toys and by the asymptotic formulas hold
-the truth. ``python run.py bad`` does so for a network that was trained badly on purpose,
-``python run.py undertrained`` shows what toys need for that, and ``python run.py hasty`` measures networks that were
-trained for a second or a single step, at all points. ``python run.py statistic`` trains the learned test statistic of
-the paper and compares it with the exact profile likelihood ratio. ``python run.py networks`` compares
+the truth. ``python run.py bad`` does so for a network that was trained badly on purpose, and ``python run.py hasty``
+for networks that were trained for a second or a single step. ``python run.py statistic`` trains the learned test
+statistic of the paper and compares it with the exact profile likelihood ratio. ``python run.py networks`` compares
 networks of whole datasets, trained on the simulator of ``exact.py``, in the same way. :func:`compare` takes any model
 whose learned channel has the one feature.
 """
@@ -216,23 +215,6 @@ def bad(n_toys: int, n_calibration: int) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def undertrained(n_toys: int) -> list[dict[str, Any]]:
-    """Measure networks with a single step of training, on toys from the pool of the training and from a new one."""
-    values = np.array([0.0, 1.0, 5.0])
-    truths = [(float(mu), 1.0) for mu in values]
-    rows = []
-    for folds in (5, 2):
-        with tempfile.TemporaryDirectory() as folder:
-            network = {"hidden": [1], "epochs": 1, "minimum_steps": 1, "folds": folds}
-            model = trained(Path(folder), network=network)
-        data = with_pool(model, POOL // 2, seed=2)
-        for name, calibrated in (("of the training", model), ("new", with_pool(model, POOL // 2, seed=1))):
-            found = construct(calibrated, data, truths, values, n_toys, n_toys // 2)
-            kept = ("mu", "level", "toys", "error", "asymptotics", "datasets")  # three values make no width
-            rows += [{"folds": folds, "pool": name, **{key: row[key] for key in kept}} for row in found]
-    return rows
-
-
 HASTY: dict[str, dict[str, Any]] = {
     "second": {"epochs": 1, "minimum_steps": 1},  # about a second of one core
     "step": {"hidden": [1], "folds": 2, "epochs": 1, "minimum_steps": 1, "batch_size": 200_000},
@@ -274,8 +256,6 @@ def main() -> None:
     worse.add_argument("--calibration", type=int, default=3000, help="toys at each tested mu and nu")
     worse.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
     worse.add_argument("--figure", type=Path, help="a file for the picture")
-    single = commands.add_parser("undertrained", help="networks with a single step of training")
-    single.add_argument("--toys", type=int, default=2000, help="exact datasets at each truth")
     quick = commands.add_parser("hasty", help="networks that were trained for a second, at every point")
     quick.add_argument("--network", nargs="+", choices=list(HASTY), default=list(HASTY), help="for how long")
     quick.add_argument("--encoding", nargs="+", choices=["fold", "mean"], default=["fold", "mean"], help="of events")
@@ -294,7 +274,6 @@ def main() -> None:
         "networks": _networks,
         "coverage": _coverage,
         "bad": _bad,
-        "undertrained": _undertrained,
         "hasty": _hasty,
         "statistic": _statistic,
     }
@@ -343,10 +322,6 @@ def _bad(arguments: argparse.Namespace) -> None:
         arguments.output.write_text(json.dumps(rows, indent=1))
     if arguments.figure:
         picture(rows, arguments.figure)
-
-
-def _undertrained(arguments: argparse.Namespace) -> None:
-    print(json.dumps(undertrained(arguments.toys), indent=1))
 
 
 def _hasty(arguments: argparse.Namespace) -> None:

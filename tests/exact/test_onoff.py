@@ -204,3 +204,18 @@ def test_toys_make_a_bad_network_cover_where_asymptotic_formulas_do_not(run, few
         # the 2000 toys behind a critical value are known to 1.0 % as the 1000 datasets are to 1.5 %
         assert row["toys"] == pytest.approx(row["level"], abs=4 * 0.018)
         assert row["asymptotics"] < row["level"] - 0.1
+
+
+@pytest.mark.slow
+def test_networks_of_a_single_step_cover_on_other_events_if_these_are_encoded_as_toys_are(run):
+    torch.set_num_threads(1)
+    cover = {}
+    for encoding in ("fold", "mean"):
+        rows = run.hasty("step", encoding, seed=0, n_toys=600)
+        assert rows[0]["disagreement"] > 1.0
+        cover[encoding] = np.array([row["toys"] for row in rows if row["level"] == 0.68])
+    # 600 datasets and 600 toys know each to 2.7 %; where the true mu is zero the best fit may be zero more often
+    assert np.all(cover["fold"] > 0.68 - 4 * 0.027)
+    assert np.all(cover["fold"][:-1] < 0.68 + 4 * 0.027)
+    assert cover["fold"][:-1].mean() == pytest.approx(0.68, abs=4 * 0.027 / np.sqrt(8))
+    assert np.median(cover["mean"]) < 0.3
