@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -18,6 +19,7 @@ from neyman.exceptions import InvalidParameter, NeymanError
 from neyman.inference.toys import batches
 from neyman.model.rates import Rates
 from neyman.results import from_json
+from neyman.support.executors import open_executor
 
 
 def at(model: neyman.Model, **values: float) -> np.ndarray:
@@ -112,6 +114,30 @@ def test_dask_gives_the_same_toys(counting: neyman.Model) -> None:
         cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
         with cluster, distributed.Client(cluster) as client:
             result = neyman.toys([1.0], counting, 40, seed=3, fit=True, batch=10, executor=client.get_executor())
+    assert result.bestfit.tolist() == neyman.toys([1.0], counting, 40, seed=3, fit=True, batch=10).bestfit.tolist()
+
+
+class MortalOnce(neyman.Model):
+    """A model whose first evaluation on a worker kills it."""
+
+    @property
+    def rates(self) -> Rates:
+        if os.getpid() != _PARENT and not (marker := Path(os.environ["MORTAL_ONCE"])).exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().rates
+
+
+@pytest.mark.filterwarnings("ignore")  # of Dask's own, about ports and files
+def test_a_dask_worker_that_is_killed_loses_no_toys(
+    counting: neyman.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setenv("MORTAL_ONCE", str(tmp_path / "died"))
+    mortal = MortalOnce(counting.spec, {}, poi_name="mu")
+    with open_executor("dask", 2) as executor:
+        result = neyman.toys([1.0], mortal, 40, seed=3, fit=True, batch=10, executor=executor)
+    assert (tmp_path / "died").exists()
     assert result.bestfit.tolist() == neyman.toys([1.0], counting, 40, seed=3, fit=True, batch=10).bestfit.tolist()
 
 
