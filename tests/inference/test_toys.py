@@ -122,8 +122,9 @@ class MortalOnce(neyman.Model):
 
     @property
     def rates(self) -> Rates:
-        if os.getpid() != _PARENT and not (marker := Path(os.environ["MORTAL_ONCE"])).exists():
-            marker.touch()
+        parent, marker = os.environ["MORTAL_ONCE"].split(":")
+        if os.getpid() != int(parent) and not Path(marker).exists():
+            Path(marker).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().rates
 
@@ -133,7 +134,7 @@ def test_a_dask_worker_that_is_killed_loses_no_toys(
     counting: neyman.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setenv("MORTAL_ONCE", str(tmp_path / "died"))
+    monkeypatch.setenv("MORTAL_ONCE", f"{os.getpid()}:{tmp_path / 'died'}")
     mortal = MortalOnce(counting.spec, {}, poi_name="mu")
     with open_executor("dask", 2) as executor:
         result = neyman.toys([1.0], mortal, 40, seed=3, fit=True, batch=10, executor=executor)
