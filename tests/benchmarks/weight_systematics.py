@@ -7,6 +7,7 @@ some 5 %, log-linear in their parameters, so that its density is known for all o
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -183,7 +184,7 @@ def main() -> None:
     parser.add_argument("events", type=int, nargs="*", default=[40_000, 300_000], help="simulated, of either sample")
     parser.add_argument("--toys", type=int, default=20)
     parser.add_argument("--trainings", type=int, default=1, help="of independent simulations")
-    parser.add_argument("--network", default="{}", help="options of the network, as a dict")
+    parser.add_argument("--network", type=json.loads, default={}, help="options of the network, in JSON")
     args = parser.parse_args()
     for events in args.events:
         differences, ratios, expected = [], [], []
@@ -191,7 +192,7 @@ def main() -> None:
         for seed in range(args.trainings):
             with tempfile.TemporaryDirectory() as folder:
                 write(Path(folder), events, seed)
-                model = neyman.train(neyman.Workspace(document(eval(args.network)), folder), seed=seed)
+                model = neyman.train(neyman.Workspace(document(args.network), folder), seed=seed)
             if seed == 0:
                 print(f"{events} simulated events: {time.process_time() - begin:.0f} s of CPU", flush=True)
             one = compared(model, args.toys, seed=seed)
