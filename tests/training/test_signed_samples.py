@@ -172,6 +172,18 @@ def test_what_makes_no_sense_is_refused(document: dict[str, Any], folder: Path) 
         neyman.Workspace(listed, folder).spec()
 
 
+def test_bins_have_no_use_for_it(document: dict[str, Any], folder: Path) -> None:
+    binned = copy.deepcopy(document)
+    channel = binned["channels"][0]
+    del channel["features"], channel["network"]
+    channel["binning"] = {"variable": "x", "edges": [-4, 0, 4]}
+    negative = neyman.Workspace(binned, folder).spec()["channels"][0]["samples"][1]["data"]
+    assert negative[0] < 0 < negative[1]
+    channel["samples"][1]["signed"] = True
+    with pytest.raises(InvalidDocument, match=r"samples\[1\]\.signed: is for samples of events in a learned channel"):
+        neyman.Workspace(binned, folder)
+
+
 def test_a_sample_whose_sign_changes_unseen_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(-4.0, 4.0, (4000, 1))
