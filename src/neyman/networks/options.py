@@ -47,11 +47,11 @@ class TrainingOptions:
 
     hidden: tuple[int, ...] = (64, 64)
     folds: int = 5
-    epochs: int = 12
+    epochs: int = 16
     batch_size: int = 512
     learning_rate: float = 6e-3
     weight_decay: float = 1e-4
-    patience: int = 6
+    patience: int = 8
     minimum_steps: int = 2000
     encoding: str = "fold"
     weight_steps: int = 2000
