@@ -32,6 +32,7 @@ _CHUNK = 8192  # held-out events in memory at a time, of each fold
 _LEAST = 1e-4  # relative size of a variation: below, it is rounding
 _UNITS = 2  # of the last hidden layer for each variation, which have little in common, up to the widest
 _WIDEST = 256
+_VALIDATIONS = 4  # at least
 
 
 def train_weights(
@@ -143,11 +144,11 @@ class _Data:
         shortest = min(map(len, self.train_index))
         self.batch = min(options.weight_batch_size, max(shortest // 4, 1))
         """Events in a batch of a fold."""
-        self.steps = max(shortest // self.batch, 1)
-        """Steps that pass over the events once."""
+        self.steps = max(min(shortest // self.batch, options.weight_steps // _VALIDATIONS), 1)
+        """Steps between two validations, which pass over the events once if these are not too many."""
 
     def order(self, generator: torch.Generator) -> Tensor:
-        """Return the events of an epoch, shuffled, shape ``(folds, N)``."""
+        """Return the events up to the next validation, shuffled, shape ``(folds, N)``."""
         needed = self.steps * self.batch
         orders = [index[torch.randperm(len(index), generator=generator)] for index in self.train_index]
         return torch.stack([order[:needed] for order in orders])
