@@ -10,6 +10,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from conftest import write_analysis
 from test_cli import BINNED, fails, run
 
 import neyman
@@ -165,6 +166,14 @@ def test_a_dask_cluster_gives_the_same_toys(binned: Path) -> None:
         there = run("toys", binned, "-n", "20", "--executor", cluster.scheduler_address)
     assert there.exit_code == 0, there.output
     assert there.stdout == run("toys", binned, "-n", "20").stdout
+
+
+def test_training_in_processes_gives_the_same_model(tmp_path: Path) -> None:
+    document = write_analysis(tmp_path, events=600)
+    for name, options in (("one", ()), ("two", ("--workers", "2"))):
+        result = run("train", document, "-o", tmp_path / name, *options)
+        assert result.exit_code == 0, result.output
+    assert neyman.Model.load(tmp_path / "one").fingerprint == neyman.Model.load(tmp_path / "two").fingerprint
 
 
 def test_a_running_cluster_has_its_own_workers(binned: Path) -> None:

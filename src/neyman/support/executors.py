@@ -107,7 +107,8 @@ def _cluster(text: str) -> Iterator[Executor]:
         try:
             workers = asyncio.run(_identity(distributed, address))["workers"]
         except Exception as error:  # whatever may answer there
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            silent = f"no answer in {_CONNECTING:g} s" if isinstance(error, TimeoutError) else type(error).__name__
+            reason = " ".join(str(error).split())[:120] or silent
             raise Unsupported(f"no Dask scheduler at {text} ({reason}): start one with 'dask scheduler'") from error
         if not workers:
             log.warning("the Dask scheduler at %s has no workers yet: waiting for the first", text)
