@@ -123,9 +123,9 @@ def plot() -> None:
     """Print the coverage, and draw it."""
     import matplotlib.pyplot as plt
 
-    found = {
-        int(path.stem.split("_")[1]): json.loads(path.read_text())["rows"] for path in FOLDER.glob("coverage_*.json")
-    }
+    found: dict[int, list[dict[str, Any]]] = {}
+    for path in FOLDER.glob("coverage_*.json"):
+        found.setdefault(int(path.stem.split("_")[1]), []).extend(json.loads(path.read_text())["rows"])
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for axis, systematic in zip(axes, (False, True), strict=True):
         for offset, (label, marker) in enumerate((("without", "o"), ("with", "s"))):
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=2000, help="of each sample")
     parser.add_argument("--simulations", type=int, default=100)
     parser.add_argument("--datasets", type=int, default=8, help="of each simulation")
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first simulation, to add to others")
     parser.add_argument("--plot", action="store_true")
     options = parser.parse_args()
     plot() if options.plot else measure(options)
