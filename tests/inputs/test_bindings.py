@@ -128,7 +128,7 @@ BAD = [
     (bound_to("(mu, mu, 1)", names=["c_S", "c_SBI", "norm"]), "no binding defines the purefunc 'c_B'"),
     ({"bindings": []}, r"channels\[0\].samples\[0\].modifiers\[0\].name: no binding defines the purefunc 'c_S'"),
     ({"bindings": [*BINDINGS, {"names": ["norm"], "expressions": "1", "language": "sympy"}]}, "'norm' is a parameter"),
-    ({"bindings": [*BINDINGS, {"names": ["mu"], "expressions": "1", "language": "sympy"}]}, "'mu' is a parameter, too"),
+    ({"bindings": [*BINDINGS, {"names": ["mu"], "expressions": "1", "language": "sympy"}]}, "poi: 'mu' is a binding"),
     ({"bindings": [*BINDINGS, {"names": ["a"], "expressions": "mu", "language": "sympy"}]}, "nothing uses the binding"),
     (with_parameters(mu={"sigmas": [1.0]}), "the purefunc 'mu' has no sigmas; it is free"),
     (with_parameters(mu={"inits": [-1.0], "bounds": [[-2.0, 2.0]]}), "has no value at the start, mu = -1"),

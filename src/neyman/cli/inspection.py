@@ -11,16 +11,16 @@ import pyhf
 
 from neyman.events import Ensemble, effective_events, size_warning
 from neyman.inference.simulation import cost_warning
-from neyman.inputs.pyhf_options import pyhf_options
 from neyman.model.channel import SimulatedSample
 from neyman.model.constraints import constraints
+from neyman.model.factors import purefunc_of
+from neyman.model.model import Model
 from neyman.results import SetReport, from_dict
 from neyman.support.text import listed, text_table
 
 if TYPE_CHECKING:
     from neyman.inputs.simulator import Simulator
     from neyman.inputs.workspace import Workspace
-    from neyman.model.model import Model
 
 __all__ = ["of_model", "of_simulator", "of_workspace", "provenance_lines", "text"]
 
@@ -62,8 +62,7 @@ def of_workspace(workspace: Workspace) -> dict[str, Any]:
             },
         )
     blind = set(workspace.channels) - {entry["name"] for entry in workspace.document.get("observations", [])}
-    spec = workspace.spec()
-    model = pyhf.Model(spec, poi_name=workspace.poi_name, **pyhf_options(spec))
+    model = Model(workspace.spec(), {}, poi_name=workspace.poi_name)
     return _described(model, learned, None if blind else workspace.observed())
 
 
@@ -138,7 +137,9 @@ def _described(
             config.par_names, config.suggested_init(), config.suggested_bounds(), config.suggested_fixed(), strict=True
         )
     ]
-    return {"poi": config.poi_name, "channels": channels, "parameters": parameters, "warnings": warnings}
+    modifier = purefunc_of(model)
+    bindings = {} if modifier is None else {"bindings": {name: str(modifier.bindings[name]) for name in modifier.names}}
+    return {"poi": config.poi_name, "channels": channels, **bindings, "parameters": parameters, "warnings": warnings}
 
 
 def _channel(channel: Mapping[str, Any], learned: _Learned | None, observed: Ensemble | None) -> dict[str, Any]:
@@ -173,6 +174,8 @@ def text(found: Mapping[str, Any]) -> str:
     for channel in found["channels"]:
         lines += ["", *_channel_lines(channel)]
     lines += ["", *text_table([("parameter", "start", "bounds", "constraint"), *_parameter_rows(found)], {1}, "")]
+    if found.get("bindings"):
+        lines += ["", *text_table([("modifier", "is"), *found["bindings"].items()], set(), "")]
     if "training" in found:
         lines += ["", *provenance_lines(found["provenance"])]
         for report in found["training"]:

@@ -169,7 +169,7 @@ def _plan(
     point = checked_point(pars, model, "the parameters of toys")
     n = checked_number(n, "the number of toys")
     if batch is None:
-        rates = model.rates(point)[0]
+        rates = np.nan_to_num(model.rates(point)[0])  # without a value there are no toys, which the drawing says
         events = sum(float(rates[term.samples, term.bin].sum()) for term in model.terms)
         batch = int(np.clip(_EVENTS / max(events, 1.0), 1, _LARGEST))
     batch = min(checked_number(batch, "the number of toys of a batch"), n)

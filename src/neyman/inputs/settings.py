@@ -91,7 +91,7 @@ def measurement_of(document: Mapping[str, Any], name: str | None, channels: Mapp
     config = measurements[name]["config"]
     parameters = _parameters(channels)
     settings = {entry["name"].value: entry for entry in _unique(config["parameters"])}
-    parameters |= _of_bindings(document, channels, parameters, {*settings, config["poi"].value})
+    parameters |= _of_bindings(document, channels, parameters, settings, config["poi"])
     _check_poi(config["poi"], parameters)
     for parameter, entry in settings.items():
         if parameter in parameters:
@@ -121,7 +121,11 @@ def _parameters(channels: Mapping[str, Channel]) -> dict[str, _Parameter]:
 
 
 def _of_bindings(
-    document: Mapping[str, Any], channels: Mapping[str, Channel], parameters: Mapping[str, _Parameter], known: set[str]
+    document: Mapping[str, Any],
+    channels: Mapping[str, Channel],
+    parameters: Mapping[str, _Parameter],
+    settings: Mapping[str, Node],
+    poi: Node,
 ) -> dict[str, _Parameter]:
     """Return the parameters that only the bindings of a document have: each is the parameter of interest, or set."""
     if not has_bindings(document):
@@ -129,6 +133,9 @@ def _of_bindings(
     from neyman.inputs.bindings import Bindings  # sympy takes a third of a second to load
 
     bindings = Bindings(Node(document).get("bindings", []))
+    if poi.value in bindings:
+        of_its_own = did_you_mean(poi.value, bindings.uses(poi.value))
+        raise poi.error(f"{poi.value!r} is a binding, and a parameter of interest is a parameter; {of_its_own}")
     places = (
         modifier
         for channel in channels.values()
@@ -136,12 +143,13 @@ def _of_bindings(
         for modifier in sample.place.get("modifiers", [])
         if modifier["type"].value == "purefunc"
     )
-    bindings.check({place["name"].value: place["name"] for place in places}, [*parameters, *known])
+    bindings.check({place["name"].value: place["name"] for place in places}, [*parameters, *settings])
+    known = {*parameters, *settings, *([poi.value] if poi.value else [])}
     for name, place in ((name, place) for place, names in bindings.symbols for name in names):
         if name in parameters and parameters[name].kind in IN_BINS:
             raise place.error(f"{name!r} is a {parameters[name].kind}, a number for each bin; an expression takes one")
-        if name not in parameters and name not in known:
-            nearest = did_you_mean(name, sorted({*parameters, *known, *bindings} - {""}))
+        if name not in known:
+            nearest = did_you_mean(name, sorted({*known, *bindings}))
             raise place.error(
                 f"no parameter {name!r}; {nearest} (A new one is set in the measurement, as "
                 f"{{name: {name}, inits: [1.0], bounds: [[0, 10]]}}.)"
