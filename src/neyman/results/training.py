@@ -27,7 +27,8 @@ class TrainingReport(Result):
         channel: the learned channel.
         features: its features, as expressions.
         classifiers: for each classifier its ``name``, ``classes``, ``train_loss`` and ``validation_loss`` of shape
-            ``(folds, epochs)`` (the folds may differ in length), ``best_epoch`` of each fold, counted from 0,
+            ``(folds, epochs)`` (the folds may differ in length; of variations by weight zero where nothing is learned
+            and about minus one where everything is), ``best_epoch`` of each fold, counted from 0,
             ``calibration`` ``{class: {"predicted", "observed", "error"}}``, ``seconds``, and ``reweighting``: for
             each class and feature ``feature``, ``class``, the bin ``edges``, and the contents ``reference`` (before),
             ``reweighted`` (by the learned ratio), ``target`` (the simulation to reproduce) and the ``error`` of the
