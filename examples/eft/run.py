@@ -28,11 +28,11 @@ Array = NDArray[np.float64]
 HERE = Path(__file__).parent
 TRUTHS: dict[str, list[tuple[float, ...]]] = {
     "one": [(-1.5,), (-0.5,), (0.0,), (0.5,), (1.5,)],
-    "two": [(0.0, 0.0), (0.5, -0.5), (-1.0, 0.7), (1.2, 1.0)],
+    "two": [(0.0, 0.0), (0.5, -0.5), (-1.0, 0.7), (0.8, 0.6)],
 }
 LEVELS = {"68 %": 2.296, "95 %": 5.991}  # of -2 log of the ratio, for two couplings
 APART = 2.5  # standard deviations are two minima, at least
-AXES = (np.linspace(-2.4, 1.6, 41), np.linspace(-2.0, 2.0, 41))
+AXES = (np.linspace(-1.5, 1.0, 51), np.linspace(-1.2, 1.2, 49))
 
 
 def trained(folder: Path, name: str, network: Mapping[str, Any]) -> tuple[neyman.Model, float]:
@@ -48,9 +48,8 @@ def trained(folder: Path, name: str, network: Mapping[str, Any]) -> tuple[neyman
 def fitted(data: Any, likelihood: Any, truth: Sequence[float]) -> list[float]:
     """Return the best fit, the uncertainties, and -2 log of the likelihood ratio at the truth."""
     names = ("c1", "c2")[: len(truth)]
-    starts: list[tuple[float, ...]] = [(0.1,) * len(truth)]
-    if isinstance(likelihood, exact.ExactLikelihood):  # neyman itself tries other places
-        starts += [(a, b)[: len(truth)] for a in (-1.5, 1.0) for b in (-1.0, 1.0)]
+    # of two couplings neyman looks along the axes through a start, and so may miss a minimum that is on none
+    starts = [(0.1,) * len(truth), *((a, b)[: len(truth)] for a in (-1.5, 1.0) for b in (-1.0, 1.0))]
     fits = [neyman.fit(data, likelihood, init=dict(zip(names, start, strict=True))) for start in starts]
     best = min(fits, key=lambda fit: fit.twice_nll)
     there = -2 * likelihood.evaluate(np.array(truth), data)[0]
@@ -106,24 +105,38 @@ def areas(model: neyman.Model, toys: int) -> dict[str, Any]:
     return {name: [float(a), float(b)] for name, a, b in zip(LEVELS, mean, error, strict=True)}
 
 
+def with_two_minima() -> Array:
+    """Return an exact dataset whose likelihood in one coupling has two minima that are nearly the same."""
+    values = np.linspace(-2.0, 1.0, 121)
+    for seed in range(1000):
+        x = exact.toy(-0.1, 0.0, np.random.default_rng([3, seed]))
+        nll = np.array([2 * (exact.expected(c, 0.0)[0] - np.log(exact.density(x, c, 0.0)[0]).sum()) for c in values])
+        lowest = np.flatnonzero((nll[1:-1] < nll[:-2]) & (nll[1:-1] < nll[2:])) + 1
+        if lowest.size == 2 and np.ptp(nll[lowest]) < 1.5 and nll[lowest[0] : lowest[1]].max() - nll.min() > 2:
+            return x
+    raise RuntimeError("no dataset has two minima")
+
+
 def draw(one: neyman.Model, two: neyman.Model, path: Path) -> None:
-    """Draw the likelihood of one coupling and the regions of two, of one exact dataset each."""
+    """Draw the likelihood of one coupling and the regions of two, of exact datasets."""
     figure = style.NotebookFigure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    data = one.data(neyman.Ensemble({"SR": neyman.Events(exact.toy(-0.5, 0.0, np.random.default_rng(3)))}))
-    values = np.linspace(-2.4, 1.4, 77)
-    for likelihood, name, colour, line in (
-        (exact.ExactLikelihood(one), "exact", "black", "-"),
-        (one, "learned", style.BLUE, "--"),
-    ):
+    data = one.data(neyman.Ensemble({"SR": neyman.Events(with_two_minima())}))
+    values = np.linspace(-2.0, 1.0, 76)
+    both = ((exact.ExactLikelihood, "exact", "black", "-"), (None, "learned", style.BLUE, "--"))
+    for make, name, colour, line in both:
+        likelihood = one if make is None else make(one)
         left.plot(values, neyman.scan(data, likelihood, "c1", values).delta_twice_nll, line, color=colour, label=name)
     left.set(xlabel="$c_1$", ylabel=r"$-2\,\log$ of the likelihood ratio", ylim=(0, 12))
     style.add_legend(left)
-    assert two.observed is not None
-    for likelihood, colour, line in ((exact.ExactLikelihood(two), "black", "-"), (two, style.BLUE, "--")):
-        contour = {"levels": list(LEVELS.values()), "colors": [colour], "linestyles": line}
-        right.contour(*AXES, surface(two.observed, likelihood).T, **contour)
-    right.plot(*TRUTH, "+", color=style.VERMILLION, markersize=9, label="truth")
+    for truth, marker in ((TRUTH, "+"), ((0.0, 0.0), "x")):
+        x = exact.toy(*truth, np.random.default_rng(6))
+        data = two.data(neyman.Ensemble({"SR": neyman.Events(x)}))
+        for make, _, colour, line in both:
+            likelihood = two if make is None else make(two)
+            contour: dict[str, Any] = {"levels": list(LEVELS.values()), "colors": [colour], "linestyles": line}
+            right.contour(*AXES, surface(data, likelihood).T, **contour)
+        right.plot(*truth, marker, color=style.VERMILLION, markersize=8, linestyle="none", label=f"truth {truth}")
     right.set(xlabel="$c_1$", ylabel="$c_2$")
     style.add_legend(right)
     figure.savefig(path, dpi=120)
@@ -137,10 +150,13 @@ if __name__ == "__main__":
     parser.add_argument("--network", type=json.loads, default={}, help="options of the network, as JSON")
     parser.add_argument("--output", type=Path, help="a file for all numbers, as JSON")
     parser.add_argument("--figure", type=Path, help="a file for the picture")
+    parser.add_argument("--models", type=Path, help="a folder that keeps the models")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         make_ntuples(Path(scratch), arguments.events)
         parts = {name: trained(Path(scratch), name, arguments.network) for name in TRUTHS}
+    for name, (model, _) in parts.items() if arguments.models else ():
+        model.save(arguments.models / f"{name}.neyman")
     if arguments.figure:
         draw(parts["one"][0], parts["two"][0], arguments.figure)
     results: dict[str, Any] = {"training CPU seconds": {name: seconds for name, (_, seconds) in parts.items()}}
