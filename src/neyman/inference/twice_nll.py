@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.model.model import Model
+from neyman.model.second_derivatives import second_derivatives
 from neyman.model.summary import Data, Summary
 
 __all__ = ["TwiceNLL"]
@@ -91,6 +92,9 @@ class TwiceNLL:
         centre = self.gradient(pars)
         self._centre = self._last
         widths = self.widths(pars, bounds)
+        exact = self._exact(pars, np.array(bounds, dtype=np.float64).reshape(-1, 2), widths)
+        if exact is not None:
+            return exact
         hessian = np.empty((pars.size, pars.size))
         for row, (low, high) in enumerate(bounds):
             place = int(self.free[row])
@@ -108,6 +112,19 @@ class TwiceNLL:
             if central:
                 hessian[row] = self._precise(pars, centre, row, _STEP * width, low, high, hessian[row])
         return 0.5 * (hessian + hessian.T)
+
+    def _exact(self, pars: Array, bounds: Array, widths: Array) -> Array | None:
+        """Return the second derivatives of learned channels that know them, ``None`` elsewhere."""
+        model = self.model
+        if not isinstance(model, Model) or not model.learned:
+            return None
+        steps = np.zeros(self._pars.size)
+        steps[self.free] = _STEP * widths
+        above = pars + _STEP * widths <= bounds[:, 1]
+        steps[self.free[~above]] *= -1.0
+        data = model.summary(self.data)
+        found = second_derivatives(model, self.full(pars), data.main, data.auxdata, data.channels, steps)
+        return None if found is None else -2.0 * found[np.ix_(self.free, self.free)]
 
     def widths(self, pars: Array, bounds: Sequence[tuple[float, float]], *, within: bool = True) -> Array:
         """Return about how far each parameter alone moves -2 log L by one, shape ``(F,)``: its unit, so to say.

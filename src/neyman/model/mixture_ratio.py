@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neyman.model.normalisation import LogNormalisation
 from neyman.model.pool import MixtureSummary, PaddedSummary, Pool
-from neyman.model.variations import Variation, interpolation
+from neyman.model.variations import Variation, bend, interpolation
 
 __all__ = ["MixtureRatio"]
 
@@ -194,6 +194,62 @@ class MixtureRatio:
                 slope = slopes + curvatures * factors[c].d_curve[:, None] - factors[c].by_normalisation[:, None]
                 by_alpha[self._varied[c], block] = rates[c] * by_rate[c, block] * slope
         return by_rate, by_alpha
+
+    def curvature(
+        self,
+        summary: MixtureSummary,
+        rates: NDArray[np.float64],
+        alphas: NDArray[np.float64],
+        slopes: NDArray[np.float64],
+        columns: NDArray[np.intp],
+    ) -> NDArray[np.float64] | None:
+        """Return the second derivatives of ``log r`` by a model's parameters, of which the rates are linear functions.
+
+        Args:
+            summary: of the ensemble.
+            rates: expected events of each sample, shape ``(C,)``.
+            alphas: the nuisance parameter of each variation, shape ``(M,)``.
+            slopes: the derivatives of the rates by the parameters, shape ``(C, P)``.
+            columns: which of the parameters each variation has, shape ``(M,)``; no two of a sample have the same.
+
+        Returns:
+            Shape ``(P, P)``; ``None`` where the density of an event is not positive.
+        """
+        by_total = slopes.sum(axis=0) / rates.sum()
+        found = np.outer(by_total, by_total) * summary.weights.sum()
+        factors, bends = self._factors(alphas), bend(alphas, self._one_sided)
+        own = {c: columns[index] for c, index in self._varied.items()}
+        sums = {c: np.zeros(1 + 2 * len(index)) for c, index in own.items()}
+        for begin in range(0, len(summary.weights), _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            shapes, rows = self._shapes(summary, block, factors)
+            density, weights = rates @ shapes, summary.weights[block]
+            if not density.min() > 0:
+                return None
+            shapes /= density
+            scores = slopes.T @ shapes
+            for c, (by_slope, by_curvature) in rows.items():
+                factor, share = factors[c], weights * shapes[c]
+                slope = by_curvature * factor.d_curve[:, None]
+                slope += by_slope
+                slope -= factor.by_normalisation[:, None]
+                sums[c] += np.concatenate([[share.sum()], slope @ share, by_curvature @ share])
+                found[np.ix_(own[c], own[c])] += rates[c] * (slope * share) @ slope.T
+                slope *= rates[c] * shapes[c]
+                scores[own[c]] += slope
+            found -= (scores * weights) @ scores.T
+        for c, index in self._varied.items():
+            share, by_rate, bent = sums[c][0], sums[c][1 : 1 + len(own[c])], sums[c][1 + len(own[c]) :]
+            found[:, own[c]] += np.outer(slopes[c], by_rate)
+            found[own[c]] += np.outer(by_rate, slopes[c])
+            t = np.concatenate([factors[c].u, factors[c].v])
+            m, dv = len(own[c]), factors[c].d_curve
+            of_log_z, by_t = self.normalisations[c].second_derivatives(t), self.normalisations[c](t)[1]
+            mixed = of_log_z[:m, m:] * dv
+            of_log_z = of_log_z[:m, :m] + mixed + mixed.T + of_log_z[m:, m:] * np.outer(dv, dv)
+            of_log_z += np.diag(by_t[m:] * bends[index])
+            found[np.ix_(own[c], own[c])] += rates[c] * (np.diag(bent * bends[index]) - share * of_log_z)
+        return found
 
     def _factors(self, alphas: NDArray[np.float64]) -> dict[int, _Factor]:
         """Return what the shapes of each varied sample depend on, beside its events."""

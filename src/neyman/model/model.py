@@ -262,6 +262,14 @@ class Model(pyhf.Model):
         """
         return encode(self, data, executor, progress)
 
+    def summary(self, data: ArrayLike | Summary) -> Summary:
+        """Return the summary of a data vector, those of the last few being remembered, or the summary that it is."""
+        if isinstance(data, Summary):
+            return data
+        data = np.asarray(data, dtype=np.float64)
+        main, _, aux = self._vector.split(data)
+        return Summary(main, aux, self._summaries(data), self.fingerprint)
+
     def main_and_aux(
         self, ensemble: Ensemble, elsewhere: Collection[str] = ()
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

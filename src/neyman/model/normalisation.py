@@ -110,6 +110,28 @@ class LogNormalisation:
         whole[self._varying] = terms @ slopes / total
         return float(peak + np.log(total)), whole
 
+    def second_derivatives(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the second derivatives of ``K``, the covariance of the weighted cloud, shape ``(D, D)``.
+
+        Args:
+            t: shape ``(D,)``.
+        """
+        whole, t = np.zeros((t.size, t.size)), t[self._varying]
+        exponent, slopes = self._points @ t, self._points
+        if self._covariances is not None:
+            pulled = (self._covariances.reshape(-1, t.size) @ t).reshape(slopes.shape)
+            exponent = exponent + 0.5 * (pulled @ t)
+            slopes = slopes + pulled
+        terms = self._weights * np.exp(exponent - exponent.max())
+        terms /= terms.sum()
+        mean = terms @ slopes
+        found = (slopes.T * terms) @ slopes - np.outer(mean, mean)
+        if self._covariances is not None:
+            found += np.tensordot(terms, self._covariances, axes=1)
+        index = np.arange(len(whole))[self._varying]
+        whole[np.ix_(index, index)] = found
+        return whole
+
     def batch(self, t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ``K`` and its gradients for many points, ``t`` being of shape ``(n, D)``."""
         whole, t = np.zeros_like(t), t[:, self._varying]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Variation", "interpolation", "own_variations", "slopes_and_curvatures"]
+__all__ = ["Variation", "bend", "interpolation", "own_variations", "slopes_and_curvatures"]
 
 
 def __dir__() -> list[str]:
@@ -61,6 +61,23 @@ def slopes_and_curvatures(
     hi, lo = [v.hi for v in variations], [v.lo for v in variations]
     up, down = side(hi, lo), side(lo, hi)
     return (up - down) / 2, (up + down) / 2
+
+
+def bend(alphas: NDArray[np.float64], one_sided: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the second derivative of the function that :func:`interpolation` returns, shape ``(M,)``.
+
+    Args:
+        alphas: shape ``(M,)``.
+        one_sided: shape ``(M,)``.
+
+    Example:
+        >>> import numpy as np
+        >>> bend(np.array([1.0, 0.0, 3.0]), np.array([False, True, False]))
+        array([2.  , 3.75, 0.  ])
+    """
+    size, square = np.abs(alphas), alphas * alphas
+    smooth = np.where(size < 1, (30 - 120 * square + 90 * square * square) / 8, 0.0)
+    return np.where(one_sided, smooth, np.where(size <= _QUADRATIC_UP_TO, 2.0, 0.0))
 
 
 def own_variations(variations: Sequence[Variation], sample: int, columns: NDArray[np.intp]) -> list[Variation]:
