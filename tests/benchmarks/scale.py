@@ -1,8 +1,8 @@
 """An analysis of the size of one at the LHC, from ROOT files to ranking: ``python scale.py --json scale.json``.
 
-Five samples of 200,000 events with eight features, 50 systematics by weight and five by trees, all shared by the samples.
-The generator knows every density: features are normal, weights exponentials of functions of one feature each, trees
-have shifted features. So the fitted nuisance parameters are compared with those of the exact likelihood of the same data.
+Five samples of 200,000 events with eight features, 50 systematics by weight and five by trees, which the samples
+share. The generator knows every density: features are normal, weights exponentials of functions of one feature each,
+trees have shifted features. So fitted nuisance parameters are compared with those of the exact likelihood.
 Each stage runs in a process of its own; its wall time, CPU time and peak memory are those of this process.
 ``python scale.py --growth`` runs small sizes, ``python scale.py --events 20000`` a tenth.
 """

@@ -20,7 +20,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_BLOCK = 8192  # events of which slopes and curvatures are in double precision, and in a processor's cache
+_BLOCK = 4096  # events of which slopes and curvatures are in double precision, and in a processor's cache
 
 
 class MixtureRatio:
@@ -82,7 +82,7 @@ class MixtureRatio:
         if total <= 0 and len(summary.weights):
             return -np.inf, np.zeros(len(rates)), np.zeros(len(self.variations))
         value, shares, d_alphas = 0.0, np.zeros(len(rates)), np.zeros(len(self.variations))
-        factors = self._factors(alphas)
+        factors = self._factors(alphas, len(summary.weights))
         sums = {c: np.zeros((2, len(factor.d_curve))) for c, factor in factors.items()}
         for begin in range(0, len(summary.weights), _BLOCK):
             block = slice(begin, begin + _BLOCK)
@@ -170,7 +170,7 @@ class MixtureRatio:
 
     def densities(self, summary: MixtureSummary, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``g_c m_c`` of every sample and event, shape ``(C, N)``."""
-        factors, found = self._factors(alphas), np.empty_like(summary.ratios, dtype=np.float64)
+        factors, found = self._factors(alphas, len(summary.weights)), np.empty_like(summary.ratios, dtype=np.float64)
         for begin in range(0, len(summary.weights), _BLOCK):
             block = slice(begin, begin + _BLOCK)
             found[:, block] = self._shapes(summary, block, factors)[0]
@@ -184,7 +184,7 @@ class MixtureRatio:
         Returns:
             By the rates, shape ``(C, N)``, and by the alphas, shape ``(M, N)``.
         """
-        factors = self._factors(alphas)
+        factors = self._factors(alphas, len(summary.weights))
         by_rate, by_alpha = np.empty(summary.ratios.shape), np.zeros((len(self.variations), len(summary.weights)))
         for begin in range(0, len(summary.weights), _BLOCK):
             block = slice(begin, begin + _BLOCK)
@@ -217,7 +217,7 @@ class MixtureRatio:
         """
         by_total = slopes.sum(axis=0) / rates.sum()
         found = np.outer(by_total, by_total) * summary.weights.sum()
-        factors, bends = self._factors(alphas), bend(alphas, self._one_sided)
+        factors, bends = self._factors(alphas, len(summary.weights)), bend(alphas, self._one_sided)
         own = {c: columns[index] for c, index in self._varied.items()}
         sums = {c: np.zeros(1 + 2 * len(index)) for c, index in own.items()}
         for begin in range(0, len(summary.weights), _BLOCK):
@@ -251,26 +251,29 @@ class MixtureRatio:
             found[np.ix_(own[c], own[c])] += rates[c] * (np.diag(bent * bends[index]) - share * of_log_z)
         return found
 
-    def _factors(self, alphas: NDArray[np.float64]) -> dict[int, _Factor]:
-        """Return what the shapes of each varied sample depend on, beside its events."""
+    def _factors(self, alphas: NDArray[np.float64], events: int) -> dict[int, _Factor]:
+        """Return what the shapes of each varied sample depend on, beside its so many events."""
         curve, d_curve = interpolation(alphas, self._one_sided)
         factors = {}
         for c, index in self._varied.items():
             u, v, dv = alphas[index], curve[index], d_curve[index]
             log_z, gradient = self.normalisations[c](np.concatenate([u, v]))
-            factors[c] = _Factor(u, v, dv, log_z, gradient[: len(u)] + gradient[len(u) :] * dv)
+            doubles = np.empty((2, len(u), min(events, _BLOCK)))
+            factors[c] = _Factor(u, v, dv, log_z, gradient[: len(u)] + gradient[len(u) :] * dv, doubles)
         return factors
 
     def _shapes(
         self, summary: MixtureSummary, block: slice, factors: Mapping[int, _Factor]
     ) -> tuple[NDArray[np.float64], dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]]:
-        """Return ``g_c m_c`` of a block of events and, for each varied sample, its slopes and curvatures."""
+        """Return ``g_c m_c`` of a block of events and, for each varied sample, its slopes and curvatures.
+
+        These are in arrays that the next block overwrites.
+        """
         shapes, rows = summary.ratios[:, block].astype(np.float64), {}
         for c, factor in factors.items():
             index = self._varied[c]
-            slopes, curvatures = (
-                values[index, block].astype(np.float64, copy=False) for values in (summary.slopes, summary.curvatures)
-            )
+            slopes, curvatures = factor.doubles[:, :, : shapes.shape[1]]
+            slopes[:], curvatures[:] = summary.slopes[index, block], summary.curvatures[index, block]
             exponent = factor.u @ slopes
             exponent += factor.v @ curvatures
             exponent -= factor.log_z
@@ -289,6 +292,7 @@ class _Factor:
         d_curve: the derivative of ``v`` by each nuisance parameter.
         log_z: the logarithm of the normalisation.
         by_normalisation: its derivative by each nuisance parameter.
+        doubles: room for slopes and curvatures of a block in double precision, shape ``(2, m, n)``.
     """
 
     u: NDArray[np.float64]
@@ -296,6 +300,7 @@ class _Factor:
     d_curve: NDArray[np.float64]
     log_z: float
     by_normalisation: NDArray[np.float64]
+    doubles: NDArray[np.float64]
 
 
 def _without_copies(index: list[int]) -> slice | NDArray[np.intp]:
