@@ -249,7 +249,7 @@ class MixtureRatio:
             of_log_z = of_log_z[:m, :m] + mixed + mixed.T + of_log_z[m:, m:] * np.outer(dv, dv)
             of_log_z += np.diag(by_t[m:] * bends[index])
             found[np.ix_(own[c], own[c])] += rates[c] * (np.diag(bent * bends[index]) - share * of_log_z)
-        return found
+        return np.asarray(found)
 
     def _factors(self, alphas: NDArray[np.float64], events: int) -> dict[int, _Factor]:
         """Return what the shapes of each varied sample depend on, beside its so many events."""
