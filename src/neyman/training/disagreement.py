@@ -29,8 +29,8 @@ def __dir__() -> list[str]:
 log = logging.getLogger(__name__)
 
 _TOYS = 100
-_FEWEST = 4
-_EVENTS = 400_000  # of all toys
+_FEWEST = 3
+_EVENTS = 100_000  # of all toys: each is encoded twice
 _STREAM = 0xF01D  # of random numbers
 _TOLERATED = 0.3  # standard deviations, which make intervals some 4 % longer
 
