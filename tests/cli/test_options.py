@@ -170,6 +170,7 @@ def test_a_dask_cluster_gives_the_same_toys(binned: Path) -> None:
 
 def test_training_in_processes_gives_the_same_model(tmp_path: Path) -> None:
     document = write_analysis(tmp_path, events=600)
+    document.write_text(document.read_text().replace("minimum_steps: 300", "minimum_steps: 20"))
     for name, options in (("one", ()), ("two", ("--workers", "2"))):
         result = run("train", document, "-o", tmp_path / name, *options)
         assert result.exit_code == 0, result.output

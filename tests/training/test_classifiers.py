@@ -113,7 +113,9 @@ def test_a_dask_worker_that_is_killed_loses_nothing(expected: dict[str, TrainedC
 
 
 def test_a_model_trained_in_processes_is_the_same(tmp_path: Path) -> None:
-    workspace = neyman.Workspace.load(write_analysis(tmp_path, events=600))
+    document = write_analysis(tmp_path, events=600)
+    document.write_text(document.read_text().replace("minimum_steps: 300", "minimum_steps: 20"))
+    workspace = neyman.Workspace.load(document)
     here = neyman.train(workspace, seed=1)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         there = neyman.train(workspace, seed=1, executor=executor)
