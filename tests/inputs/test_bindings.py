@@ -14,7 +14,10 @@ import pytest
 import uproot
 
 import neyman
+from neyman.cli.inspection import of_workspace, text
 from neyman.exceptions import InvalidDocument
+from neyman.inputs.bindings import Bindings
+from neyman.inputs.formulas import FUNCTIONS
 from neyman.inputs.workspace import Workspace
 
 BINDINGS = [
@@ -163,3 +166,22 @@ def test_names_and_lines_of_the_file_are_in_the_message(document, folder):
     path.write_text(json.dumps(document, indent=1))
     with pytest.raises(InvalidDocument, match=r"analysis.json.*bindings\[0\].expressions: unknown function 'srqt'"):
         Workspace.load(path)
+
+
+def test_what_is_inspected_shows_the_expressions(document, folder):
+    found = of_workspace(Workspace(document, folder))
+    assert found["bindings"]["c_S"] == "-sqrt(mu) + mu"
+    assert "-sqrt(mu) + mu" in text(found)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_every_function_has_values_and_exact_derivatives(name):
+    pairs = {"Max", "Min", "max", "min", "pow", "root", "atan2"}
+    call = f"{name}(x, y)" if name in pairs else f"{name}(x)"
+    bindings = Bindings([{"names": ["f"], "expressions": f"{call} + 0*y + pi", "language": "sympy"}])
+    coefficients = bindings.coefficients((("f",),))
+    point = np.array([[1.7 if name == "acosh" else 0.6, 0.4]])[:, : len(bindings.parameters)]
+    _, slopes = coefficients(point)
+    for column, shift in enumerate(1e-6 * np.eye(point.size)):
+        difference = (coefficients(point + shift)[0] - coefficients(point - shift)[0]) / 2e-6
+        np.testing.assert_allclose(slopes[:, :, column], difference, rtol=1e-7, atol=1e-8)

@@ -168,7 +168,7 @@ class Coefficients:
 
     def __init__(self, expressions: Sequence[sympy.Expr], parameters: Sequence[str]) -> None:
         symbols = [symbol(name) for name in parameters]
-        slopes = [[sympy.diff(expression, one) for one in symbols] for expression in expressions]
+        slopes = [[_slope(expression, one) for one in symbols] for expression in expressions]
         self.curved = frozenset(
             str(one) for row in slopes for one, slope in zip(symbols, row, strict=True) if sympy.diff(slope, one) != 0
         )
@@ -213,6 +213,11 @@ class Coefficients:
             if np.isfinite(found[np.isfinite(values)]).all():
                 return np.asarray(found)
         return np.asarray(np.where(np.isfinite(slopes), slopes, 0.0))
+
+
+def _slope(expression: Any, parameter: sympy.Symbol) -> Any:
+    """Return a derivative, which is zero at a jump, too."""
+    return sympy.diff(expression, parameter).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
 
 
 def _number(number: int, what: str) -> str:
