@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 
@@ -56,6 +57,27 @@ def test_what_is_held_fixed_is_not_in_the_likelihood(models):
         # events are grouped in the directions of the tilts, too, so that normalisations are not the same
         assert after.error(name) == pytest.approx(before.error(name), rel=1e-2)
         assert after.simulation[after.index(name)] == pytest.approx(before.simulation[before.index(name)], rel=2e-2)
+
+
+def test_a_shared_staterror_leaves_the_shares_of_the_samples_open(models):
+    plain = models[0]
+
+    def with_staterrors(names: dict[str, str]) -> neyman.Model:
+        spec = copy.deepcopy(plain.spec)
+        for sample in next(one["samples"] for one in spec["channels"] if one["name"] == "SR"):
+            if sample["name"] in names:
+                error = [sample["data"][0] / math.sqrt(600)]
+                sample["modifiers"].append({"name": names[sample["name"]], "type": "staterror", "data": error})
+        return neyman.Model(spec, plain.learned, poi_name="mu")
+
+    none, shared, own = (
+        with_staterrors(names)
+        for names in ({}, {"signal": "mc", "background": "mc"}, {"signal": "mc_s", "background": "mc_b"})
+    )
+    at = [np.array(one.config.suggested_init()) for one in (none, shared, own)]
+    places = [one.config.par_names.index("mu") for one in (none, shared, own)]
+    left = [score_covariance(one, pars)[k, k] for one, pars, k in zip((none, shared, own), at, places, strict=True)]
+    assert left[0] > 1.02 * left[1] > 1.04 * left[2]
 
 
 def signed(n: int, rng: np.random.Generator) -> Events:

@@ -135,15 +135,23 @@ def _samples(model: Model, channel: str) -> Sequence[dict[str, Any]]:
     return next(one["samples"] for one in model.spec["channels"] if one["name"] == channel)
 
 
-def _held(model: Model, channel: str, free: NDArray[np.bool_]) -> set[str]:
-    """Return the samples of a channel whose rates have the error of their simulation in the likelihood, or none."""
+def _held(model: Model, channel: str, free: NDArray[np.bool_]) -> dict[str, str]:
+    """Return the samples of a channel whose rates have their error in the likelihood, each with its ``staterror``.
+
+    That is nameless where the rate is known, its error zero.
+    """
 
     def holds(modifier: Mapping[str, Any]) -> bool:
         if modifier["type"] != "staterror":
             return False
         return not np.any(modifier["data"]) or bool(free[model.config.par_slice(modifier["name"])].any())
 
-    return {one["name"] for one in _samples(model, channel) if any(map(holds, one["modifiers"]))}
+    return {
+        one["name"]: modifier["name"] if np.any(modifier["data"]) else ""
+        for one in _samples(model, channel)
+        for modifier in one["modifiers"]
+        if holds(modifier)
+    }
 
 
 def _of_events(
@@ -152,12 +160,13 @@ def _of_events(
     pars: Array,
     rates: Array,
     jacobian: Array,
-    held: set[str],
+    held: Mapping[str, str],
     free: NDArray[np.bool_],
 ) -> Array:
     """Return the part of a learned channel."""
     own, slopes = rates[term.samples, term.bin], jacobian[term.samples, term.bin]
     total, by_parameter = np.zeros((pars.size, pars.size)), np.zeros((pars.size, len(term.parameters)))
+    of_rates: dict[str, list[tuple[Array, float]]] = {}
     by_parameter[term.parameters, np.arange(len(term.parameters))] = 1.0
     for c, sample in enumerate(mixture.samples):
         events, squares = mixture.pool.of_sample(c, _EVENTS)
@@ -165,7 +174,9 @@ def _of_events(
         by_rate, by_alpha = mixture.scores(summary, own, pars[term.parameters])
         scores = (slopes.T @ by_rate + by_parameter @ by_alpha) * bounded(by_rate, own)
         if sample in held:
-            scores -= (scores @ weights / weights.sum())[:, None]
+            mean, error = scores @ weights / weights.sum(), float(np.sqrt(squares.sum()))
+            of_rates.setdefault(held[sample], []).append((own[c] * error * mean, error))
+            scores -= mean[:, None]
         tilts = [m for m, v in enumerate(mixture.variations) if v.sample == c and m >= len(mixture.shapes)]
         tilts = [m for m in tilts if free[term.parameters[m]]]
         if tilts:
@@ -173,7 +184,22 @@ def _of_events(
             known = known - (known @ weights / weights.sum())[:, None]
             scores -= np.linalg.lstsq((known * squares) @ known.T, (known * squares) @ scores.T)[0].T @ known
         total += own[c] ** 2 * (scores * squares) @ scores.T
+    for name, rates_of in of_rates.items():
+        if name and len(rates_of) > 1:
+            total += _of_shares(rates_of)
     return total
+
+
+def _of_shares(errors: Sequence[tuple[Array, float]]) -> Array:
+    """Return what is left of the rates' errors of samples that share a parameter, which moves all of them alike.
+
+    Args:
+        errors: of each sample, what its error does to the scores, shape ``(P,)``, and the relative error.
+    """
+    effects = np.stack([effect for effect, _ in errors], axis=1)
+    alike = 1.0 / np.array([error for _, error in errors])
+    left = np.eye(len(errors)) - np.outer(alike, alike) / (alike @ alike)
+    return np.asarray(effects @ left @ effects.T)
 
 
 def _of_bins(
@@ -182,7 +208,7 @@ def _of_bins(
     errors: Mapping[str, Sequence[float]],
     rates: Array,
     jacobian: Array,
-    held: set[str],
+    held: Mapping[str, str],
 ) -> Array:
     """Return the part of a channel whose bins are filled with events."""
     bins = model.config.channel_slices[channel]
