@@ -50,7 +50,7 @@ def document() -> dict[str, Any]:
     learned = {"name": "SR", "features": ["x"], "events": {"tree": "t", "weight": "w"}}
     document = {
         "version": "1.0.0",
-        "bindings": BINDINGS,
+        "bindings": copy.deepcopy(BINDINGS),
         "channels": [
             {**learned, "samples": [sample("S"), sample("SBI"), sample("B")]},
             {"name": "CR", "samples": [background]},

@@ -25,6 +25,7 @@ _UNSURE = 1e-2  # and below this, only precise derivatives can tell
 _INVOLVED = 1e-2  # of a flat direction: what it must have of a parameter not to determine that
 _AT_EDGE = 1e-4  # of what a parameter's width changes: a bin with less is at the edge,
 _AN_EVENT = 1e-6  # or with less than this where that is large enough
+_UNSEEN = 1e-7  # in -2 log L: what a step off a bound must gain
 _DISTANCE = 1e-2  # in -2 log L: what a minimum may still be expected to lie lower
 
 
@@ -93,6 +94,9 @@ def examined(nll: TwiceNLL, pars: Array, bounds: Sequence[tuple[float, float]]) 
 
     at_bound = (pars <= low) | (pars >= high)
     pushed = ((pars <= low) & (gradient >= -_FLAT)) | ((pars >= high) & (gradient <= _FLAT))
+    # where a slope is infinite at the bound, as that of a root, the least displacement of others makes one inwards
+    gain = 0.5 * gradient**2 / np.maximum(np.diag(scaled), _NOTHING)
+    pushed |= at_bound & (np.diag(scaled) > _NOTHING) & (gain < _UNSEEN)
     edges, normals = _edges(nll, pars, np.where(pushed, 0.0, widths))
     normals = np.concatenate([np.eye(pars.size)[pushed], normals * widths])
     along = _null_space(normals)

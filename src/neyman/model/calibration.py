@@ -188,7 +188,7 @@ def fit_multinomial(
     """
     classes = offset.shape[1]
     spread = features.std(0, dtype=np.float64)
-    scale = np.where(spread > 0, spread, np.maximum(np.abs(features).max(0), 1e-300))
+    scale = np.where(spread > 0, spread, np.maximum(np.abs(features).max(0).astype(np.float64), 1e-300))
     w = weights / weights.sum()
     shape = (features.shape[1], classes - 1)
     blocks = [slice(begin, begin + _BLOCK) for begin in range(0, len(features), _BLOCK)]

@@ -287,7 +287,7 @@ class Model(pyhf.Model):
         return digest.hexdigest()
 
     def _encode(self, ensemble: Ensemble) -> Summaries:
-        return {name: channel.encode(ensemble.events[name]) for name, channel in self.learned.items()}
+        return encode(self, ensemble, None, progress=False).channels  # in the same parts, to the last digit
 
     def read_data(self, path: str | Path) -> NDArray[np.float64] | Summary:
         """Return other observations: the data vector, or a saved summary.

@@ -177,7 +177,7 @@ def worst_classes(classifier: Mapping[str, Any], most: int = 8) -> dict[str, lis
         The cells of at most so many classes, in the order of the report.
     """
     cells: dict[str, list[Mapping[str, Any]]] = {}
-    for cell in classifier["reweighting"]:
+    for cell in classifier.get("reweighting", ()):
         cells.setdefault(cell["class"], []).append(cell)
     badness = {name: chi2 / max(bins, 1) for name, (chi2, bins) in ((n, chi_squared(own)) for n, own in cells.items())}
     worst = sorted(cells, key=lambda name: -badness[name])[:most]
@@ -189,7 +189,7 @@ def _closure(classifier: Mapping[str, Any]) -> str:
     cells = worst_classes(classifier)
     totals = {name: chi_squared(own) for name, own in cells.items()}
     text = ", ".join(f"{name} {chi2:.0f}/{bins}" for name, (chi2, bins) in totals.items())
-    others = len({cell["class"] for cell in classifier["reweighting"]}) - len(cells)
+    others = len({cell["class"] for cell in classifier.get("reweighting", ())}) - len(cells)
     return f"{text}, better in {others} others" if others else text
 
 

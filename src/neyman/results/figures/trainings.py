@@ -102,7 +102,7 @@ def _legend_rows(names: Collection[str], width: float) -> int:
 
 def _curves(classifier: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the calibration of the classes whose closure is shown, and of those without any."""
-    hidden = {cell["class"] for cell in classifier["reweighting"]} - set(worst_classes(classifier))
+    hidden = {cell["class"] for cell in classifier.get("reweighting", ())} - set(worst_classes(classifier))
     return {name: curve for name, curve in classifier["calibration"].items() if name not in hidden}
 
 
