@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyhf
-from numpy.typing import NDArray
 
-from neyman.events import ChannelSimulation, Ensemble, Events, EventSource
-from neyman.exceptions import InvalidDocument, InvalidEvents
+from neyman.events import ChannelSimulation, Ensemble, EventSource
+from neyman.exceptions import InvalidDocument
 from neyman.inputs import sources
-from neyman.inputs.channels import Channel, Contents, Filled, Histogram, Learned, Rebinned, Sample
-from neyman.inputs.cutflow import Cutflow, CutflowRow, conditions_of
+from neyman.inputs.channels import Channel, Contents, Learned, Rebinned
+from neyman.inputs.cutflow import Cutflow
+from neyman.inputs.cutflow_rows import cutflow
 from neyman.inputs.document import resolve
 from neyman.inputs.document_file import line_of, read_file
 from neyman.inputs.histfactory import histfactory, ones
-from neyman.inputs.partitions import read_partitions
 from neyman.inputs.places import is_url
-from neyman.inputs.pyhf_options import check_start, has_bindings, pyhf_options, validate
+from neyman.inputs.pyhf_options import check_start
+from neyman.inputs.reading import Reading
 from neyman.inputs.schema import normalise
 from neyman.inputs.settings import measurement_of
-from neyman.inputs.signed import component, halves, wrong_yield
+from neyman.inputs.specifications import binned_workspace, check_modifiers, inner
 from neyman.support.messages import did_you_mean
 from neyman.support.text import html_table
 
@@ -77,13 +75,9 @@ class Workspace:
     ) -> None:
         self.document: dict[str, Any] = normalise(document)
         self.folder = Path(folder)
-        self.progress = progress
-        self._path: Path | None = None  # of the document's file
         self._channels = resolve(self.document, self.folder)
         self._measurement = measurement_of(self.document, measurement, self._channels)
-        self._events: dict[tuple[EventSource, tuple[str, ...]], Events] = {}
-        self._halves: dict[tuple[int, int], NDArray[np.float32]] = {}
-        self._passing: dict[EventSource, list[int]] = {}
+        self._reading = Reading(self._channels, progress=progress)
 
     @classmethod
     def load(cls, path: str | Path, measurement: str | None = None, *, progress: bool = False) -> Workspace:
@@ -103,7 +97,7 @@ class Workspace:
         except InvalidDocument as error:
             line = line_of(path, error.key)
             raise InvalidDocument(f"{path}{f', line {line}' if line else ''}: {error}", error.key) from None
-        workspace._path = Path(path)
+        workspace._reading.path = Path(path)
         return workspace
 
     def __repr__(self) -> str:
@@ -123,6 +117,15 @@ class Workspace:
             for name, channel in self._channels.items()
         )
         return html_table(caption, ("channel", "data", "samples", "parameters", "observed"), rows)
+
+    @property
+    def progress(self) -> bool:
+        """Whether bars are drawn on standard error while files are read."""
+        return self._reading.progress
+
+    @progress.setter
+    def progress(self, progress: bool) -> None:
+        self._reading.progress = progress
 
     @property
     def channels(self) -> list[str]:
@@ -197,33 +200,7 @@ class Workspace:
             InvalidDocument: if there is no such learned channel.
         """
         chosen, kind = self._learned(channel)
-        chosen = self._split(chosen)
-        samples: dict[str, Events] = {}
-        variations: dict[str, dict[str, tuple[Events | None, Events | None]]] = {}
-        for sample in chosen.samples:
-            assert isinstance(sample.contents, EventSource)  # the document is checked
-            samples[sample.name] = self._simulated(chosen, sample.contents, sample)
-            variations[sample.name] = {
-                name: (
-                    None if sides.hi is None else self._simulated(chosen, sides.hi, sample),
-                    None if sides.lo is None else self._simulated(chosen, sides.lo, sample),
-                )
-                for name, sides in sample.variations.items()
-            }
-        mirrored = frozenset(
-            (sample.name, name)
-            for sample in chosen.samples
-            for name, sides in sample.variations.items()
-            if sides.mirrored
-        )
-        staterrors = {
-            sample.name: modifier["name"]
-            for sample in chosen.samples
-            for modifier in sample.modifiers
-            if modifier["type"] == "staterror" and modifier["data"] is None
-        }
-        calibration = self._separate(chosen)
-        return ChannelSimulation(channel, kind.names, samples, variations, mirrored, staterrors, calibration)
+        return self._reading.simulation(chosen, kind.names)
 
     def spec(self) -> dict[str, Any]:
         """Return the inner HistFactory specification, that of a ``pyhf.Model``.
@@ -239,16 +216,10 @@ class Workspace:
         Raises:
             InvalidEvents: if a source cannot be read or its weights do not sum to a positive yield.
         """
-        channels = [histfactory(self._split(channel), self._filled) for channel in self._channels.values()]
-        return self._inner(channels)
-
-    def _inner(self, channels: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the specification of a model with these channels."""
-        return {"channels": channels, "parameters": self.parameters, **self._bindings}
-
-    @property
-    def _bindings(self) -> dict[str, Any]:
-        return {key: copy.deepcopy(self.document[key]) for key in ("bindings",) if key in self.document}
+        channels = [
+            histfactory(self._reading.split(channel), self._reading.filled) for channel in self._channels.values()
+        ]
+        return inner(self.document, self._measurement, channels)
 
     def simulation_errors(self) -> dict[str, dict[str, list[float]]]:
         """Return of every binned channel that is filled with simulated events the errors of their finite number.
@@ -261,7 +232,7 @@ class Workspace:
         """
         errors = {
             name: {
-                sample.name: self._filled(channel, sample.contents, sample).errors
+                sample.name: self._reading.filled(channel, sample.contents, sample).errors
                 for sample in channel.samples
                 if isinstance(sample.contents, EventSource)
             }
@@ -278,7 +249,7 @@ class Workspace:
             InvalidEvents: if a source cannot be read.
         """
         events = {
-            name: self._read(self._channels[name], source, allow_empty=True)
+            name: self._reading.read(self._channels[name], source, allow_empty=True)
             for name, (source, _) in self.observed_sources().items()
         }
         return Ensemble(events, self.observed_counts())
@@ -304,7 +275,7 @@ class Workspace:
             InvalidEvents: if a source cannot be read.
         """
         return {
-            name: self._counts(channel, channel.observation)
+            name: self._reading.counts(channel, channel.observation)
             for name, channel in self._channels.items()
             if channel.observation is not None and not isinstance(channel.kind, Learned)
         }
@@ -321,19 +292,7 @@ class Workspace:
         Raises:
             InvalidEvents: if a source cannot be read; the message names the worker, too.
         """
-        wanted = [(channel, group) for channel in self._channels.values() for group in channel.groups]
-        groups = [(group, channel.kind.expressions) for channel, group in wanted]
-        groups_left = [number for number, (group, names) in enumerate(groups) if (group[0], names) not in self._events]
-        try:
-            chosen = [groups[number] for number in groups_left]
-            for number, found in read_partitions(chosen, executor, progress=progress):
-                group, names = chosen[number]
-                self._events |= {(one, names): events for one, events in zip(group, found, strict=True)}
-        except InvalidEvents as error:
-            channel, group = wanted[groups_left[error.source]] if isinstance(error.source, int) else wanted[0]
-            error.source = None
-            with self._placed(channel, group[0]):
-                raise
+        self._reading.read_all(executor, progress=progress)
 
     def binned(
         self, binnings: Mapping[str, tuple[str, Sequence[float]]] | None = None, *, staterror: bool = False
@@ -368,21 +327,10 @@ class Workspace:
                 raise InvalidDocument(f"binned: channel {name!r} is learned; give its variable and edges too")
         channels, observations = [], []
         for name, channel in (self._channels | chosen).items():
-            channels.append(histfactory(channel, self._filled, staterror=staterror and name in chosen))
+            channels.append(histfactory(channel, self._reading.filled, staterror=staterror and name in chosen))
             if channel.observation is not None:
-                observations.append({"name": name, "data": self._counts(channel, channel.observation)})
-        others = [m for m in self.document["measurements"] if m["name"] != self.measurement]
-        spec = {
-            "channels": channels,
-            "observations": observations,
-            "measurements": [self._measurement, *others],
-            "version": self.document["version"],
-            **self._bindings,
-        }
-        if not observations or has_bindings(spec):  # pyhf's schema of a workspace wants at least one, and has none
-            validate(self._inner(channels))
-            return pyhf.Workspace(spec, validate=False)
-        return pyhf.Workspace(spec)
+                observations.append({"name": name, "data": self._reading.counts(channel, channel.observation)})
+        return binned_workspace(self.document, self._measurement, channels, observations)
 
     def validate(self, executor: Executor | None = None) -> None:
         """Check everything that can be wrong with the input: modifiers, files, trees, expressions, and yields.
@@ -399,22 +347,13 @@ class Workspace:
             InvalidDocument: if the modifiers contradict each other.
         """
         channels = [histfactory(channel, ones) for channel in self._channels.values()]
-        try:
-            spec = self._inner(channels)
-            pyhf.Model(spec, poi_name=self.poi_name, **pyhf_options(spec))
-        except pyhf.exceptions.InvalidSpecification as error:
-            raise InvalidDocument(f"measurements: {' '.join(str(error).split())}") from None
-        except (pyhf.exceptions.InvalidModel, pyhf.exceptions.InvalidNameReuse) as error:
-            raise InvalidDocument(f"modifiers: {' '.join(str(error).split())}") from None
-        for channel in self._channels.values():
-            for source, *others in channel.groups:
-                with self._placed(channel, source):
-                    sources.check(source, channel.kind.expressions, others)
+        check_modifiers(inner(self.document, self._measurement, channels), self.poi_name)
+        self._reading.check(self._channels.values())
         check_start(self.spec())
         for channel in self._channels.values():
-            self._separate(self._split(channel))
+            self._reading.separate(self._reading.split(channel))
             if isinstance(channel.observation, EventSource):
-                self._read(channel, channel.observation, allow_empty=True)
+                self._reading.read(channel, channel.observation, allow_empty=True)
 
     def cutflow(self, observed: Workspace | None = None) -> Cutflow:
         """Return what the selection leaves of every event source, condition after condition, and the yields.
@@ -426,26 +365,7 @@ class Workspace:
             InvalidEvents: if a source cannot be read.
             InvalidDocument: if the other workspace has other channels, or one that is blind.
         """
-        rows: list[CutflowRow] = []
-        for name, channel in self._channels.items():
-            for sample in channel.samples:
-                nominal = self._row(channel, sample.contents, sample.name)
-                rows.append(nominal)
-                if sample.calibration is not None:
-                    rows.append(self._row(channel, sample.calibration, sample.name, "calibration"))
-                for parameter, sides in sample.variations.items():
-                    named = (("hi", sides.hi), ("lo", sides.lo))
-                    varied = [self._row(channel, one, sample.name, f"{parameter} {side}") for side, one in named if one]
-                    rows += varied
-                    if sides.mirrored:
-                        side, total = "lo" if sides.hi else "hi", 2 * nominal.total - varied[0].total
-                        label = f"{parameter} {side} (mirrored)"
-                        rows.append(CutflowRow(name, sample.name, label, None, (), (), total))
-            if observed is not None:
-                rows.append(observed._observed_row(name, channel))
-            elif channel.observation is not None:
-                rows.append(self._row(channel, channel.observation, None))
-        return Cutflow(tuple(rows))
+        return cutflow(self._reading, None if observed is None else observed._reading)
 
     def provenance(self) -> list[dict[str, Any]]:
         """Return name, size and hash of every input file, each once."""
@@ -460,101 +380,6 @@ class Workspace:
                 f"channel {name!r} has no features and is not learned; {did_you_mean(name, self.learned)}"
             )
         return channel, channel.kind
-
-    def _read(self, channel: Channel, source: EventSource, *, allow_empty: bool = False) -> Events:
-        key = (source, channel.kind.expressions)
-        events = self._events.get(key)
-        if events is None or not (len(events) or allow_empty):
-            [group] = [group for group in channel.groups if source in group]
-            with self._placed(channel, source):
-                found = sources.read_together(group, key[1], progress=self.progress, allow_empty=allow_empty)
-            self._events |= {(one, key[1]): events for one, events in zip(group, found, strict=True)}
-            events = self._events[key]
-        return events
-
-    def _split(self, channel: Channel) -> Channel:
-        """Return a channel with the samples that it has in the model: one of either sign is two there."""
-        if not isinstance(channel.kind, Learned):
-            return channel
-        split: list[Sample] = []
-        for sample in channel.samples:
-            assert isinstance(sample.contents, EventSource)  # the document is checked
-            split += halves(sample, self._simulated(channel, sample.contents, sample).weights)
-        return dataclasses.replace(channel, samples=tuple(split))
-
-    def _separate(self, channel: Channel) -> dict[str, Events]:
-        """Return the events of the separate simulation of a channel, by the samples that it has in the model."""
-        separate = [(sample, sample.calibration) for sample in channel.samples if sample.calibration is not None]
-        return {sample.name: self._simulated(channel, source, sample) for sample, source in separate}
-
-    def _simulated(self, channel: Channel, source: EventSource, sample: Sample) -> Events:
-        if isinstance(channel.kind, Filled) and not isinstance(channel.kind, Rebinned):
-            return self._read(channel, source, allow_empty=True)  # as in pyhf, bins may be empty or negative
-        assert isinstance(sample.contents, EventSource)
-        nominal = self._read(channel, sample.contents)
-        events = component(self._read(channel, source), nominal, sample.sign, self._halves)
-        total, expected = float(events.weights.sum()), float(nominal.weights.sum())
-        if expected < 0:  # which makes sense beside others
-            sources = {one.contents for one in channel.samples if isinstance(one.contents, EventSource)}
-            everything = sum(float(self._read(channel, one).weights.sum()) for one in sources)
-        if wrong := wrong_yield(sample, total, expected, everything if expected < 0 else expected):
-            with self._placed(channel, source):
-                raise InvalidEvents(
-                    f"the weights {source.weight or 1} of tree {source.tree!r} in {', '.join(source.files)} "
-                    f"sum to {total:g}, but {wrong}; correct the weight or the selection"
-                )
-        return events
-
-    @contextmanager
-    def _placed(self, channel: Channel, source: EventSource) -> Iterator[None]:
-        """Begin the errors about an event source with its place in the document."""
-        try:
-            yield
-        except InvalidEvents as error:
-            blamed = error.source if isinstance(error.source, EventSource) else source
-            what, place = channel.sources[blamed]
-            raise InvalidEvents(f"{self._at(place.path)}{what}: {error}") from error
-
-    def _at(self, key: tuple[str | int, ...]) -> str:
-        """Return what errors about a key begin with: file and line, where the document was read from a file."""
-        if self._path is None or not self._path.is_file():
-            return ""
-        line = line_of(self._path, key)
-        return f"{self._path}{f', line {line}' if line else ''}: "
-
-    def _filled(self, channel: Channel, source: EventSource, sample: Sample) -> Histogram:
-        return channel.kind.fill(self._simulated(channel, source, sample))
-
-    def _row(
-        self, channel: Channel, contents: Contents, sample: str | None, variation: str | None = None
-    ) -> CutflowRow:
-        """Return the row of a sample, a variation or an observation in the cutflow."""
-        if not isinstance(contents, EventSource):
-            return CutflowRow(channel.name, sample, variation, None, (), (), float(sum(contents)))
-        conditions = conditions_of(contents.selection)
-        key = contents.unweighted
-        if key not in self._passing:
-            with self._placed(channel, contents):
-                self._passing[key] = sources.passing(contents, conditions)
-        events, *passing = self._passing[key]
-        total = float(self._read(channel, contents, allow_empty=True).weights.sum())
-        return CutflowRow(channel.name, sample, variation, events, tuple(conditions), tuple(passing), total)
-
-    def _observed_row(self, name: str, like: Channel) -> CutflowRow:
-        """Return the row of the observation of a channel, which is like one of another workspace."""
-        if name not in self._channels:
-            raise InvalidDocument(f"other observations: no channel {name!r}; {did_you_mean(name, self._channels)}")
-        channel = self._channels[name]
-        if type(channel.kind) is not type(like.kind) or str(channel.kind) != str(like.kind):
-            raise InvalidDocument(f"other observations: channel {name!r} has {channel.kind}, not {like.kind}")
-        if channel.observation is None:
-            raise InvalidDocument(f"other observations: channel {name!r} is blind; add an observation of that name")
-        return self._row(channel, channel.observation, None)
-
-    def _counts(self, channel: Channel, observation: Contents) -> list[float]:
-        if isinstance(observation, EventSource):
-            return channel.kind.fill(self._read(channel, observation, allow_empty=True)).contents
-        return list(observation)
 
 
 def _observed(observation: Contents | None) -> str:

@@ -6,6 +6,6 @@ learned channel keeps one protocol (``channel``) of which there are two kinds. A
 normalised (``normalisation``) over its simulated events (``pool``), and sums that make a dataset a vector
 (``expansion``). A dataset-wide network (``setwise``, ``setwise_ratio``) takes the samples' ``shares``. Datasets come
 from ``sources``: toys (``toys``), Asimov ensembles (``asimov``). The model itself (``model``) packs data (``data``),
-reads other ``observations``, makes a ``summary`` of them, has pyhf's density (``pdf``) and a ``file``; ``plain`` makes
-one of a plain pyhf model.
+reads other ``observations``, makes a ``summary`` of them, has pyhf's density (``pdf``) and a ``file`` (a mixture's
+part of it: ``mixture_file``); ``plain`` makes one of a plain pyhf model.
 """

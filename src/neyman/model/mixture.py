@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from neyman.events import Events
 from neyman.exceptions import InvalidParameter
 from neyman.inputs.simulator import Simulator
+from neyman.model import mixture_file
 from neyman.model.asimov import AsimovPool
 from neyman.model.calibration import LogitCalibration, calibrate, sample_ratios
 from neyman.model.channel import Batch, Packed, ToyEvents
@@ -28,9 +28,7 @@ from neyman.model.thinning import why_no_density
 from neyman.model.tilts import Tilts
 from neyman.model.variations import Variation, slopes_and_curvatures
 from neyman.networks.folds import hashed_folds
-from neyman.networks.layers import initialised
 from neyman.networks.mixture import CrossFitClassifier, logits
-from neyman.networks.scaling import FeatureScaler
 
 __all__ = ["MixtureChannel"]
 
@@ -42,7 +40,6 @@ def __dir__() -> list[str]:
 _BLOCK = 65_536  # events of a block of toys, whose arrays then stay in a processor's cache
 _CHUNK = 16_384  # events with all their log-ratios in memory; parts are multiples of it
 _MOST = 512  # toys of a block: their normalisations take memory too
-_VALUES = ("ratios", "slopes", "curvatures")
 
 
 class MixtureChannel(MixtureRatio):
@@ -300,102 +297,9 @@ class MixtureChannel(MixtureRatio):
 
     def pack(self) -> Packed:
         """Return what a model file stores."""
-        networks = {"samples": self.sample_classifier} if self.sample_classifier else {}
-        networks |= {f"variations {c}": network for c, network in self.variation_classifiers.items()}
-        networks |= {f"weights {c}": network for c, network in self.weight_networks.items()}
-        summary = self.pool.summary
-        entry = {
-            "name": self.name,
-            "kind": self.kind,
-            "features": self.features,
-            "samples": self.samples,
-            "encoding": self.encoding,
-            "variations": [dataclasses.asdict(v) for v in self.shapes],
-            "networks": {
-                key: {"classes": network.classes, "hidden": network.hidden, "folds": network.folds}
-                for key, network in networks.items()
-            },
-        }
-        weights = {
-            f"{key}/{part}": value.contiguous()
-            for key, network in networks.items()
-            for part, value in network.state_dict().items()
-        }
-        arrays = {
-            "yields": self.yields,
-            "pool features": self.pool.features,
-            "pool samples": self.pool.samples.astype(np.int16),
-            "pool weights": summary.weights,
-            **({} if self.pool.squares is None else {"pool squares": self.pool.squares}),
-            "pool ratios": summary.ratios.astype(np.float32),
-            **{f"pool {key}": getattr(summary, key)[: len(self.shapes)].astype(np.float32) for key in _VALUES[1:]},
-            **{
-                f"calibration {what} {number + 1}": getattr(self.calibration, what)[number]
-                for what in ("samples", "variations")
-                for number in (0, 1)
-            },
-            **{
-                f"normalisation {c} {key}": array
-                for c, one in self.normalisations.items()
-                for key, array in one.pack().items()
-            },
-        }
-        if self.tilts is not None:
-            entry["tilts"] = {"samples": self.tilts.samples, "parameters": self.tilts.parameters}
-            arrays |= {"tilts rates": self.tilts.rates, "tilts coefficients": self.tilts.coefficients}
-        return Packed(entry, weights, arrays)
+        return mixture_file.pack(self)
 
     @classmethod
     def unpack(cls, packed: Packed) -> MixtureChannel:
         """Make the channel of what a model file has stored."""
-        entry, arrays = packed.entry, packed.arrays
-        networks = {}
-        for key, shape in entry["networks"].items():
-            state = {k.removeprefix(f"{key}/"): v for k, v in packed.weights.items() if k.startswith(f"{key}/")}
-            scaler = FeatureScaler.of_state(state)
-            with initialised(0):
-                network = CrossFitClassifier(scaler, shape["classes"], shape["hidden"], shape["folds"])
-            network.load_state_dict(state)
-            networks[key] = network.eval().requires_grad_(False)
-        samples, variations = (
-            (arrays[f"calibration {what} 1"], arrays[f"calibration {what} 2"]) for what in ("samples", "variations")
-        )
-        ratios, *effects = (arrays[f"pool {key}"] for key in _VALUES)
-        pool = Pool(
-            arrays["pool features"],
-            arrays["pool samples"].astype(np.int64),
-            MixtureSummary(arrays["pool weights"], ratios.astype(np.float64), *effects),
-            arrays.get("pool squares"),
-        )
-        tilts = None
-        if "tilts" in entry:
-            owners, names = (tuple(entry["tilts"][key]) for key in ("samples", "parameters"))
-            tilts = Tilts(owners, names, arrays["tilts rates"], arrays["tilts coefficients"])
-        variation_classifiers, weight_networks = (
-            {int(key.removeprefix(kind)): network for key, network in networks.items() if key.startswith(kind)}
-            for kind in ("variations ", "weights ")
-        )
-        return cls(
-            entry["name"],
-            entry["features"],
-            entry["samples"],
-            arrays["yields"],
-            [Variation(**v) for v in entry["variations"]],
-            networks.get("samples"),
-            variation_classifiers,
-            LogitCalibration(samples, variations),
-            pool,
-            entry.get("encoding", "mean"),  # all there was before
-            weight_networks,
-            tilts,
-            {
-                c: LogNormalisation.unpack(groups)
-                for c in range(len(entry["samples"]))
-                if (groups := _starting(f"normalisation {c} ", arrays))
-            },
-        )
-
-
-def _starting(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the arrays whose names start with something, by the rest of their names."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        return mixture_file.unpack(packed, cls)

@@ -7,24 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.events import Ensemble, Events
-from neyman.exceptions import InvalidParameter, InvalidResult, Unsupported
+from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.inputs.signed import sample_of
 from neyman.model.bins import Bins, checked_edges, equal_bins, readable_bins
-from neyman.model.constraints import constraints
 from neyman.model.discriminants import Region, discriminant, unknown_ratio
+from neyman.model.distances import chi_squared
+from neyman.model.shifts import Point, Shifts
 from neyman.model.sources import LabelledEvents
 from neyman.model.summary import Summary
-from neyman.model.variations import interpolation
+from neyman.model.weighted_simulation import WeightedSimulation, histogram
 from neyman.results import Distribution, FitResult, PredictionResult
 from neyman.support.checks import checked_number
 from neyman.support.messages import did_you_mean
 
 if TYPE_CHECKING:
-    from neyman.model.mixture import MixtureChannel
     from neyman.model.model import LearnedTerm, Model
 
 __all__ = ["Binning", "prediction"]
@@ -38,8 +37,6 @@ Array = NDArray[np.float64]
 Binning = int | Mapping[str, int | ArrayLike]
 
 _BINS = 25
-_FEWEST = 5.0  # expected events of bins that are compared by chi-square: fewer are joined with their neighbours
-_DETERMINED = 0.05  # of its variance is left of a combination of bins that the fit has all but determined
 
 
 def prediction(
@@ -56,14 +53,14 @@ def prediction(
     blind: bool = False,
 ) -> PredictionResult:
     """Return the prediction beside the data; see :meth:`neyman.Model.prediction`."""
-    point = _Point.of(model, fit)
+    point = Point.of(model, fit)
     chosen = _channels(model, channels)
     ensemble = None if blind else _observed(model, data)
     whole = features is None and ratios is None
     cut = None if region is None else Region.read(region)
     wanted = _Wanted(features, ratios, bins, equal, cut, whole)
     terms = {term.channel.name: term for term in model.terms}
-    shifts = _Shifts.of(model, point)
+    shifts = Shifts.of(model, point)
     distributions: list[Distribution] = []
     described = ""
     for name in chosen:
@@ -79,74 +76,6 @@ def prediction(
     _check_found(model, chosen, wanted, distributions)
     parameters = dict(zip(model.config.par_names, map(float, point.pars), strict=True))
     return PredictionResult(point.label, described, parameters, tuple(distributions))
-
-
-# -- the parameters and what they change
-
-
-@dataclass(frozen=True, eq=False)
-class _Point:
-    """Parameters, shape ``(P,)``, with their uncertainties and correlations."""
-
-    label: str
-    pars: Array
-    sigma: Array
-    correlation: Array
-
-    @classmethod
-    def of(cls, model: Model, fit: FitResult | None) -> _Point:
-        names = list(model.config.par_names)
-        if fit is not None:
-            if list(fit.names) != names:
-                raise InvalidResult(
-                    f"the fit has the parameters {', '.join(fit.names)}, but the model {', '.join(names)}: fit this one"
-                )
-            return cls("post-fit", fit.bestfit, np.sqrt(np.diag(fit.covariance)), fit.correlations)
-        terms = constraints(model)
-        fixed = model.config.suggested_fixed()
-        widths = [0.0 if held else terms.get(name, (0.0, 0.0))[1] for name, held in zip(names, fixed, strict=True)]
-        pars = np.array(model.config.suggested_init(), dtype=np.float64)
-        return cls("pre-fit", pars, np.array(widths), np.eye(len(names)))
-
-
-@dataclass(frozen=True, eq=False)
-class _Shifts:
-    """The rates where each uncertain parameter is moved by its uncertainty up or down, the others staying.
-
-    Args:
-        point: the parameters.
-        moved: the uncertain ones, shape ``(K,)``.
-        rates: at the point, shape ``(S, B)``.
-        up: shape ``(K, S, B)``.
-        down: the same.
-    """
-
-    point: _Point
-    moved: NDArray[np.intp]
-    rates: Array
-    up: Array
-    down: Array
-
-    @classmethod
-    def of(cls, model: Model, point: _Point) -> _Shifts:
-        moved = np.flatnonzero(point.sigma > 0)
-        rates = model.rates(point.pars)[0]
-        sides = np.empty((2, len(moved), *rates.shape))
-        for k, p in enumerate(moved):
-            for side, sign in zip(sides, (1, -1), strict=True):
-                side[k] = model.rates(_with(point.pars, p, sign * point.sigma[p]))[0]
-        return cls(point, moved, rates, *sides)
-
-    def covariance(self, change: Array) -> Array:
-        """Return the covariance of bins ``(B, B)`` that have these changes with the moved parameters, ``(K, B)``."""
-        correlation = self.point.correlation[np.ix_(self.moved, self.moved)]
-        return np.asarray(change.T @ correlation @ change)
-
-
-def _with(pars: Array, index: int, shift: float) -> Array:
-    moved = pars.copy()
-    moved[index] += shift
-    return moved
 
 
 # -- what was asked for
@@ -207,7 +136,7 @@ def _check_found(model: Model, channels: Sequence[str], wanted: _Wanted, found: 
 # -- channels
 
 
-def _binned(model: Model, name: str, shifts: _Shifts, counts: Array | None) -> Distribution:
+def _binned(model: Model, name: str, shifts: Shifts, counts: Array | None) -> Distribution:
     samples = [sample["name"] for sample in next(c for c in model.spec["channels"] if c["name"] == name)["samples"]]
     rows = [model.config.samples.index(sample) for sample in samples]
     own = model.config.channel_slices[name]
@@ -219,7 +148,7 @@ def _binned(model: Model, name: str, shifts: _Shifts, counts: Array | None) -> D
 
 
 def _learned(
-    model: Model, term: LearnedTerm, point: _Point, shifts: _Shifts, wanted: _Wanted, events: Events | None
+    model: Model, term: LearnedTerm, point: Point, shifts: Shifts, wanted: _Wanted, events: Events | None
 ) -> tuple[list[Distribution], str]:
     """Return the distributions of a learned channel, and what its region is."""
     name, source = term.channel.name, term.channel.source
@@ -229,7 +158,7 @@ def _learned(
             "show: name other channels, or compare with toys (neyman toys)"
         )
     mixture = source.mixture
-    simulation = _Simulation(model, term, mixture, shifts)
+    simulation = WeightedSimulation(model, term, mixture, shifts)
     ratio_names = wanted.ratios
     if ratio_names is None:
         ratio_names = [model.config.poi_name] if wanted.whole and model.config.poi_name else []
@@ -274,125 +203,10 @@ def _learned(
         counts = None
         if observed is not None and events is not None:
             chosen = slice(None) if data_inside is None else data_inside
-            counts = _histogram(bins.index(observed[chosen]), events.weights[chosen], len(bins))
+            counts = histogram(bins.index(observed[chosen]), events.weights[chosen], len(bins))
         yields, change, covariance = filled
         found.append(_distribution(name, title, mixture.samples, bins, yields, shifts, change, covariance, counts))
     return found, text
-
-
-class _Simulation:
-    """The labelled simulated events of a channel, weighted at the parameters and where each of them is moved."""
-
-    def __init__(self, model: Model, term: LearnedTerm, mixture: MixtureChannel, shifts: _Shifts) -> None:
-        self._pool, self._shifts = mixture.pool, shifts
-        self._rates, self._up, self._down = (
-            rates[..., term.samples, term.bin] for rates in (shifts.rates, shifts.up, shifts.down)
-        )
-        self._own = [np.flatnonzero(mixture.pool.samples == c) for c in range(len(mixture.samples))]
-        self._shapes = _Shapes(mixture, shifts, term.parameters, self._own)
-        self._nominal = [self._shapes.at(c) for c in range(len(self._own))]
-        spec = next(c for c in model.spec["channels"] if c["name"] == term.channel.name)
-        # the rate of such a sample has the error of its simulation already
-        self._held = [any(m["type"] == "staterror" for m in sample["modifiers"]) for sample in spec["samples"]]
-        self.expected = np.zeros(len(mixture.pool.samples))
-        for own, rate, weights in zip(self._own, self._rates, self._nominal, strict=True):
-            self.expected[own] = rate * weights
-        if self._rates.min() < 0:  # what bins and regions are chosen by is not negative
-            alphas = shifts.point.pars[term.parameters]
-            self.expected = mixture.density_weights(mixture.pool.summary, self._rates, alphas, clip=True)
-
-    def filled(
-        self, quantities: Sequence[tuple[Bins, Array]], inside: NDArray[np.bool_]
-    ) -> list[tuple[Array, Array, Array]]:
-        """Return the expected events in the bins of quantities, how they change, and what the simulation's size adds.
-
-        Args:
-            quantities: the bins of each, and the values of all simulated events, shape ``(N,)``.
-            inside: which of them are shown, shape ``(N,)``.
-
-        Returns:
-            Of each the yields ``(C, B)``, the changes of their sum with the moved parameters ``(K, B)``, and a
-            covariance ``(B, B)``.
-        """
-        found, indices = [], []
-        for bins, values in quantities:
-            n, index = len(bins), np.full(len(values), len(bins), dtype=np.uint16)
-            index[inside] = bins.index(values[inside])
-            indices.append(index)
-            found.append((np.zeros((len(self._own), n)), np.zeros((len(self._shifts.moved), n)), np.zeros((n, n))))
-        for c, (own, weights, rate) in enumerate(zip(self._own, self._nominal, self._rates, strict=True)):
-            places = [index[own] for index in indices]
-            for place, (yields, change, covariance) in zip(places, found, strict=True):
-                shape = _histogram(place, weights, len(covariance))
-                squares = _histogram(place, weights**2, len(covariance) + 1)
-                yields[c] = rate * shape
-                covariance += rate**2 * _simulated(shape, squares, held=self._held[c])
-                change += 0.5 * np.outer(self._up[:, c] - self._down[:, c], shape)
-            for k in self._shapes.moving(c):
-                for sign, rates in ((1, self._up), (-1, self._down)):
-                    bent = self._shapes.at(c, k, sign) - weights
-                    for place, (_, change, covariance) in zip(places, found, strict=True):
-                        change[k] += 0.5 * sign * rates[k, c] * _histogram(place, bent, len(covariance))
-        return found
-
-
-class _Shapes:
-    """Weights of the events of each sample, of sum one, bent by the learned shape effects."""
-
-    def __init__(
-        self, mixture: MixtureChannel, shifts: _Shifts, parameters: NDArray[np.intp], own: Sequence[NDArray[np.intp]]
-    ) -> None:
-        self._summary, self._variations, self._own = mixture.pool.summary, mixture.variations, own
-        self._one_sided = np.array([v.one_sided for v in mixture.variations], dtype=bool)
-        self._parameters, self._shifts = parameters, shifts
-        self._alphas = shifts.point.pars[parameters]
-        self._curves = interpolation(self._alphas, self._one_sided)[0]
-        self._exponents = [self._exponent(c, self._alphas, self._curves) for c in range(len(own))]
-
-    def moving(self, sample: int) -> list[int]:
-        """Return which of the moved parameters bend a sample."""
-        bending = {int(self._parameters[m]) for m, v in enumerate(self._variations) if v.sample == sample}
-        return [k for k, p in enumerate(self._shifts.moved) if int(p) in bending]
-
-    def at(self, sample: int, moved: int | None = None, sign: int = 0) -> Array:
-        """Return the weights of a sample's events, with one of the moved parameters moved up or down or none."""
-        exponent = self._exponents[sample]
-        if moved is not None:
-            p = self._shifts.moved[moved]
-            alphas = self._alphas + sign * self._shifts.point.sigma[p] * (self._parameters == p)
-            curves = interpolation(alphas, self._one_sided)[0]
-            exponent = exponent + self._exponent(sample, alphas - self._alphas, curves - self._curves)
-        weights = self._summary.weights[self._own[sample]] * np.exp(exponent - exponent.max(initial=0.0))
-        return np.asarray(weights / weights.sum())
-
-    def _exponent(self, sample: int, slopes: Array, curves: Array) -> Array:
-        """Return the logarithm of the shape effect of some coefficients, each ``(M,)``, on a sample's events."""
-        own = self._own[sample]
-        total = np.zeros(len(own))
-        for m, variation in enumerate(self._variations):
-            if variation.sample == sample and (slopes[m] or curves[m]):
-                total += slopes[m] * self._summary.slopes[m, own] + curves[m] * self._summary.curvatures[m, own]
-        return total
-
-
-def _histogram(index: NDArray[np.uint16], weights: Array, bins: int) -> Array:
-    """Return the sums of weights in the bins; those of a higher index are left out."""
-    return np.bincount(index, weights, bins + 1)[:bins].astype(np.float64)
-
-
-def _simulated(shape: Array, squares: Array, *, held: bool) -> Array:
-    """Return the covariance of the fractions of a sample in its bins, from sums of squared weights.
-
-    Args:
-        shape: the fractions, shape ``(B,)``.
-        squares: the sums of squares, and that of the events in no bin, shape ``(B + 1,)``.
-        held: whether the sum of all weights is taken to be known.
-    """
-    covariance = np.diag(squares[:-1])
-    if held:
-        mixed = np.outer(shape, squares[:-1])
-        covariance = covariance - mixed - mixed.T + np.outer(shape, shape) * squares.sum()
-    return covariance
 
 
 # -- distributions
@@ -404,7 +218,7 @@ def _distribution(
     samples: Sequence[str],
     bins: Bins,
     yields: Array,
-    shifts: _Shifts,
+    shifts: Shifts,
     change: Array,
     simulation: Array,
     data: Array | None,
@@ -416,7 +230,7 @@ def _distribution(
     if data is not None:
         # the fit has moved the prediction towards the data: what is left of their difference varies less
         sign = -1.0 if shifts.point.label == "post-fit" else 1.0
-        distance = _chi_squared(data - total, np.diag(total) + sign * by_parameters + simulation, total)
+        distance = chi_squared(data - total, np.diag(total) + sign * by_parameters + simulation, total)
     covariance = by_parameters + simulation
     return Distribution(
         channel,
@@ -444,34 +258,3 @@ def _by_sample(samples: Sequence[str], yields: Array) -> dict[str, Array]:
 
 def _root(variance: Any) -> Array:
     return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
-
-
-def _chi_squared(difference: Array, covariance: Array, expected: Array) -> tuple[float, int, float]:
-    """Return the distance of data and prediction, its degrees of freedom and the probability of a larger one.
-
-    Bins in which few events are expected are joined. Combinations of bins whose difference the fit has all but
-    determined, as the total where a rate is free, are left out: they are no test.
-    """
-    joined = _joined(expected)
-    if not len(joined) or not np.isfinite(covariance).all():
-        return np.nan, 0, np.nan
-    scale = 1.0 / np.sqrt(joined @ expected)
-    variances, directions = np.linalg.eigh((joined @ covariance @ joined.T) * np.outer(scale, scale))
-    kept = variances > _DETERMINED
-    pulls = (directions.T @ (scale * (joined @ difference)))[kept]
-    value, degrees = float(np.sum(pulls**2 / variances[kept])), int(kept.sum())
-    return (value, degrees, float(scipy.stats.chi2.sf(value, degrees))) if degrees else (np.nan, 0, np.nan)
-
-
-def _joined(expected: Array) -> Array:
-    """Return which bins stand together so that enough events are expected, shape ``(J, B)``, of zeros and ones."""
-    group, groups, collected = np.zeros(len(expected), dtype=np.intp), 0, 0.0
-    for b, content in enumerate(expected):
-        group[b] = groups
-        collected += content
-        if collected >= _FEWEST:
-            groups, collected = groups + 1, 0.0
-    if not groups:
-        return np.empty((0, len(expected)))
-    group = np.minimum(group, groups - 1)  # what is left over at the end stands with the last ones
-    return np.asarray(group == np.arange(groups)[:, None], dtype=np.float64)
