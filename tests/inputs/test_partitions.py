@@ -90,3 +90,20 @@ def test_an_error_of_a_worker_begins_with_the_place_in_the_document(tmp_path: Pa
     workspace = neyman.Workspace.load(path)
     with pytest.raises(InvalidEvents, match=r"line \d+: .*observations.*worker .*data\.root: no such file"):
         workspace.read(Elsewhere(tmp_path / "data.root"))
+
+
+class Counting(ThreadPoolExecutor):
+    """An executor that counts its tasks."""
+
+    tasks = 0
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.tasks += 1
+        return super().submit(function, *args, **kwargs)
+
+
+def test_a_training_reads_where_the_workers_are(tmp_path: Path) -> None:
+    workspace = neyman.Workspace.load(write_analysis(tmp_path, events=600))
+    with Counting(1) as executor:
+        workspace.validate(executor)
+    assert executor.tasks >= 4  # signal, background and its two varied trees

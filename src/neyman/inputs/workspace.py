@@ -349,6 +349,8 @@ class Workspace:
         channels = [histfactory(channel, ones) for channel in self._channels.values()]
         check_modifiers(inner(self.document, self._measurement, channels), self.poi_name)
         self._reading.check(self._channels.values())
+        if executor is not None:
+            self.read(executor, progress=self.progress)
         check_start(self.spec())
         for channel in self._channels.values():
             self._reading.separate(self._reading.split(channel))
