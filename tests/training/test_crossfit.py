@@ -70,6 +70,12 @@ def test_every_fold_keeps_its_best_epoch(classes):
     assert np.array_equal(best, kept)
 
 
+def test_a_large_simulation_is_passed_over_as_often_as_the_steps_allow(classes):
+    options = TrainingOptions(hidden=(4,), folds=3, epochs=4, minimum_steps=10, maximum_steps=16, patience=9)
+    trained = train_classifier(classes, options)
+    assert trained.validation_loss.shape == (3, 8)  # every second step; four times, after each epoch, otherwise
+
+
 def test_an_interrupted_training_resumes_where_it_was(classes, tmp_path, monkeypatch):
     step, steps, at = torch.optim.AdamW.step, [], -1
 

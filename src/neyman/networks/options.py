@@ -35,6 +35,7 @@ class TrainingOptions:
         weight_decay: AdamW's.
         patience: epochs without improvement on the left-out fold after which a fold stops.
         minimum_steps: small simulations get as many epochs as make this number of steps.
+        maximum_steps: large simulations are passed over as often as this number of steps allows.
         encoding: what a new event gets: ``"fold"`` the values of the network of one fold, by a hash of its features, as
             the events of toys have them, so that intervals from toys cover whatever the networks; ``"mean"`` the mean
             logits of all networks, which is a little closer to the best.
@@ -53,6 +54,7 @@ class TrainingOptions:
     weight_decay: float = 1e-4
     patience: int = 8
     minimum_steps: int = 2000
+    maximum_steps: int = 12_000
     encoding: str = "fold"
     weight_steps: int = 2000
     weight_batch_size: int = 256

@@ -29,6 +29,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
+_VALIDATIONS = 8  # at least, where a large simulation is not passed over as often as others
 _CHUNK = 16_384  # held-out events in memory at a time, of each fold
 
 
@@ -106,6 +107,8 @@ def train_classifier(
     with initialised(seed):
         network = CrossFitClassifier(data.scaler, len(classes), options.hidden, options.folds)
     epochs = max(options.epochs, math.ceil(options.minimum_steps / data.steps))
+    steps = min(epochs * data.steps, max(options.maximum_steps, options.minimum_steps))
+    every = data.steps if steps == epochs * data.steps else min(data.steps, math.ceil(steps / _VALIDATIONS))
     stage = Stage(
         "classifier",
         network.to(device),
@@ -113,9 +116,9 @@ def train_classifier(
         data.validation_loss,
         data.order,
         batch=data.per_class,
-        steps=epochs * data.steps,
+        steps=steps,
         learning_rate=options.learning_rate,
-        every=data.steps,
+        every=every,
         patience=max(options.patience, math.ceil(epochs * options.patience / options.epochs)),
         weight_decay=options.weight_decay,
         networks=options.folds,
