@@ -168,6 +168,7 @@ def test_a_dask_cluster_gives_the_same_toys(binned: Path) -> None:
     assert there.stdout == run("toys", binned, "-n", "20").stdout
 
 
+@pytest.mark.slow
 def test_training_in_processes_gives_the_same_model(tmp_path: Path) -> None:
     document = write_analysis(tmp_path, events=600)
     document.write_text(document.read_text().replace("minimum_steps: 300", "minimum_steps: 20"))

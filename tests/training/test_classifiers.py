@@ -102,6 +102,7 @@ def deadly(folder: str, **settings: Any) -> TrainedClassifier:
     return trainings()["1"](**settings)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Dask's own, about ports and files
 def test_a_dask_worker_that_is_killed_loses_nothing(expected: dict[str, TrainedClassifier], tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
