@@ -98,12 +98,15 @@ def impacts(
         raise InvalidParameter("the model has no parameter of interest: give poi")
     index = parameter_index(model, name)
     warnings = warn_of_outside(data, model)
-    profile = Profile(_summary(data, model), model, init, bounds, fixed)
+    if getattr(model, "learned", {}):
+        data = model.summary(data)  # encoded once for all fits
+    profile = Profile(data, model, init, bounds, fixed)
     if profile.fixed[index]:
         raise InvalidParameter(f"{name} is fixed, so that nothing moves it: leave it out of fixed")
     others = [k for k in np.flatnonzero(~profile.fixed).tolist() if k != index]
     known = [profile.names[k] for k in others]
-    ranked = [k for k in others if parameters is None or profile.names[k] in _chosen(parameters, known, "parameters")]
+    wanted = known if parameters is None else _chosen(parameters, known, "parameters")
+    ranked = [k for k in others if profile.names[k] in wanted]
     members = {group: _chosen(names, known, f"group {group}") for group, names in (groups or {}).items()}
     fit = fitted(profile, warnings=warnings)
     shifts = _Shifts(profile, index)
@@ -133,13 +136,6 @@ def impacts(
         message=complaint,
         warnings=warnings,
     )
-
-
-def _summary(data: Data, model: Model) -> Data:
-    """Return the data with their events encoded once for all fits, where the model has learned channels."""
-    if isinstance(data, Summary) or not getattr(model, "learned", {}):
-        return data
-    return model.encode(model.ensemble(data))
 
 
 def _chosen(wanted: str | Sequence[str], known: Sequence[str], what: str) -> list[str]:

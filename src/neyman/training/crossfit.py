@@ -20,7 +20,7 @@ from neyman.networks.layers import initialised
 from neyman.networks.mixture import CrossFitClassifier, fold_of
 from neyman.networks.options import TrainingOptions
 from neyman.networks.scaling import robust_scaler
-from neyman.training.loop import Stage, run
+from neyman.training.loop import History, Stage, run
 
 __all__ = ["TrainedClassifier", "choose_device", "train_classifier"]
 
@@ -50,6 +50,17 @@ class TrainedClassifier:
     validation_loss: NDArray[np.float64]
     best_epoch: NDArray[np.int64]
     seconds: float
+
+    @classmethod
+    def of(cls, network: CrossFitClassifier, history: History) -> TrainedClassifier:
+        """Return a network that has been trained, on the CPU, with the history of its training."""
+        return cls(
+            network=network.cpu().requires_grad_(False),
+            train_loss=history.training.T,
+            validation_loss=history.validation.T,
+            best_epoch=history.best,
+            seconds=history.seconds,
+        )
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -125,13 +136,7 @@ def train_classifier(
     )
     advice = f"use a learning_rate below {options.learning_rate:g}, or look for features with extreme values"
     history = run(stage, seed=seed, device=device, advice=advice, label=progress, checkpoint=checkpoint, stop=stop)
-    return TrainedClassifier(
-        network=network.cpu().requires_grad_(False),
-        train_loss=history.training.T,
-        validation_loss=history.validation.T,
-        best_epoch=history.best,
-        seconds=history.seconds,
-    )
+    return TrainedClassifier.of(network, history)
 
 
 class _Data:

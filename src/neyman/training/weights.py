@@ -100,13 +100,7 @@ def train_weights(
     with torch.no_grad():  # from units of the variations' sizes to log-ratios
         outputs.weight.mul_(data.sizes)
         outputs.bias.mul_(data.sizes)
-    return TrainedClassifier(
-        network=network.cpu().requires_grad_(False),
-        train_loss=history.training.T,
-        validation_loss=history.validation.T,
-        best_epoch=history.best,
-        seconds=history.seconds,
-    )
+    return TrainedClassifier.of(network, history)
 
 
 class _Data:
