@@ -33,7 +33,7 @@ WHERE: dict[str, tuple[str, ...]] = {
     "--statistic": (*STATISTICS, "critical-values"),
     "--calibration": (*TESTS, "coverage"),
     "--critical": ("interval", "coverage"),
-    "--nuisance": ("interval", "coverage"),
+    "--nuisance": ("cls", "upper-limit", "significance", "interval", "coverage"),
     "--n-toys": TOYS,
     "--source": TOYS,
     "--workers": (*FITS, *TOYS),

@@ -91,9 +91,11 @@ _critical_options = (
     click.option("--critical", metavar="FILE", type=FILE,
                  help="With --calibration quantile: critical values for any data, read from FILE if it exists, else "
                  "learned and kept there. Default is to learn them for these data."),
-    click.option("--nuisance", type=Word(["profile", "worst"]), default="profile", show_default=True,
-                 help="Nuisance parameters at their best fit, or where the p-value is largest: with --calibration "
-                 "quantile anywhere, with toys in their confidence region, for at least nine times as many toys."),
+)  # fmt: skip
+_nuisance_option = click.option(
+    "--nuisance", type=Word(["profile", "worst"]), default="profile", show_default=True,
+    help="Nuisance parameters at their best fit, or where the p-value is largest: with toys in their confidence "
+    "region, for at least nine times as many toys, with learned critical values anywhere.",
 )  # fmt: skip
 
 
@@ -171,6 +173,7 @@ def inference(
                          show_default="asymptotics, with --n-toys: toys" if asymptotic else True,
                          help="Where p-values and critical values come from."),
         )  # fmt: skip
+        shared.append(_nuisance_option)
     if "quantile" in calibrations:
         shared += _critical_options
     if toys is not None:

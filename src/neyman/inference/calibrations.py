@@ -68,7 +68,7 @@ def chosen_calibration(calibration: str, calctype: str | None, *allowed: str) ->
     return checked_choice(_ALIASES.get(given, given), what, allowed)
 
 
-def check_nuisance(calibration: str, nuisance: str, critical: CriticalValues | None) -> None:
+def check_nuisance(calibration: str, nuisance: str, critical: CriticalValues | None = None) -> None:
     """Check that how nuisance parameters are treated, and learned critical values, go with a calibration.
 
     Raises:
@@ -78,7 +78,10 @@ def check_nuisance(calibration: str, nuisance: str, critical: CriticalValues | N
     if critical is not None and calibration != "quantile":
         raise InvalidParameter("critical is for calibration='quantile'")
     if nuisance == "worst" and calibration == "asymptotics":
-        raise InvalidParameter("nuisance='worst' is for calibration='toys' or 'quantile'")
+        raise InvalidParameter(
+            "nuisance='worst' is a place to throw toys, and calibration='asymptotics' throws none: give "
+            "calibration='toys'"
+        )
 
 
 @dataclass(frozen=True, eq=False)

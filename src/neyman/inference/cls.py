@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from neyman.inference.observed import Observed, Tested, asimov_data
 from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters
 from neyman.inference.statistics import TIE, TestStatistic
 from neyman.inference.throws import can_throw
+from neyman.inference.worst import across, spent
 from neyman.model.model import Model
 from neyman.model.summary import Data
 
@@ -95,15 +97,20 @@ class ToyCls:
     The toys are thrown at the tested value and at zero, with the nuisance parameters at their conditional best fits in
     the observed data. The same seeds serve every tested value: CLs is then a smoother function of it.
 
+    With the worst nuisance parameters the p-value with signal is the largest of their confidence region
+    (:func:`neyman.inference.worst.across`). The one without signal stays that of the best fit: it is at most one, so
+    that whatever it is CLs excludes the truth no more often than the p-value with signal does.
+
     Args:
         observed: the observed data.
         thrower: throws the toys.
-        n_toys: of each hypothesis.
+        n_toys: of each hypothesis, and with it of each point of the region.
         seed: fixes the toys.
+        worst: whether the nuisance parameters with signal are the worst ones.
     """
 
-    def __init__(self, observed: Observed, thrower: Thrower, n_toys: int, seed: int) -> None:
-        self.data, self._thrower, self._n_toys, self._seed = observed, thrower, n_toys, seed
+    def __init__(self, observed: Observed, thrower: Thrower, n_toys: int, seed: int, worst: bool = False) -> None:
+        self.data, self._thrower, self._n_toys, self._seed, self._worst = observed, thrower, n_toys, seed, worst
         if not observed.bounds[0] <= 0.0:
             low = observed.bounds[0]
             raise InvalidParameter(f"{observed.name} has the lower bound {low:g}: CLs needs toys without signal")
@@ -121,14 +128,23 @@ class ToyCls:
              for one in at_values]
             for signal in (1, 0)
         )  # fmt: skip
-        toys = self._thrower.toys([*with_signal, *without], self._n_toys)
+        points = [self._points(one) for one in with_signal]
+        toys = self._thrower.toys([*itertools.chain(*points), *without], self._n_toys)
+        ordered = {key: np.sort(values) for key, values in toys.items()}
         rows = {}
-        for signal, no_signal in zip(with_signal, without, strict=True):
-            both = np.sort(toys[signal.key]), np.sort(toys[no_signal.key])
+        for signal, no_signal in zip(points, without, strict=True):
+            both = [ordered[one.key] for one in signal], ordered[no_signal.key]
+            gamma = spent(self._n_toys) if self._worst else 0.0
             # as pyhf: CLs of every toy without signal, then the quantiles of that
-            expected = np.quantile(_toy_cls(both[1], *both), scipy.stats.norm.cdf(_SIGMAS))
-            rows[signal.value] = [*_toy_cls(np.array([signal.statistic]), *both), *expected]
+            expected = np.quantile(_toy_cls(both[1], *both, gamma), scipy.stats.norm.cdf(_SIGMAS))
+            rows[no_signal.value] = [*_toy_cls(np.array([no_signal.statistic]), *both, gamma), *expected]
         return np.array([rows.get(value, [0.0] * (1 + _SIGMAS.size)) for value in given])
+
+    def _points(self, one: Tested) -> list[Tested]:
+        """Return the data at a tested value, at each point where toys with signal are thrown."""
+        if not self._worst or math.isinf(one.statistic):
+            return [one]
+        return across(self.data, self._thrower, one, self._n_toys)
 
 
 def without_upper_bound(model: Model, bounds: Bounds | None) -> list[tuple[float, float]]:
@@ -172,10 +188,16 @@ def asymptotic_cls(normal: ArrayLike, root_asimov: float) -> Array:
     )
 
 
-def _toy_cls(values: Array, with_signal: Array, without: Array) -> Array:
-    """Return CLs at values of the statistic, from its values in toys of either hypothesis, in ascending order."""
-    p_with = 1.0 - np.searchsorted(with_signal, values - TIE, side="left") / with_signal.size
-    p_without = 1.0 - np.searchsorted(without, values - TIE, side="left") / without.size
+def _toy_cls(values: Array, with_signal: Sequence[Array], without: Array, gamma: float) -> Array:
+    """Return CLs at values of the statistic, from its values in toys of either hypothesis, in ascending order.
+
+    With several sets of toys with signal the largest p-value counts, and ``gamma`` more.
+    """
+    *p_with_signal, p_without = (
+        1.0 - np.searchsorted(toys, values - TIE, side="left") / toys.size for toys in (*with_signal, without)
+    )
+    p_with = np.max(p_with_signal, axis=0)
+    p_with = np.where(p_with > 0.0, np.minimum(p_with + gamma, 1.0), 0.0)
     return np.asarray(np.divide(p_with, p_without, out=np.zeros_like(p_with), where=p_without > 0.0))
 
 

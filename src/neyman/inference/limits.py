@@ -13,7 +13,7 @@ import pyhf
 from numpy.typing import NDArray
 
 from neyman.exceptions import FailedFit
-from neyman.inference.calibrations import Thrower, chosen_calibration
+from neyman.inference.calibrations import Thrower, check_nuisance, chosen_calibration
 from neyman.inference.cls import AsymptoticCls, ToyCls, without_upper_bound
 from neyman.inference.crossing import straight
 from neyman.inference.learned_statistic import LearnedStatistic
@@ -64,6 +64,7 @@ def limit(
     checkpoint: str | Path | None = None,
     progress: bool = False,
     statistic: LearnedStatistic | None = None,
+    nuisance: str = "profile",
     calctype: str | None = None,
 ) -> LimitResult:
     r"""Set a CLs upper limit on the parameter of interest.
@@ -97,6 +98,11 @@ def limit(
         progress: whether to show a progress bar.
         statistic: with ``"learned"``, a statistic of ``neyman.train_statistic(..., side="upper")``, for which toys take
             no fits.
+        nuisance: where toys with signal are thrown: ``"profile"`` for the nuisance parameters' conditional best fit in
+            the data, or ``"worst"`` for the points of their confidence region at which the p-value is largest (Berger
+            and Boos, :func:`neyman.inference.worst.across`), which excludes the truth no more often than one minus the
+            level where toys at the best fit do. It takes toys with signal at nine points instead of one with one
+            nuisance parameter, 13 with two, and four for each and one with more.
         calctype: ``calibration`` as pyhf calls it; ``"toybased"`` is ``"toys"``.
 
     Raises:
@@ -115,6 +121,7 @@ def limit(
     """
     model, level = as_model(model), checked_level(level)
     calibration = chosen_calibration(calibration, calctype, "asymptotics", "toys")
+    check_nuisance(calibration, nuisance)
     test = upper_limit_statistic(test_stat, statistic, model, calibration)
     of_formulas = test if test.learned is None else statistic_named("qmu_tilde")
     warnings = warn_of_outside(data, model)
@@ -122,7 +129,9 @@ def limit(
     scan = None if values is None else np.unique(checked_values(values, "the tested values"))
     limits = asymptotic_limits(asymptotics, 1.0 - level)
     if calibration == "toys":
-        on_toys = _on_toys(data, model, test, init, bounds, fixed, source, n_toys, seed, executor, checkpoint, progress)
+        on_toys = _on_toys(
+            data, model, test, init, bounds, fixed, source, n_toys, seed, executor, checkpoint, progress, nuisance
+        )
         return dataclasses.replace(_toy_limits(on_toys, level, limits, scan), warnings=warnings)
     if scan is None:
         end = 1.15 * max(limits[0], limits[5])
@@ -150,6 +159,7 @@ def cls(
     checkpoint: str | Path | None = None,
     progress: bool = False,
     statistic: LearnedStatistic | None = None,
+    nuisance: str = "profile",
     calctype: str | None = None,
 ) -> ClsResult:
     """Return the CLs of one value of the parameter of interest, with the expected band.
@@ -174,6 +184,7 @@ def cls(
         progress: whether to show a progress bar.
         statistic: with ``"learned"``, a statistic of ``neyman.train_statistic(..., side="upper")``, for which toys take
             no fits.
+        nuisance: ``"profile"`` or ``"worst"``, as for :func:`limit`.
         calctype: ``calibration`` as pyhf calls it; ``"toybased"`` is ``"toys"``.
 
     Raises:
@@ -190,11 +201,14 @@ def cls(
     """
     model, tested = as_model(model), checked_finite(value, "the tested value")
     calibration = chosen_calibration(calibration, calctype, "asymptotics", "toys")
+    check_nuisance(calibration, nuisance)
     test = upper_limit_statistic(test_stat, statistic, model, calibration)
     warnings = warn_of_outside(data, model)
     found: AsymptoticCls | ToyCls
     if calibration == "toys":
-        found = _on_toys(data, model, test, init, bounds, fixed, source, n_toys, seed, executor, checkpoint, progress)
+        found = _on_toys(
+            data, model, test, init, bounds, fixed, source, n_toys, seed, executor, checkpoint, progress, nuisance
+        )
     else:
         found = AsymptoticCls(data, model, test, init, bounds, fixed)
     [[observed, *expected]] = found.curves([tested])
@@ -214,12 +228,15 @@ def _on_toys(
     executor: Executor | None,
     checkpoint: str | Path | None,
     progress: bool,
+    nuisance: str,
 ) -> ToyCls:
     n_toys = checked_number(n_toys, "the number of toys")
     observed = Observed(data, model, test, init, without_upper_bound(model, bounds), fixed)
     settings = observed.settings(source)
-    store = Store(checkpoint, observed.model, ["CLs", observed.label(), seed, source, BATCH])
-    return ToyCls(observed, Thrower(observed.model, settings, store, executor, progress), n_toys, seed)
+    worst = nuisance == "worst"
+    label = ["worst", n_toys] if worst else []  # the number of toys decides how large the region is
+    store = Store(checkpoint, observed.model, ["CLs", observed.label(), seed, source, BATCH, *label])
+    return ToyCls(observed, Thrower(observed.model, settings, store, executor, progress), n_toys, seed, worst)
 
 
 def _result(curve: AsymptoticCls | ToyCls, level: float, limits: Array, scan: Array, curves: Array) -> LimitResult:

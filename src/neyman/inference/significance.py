@@ -10,12 +10,13 @@ import numpy as np
 import pyhf
 import scipy.stats
 
-from neyman.inference.calibrations import Thrower, chosen_calibration, fraction_at_least
+from neyman.inference.calibrations import Thrower, check_nuisance, chosen_calibration, fraction_at_least
 from neyman.inference.observed import Observed, asimov_data, wider_bounds
 from neyman.inference.outside import warn_of_outside
 from neyman.inference.parameters import Bounds, Fixed, Start
 from neyman.inference.statistics import statistic_named
 from neyman.inference.throws import BATCH, can_throw
+from neyman.inference.worst import across, spent
 from neyman.model.model import Model
 from neyman.model.plain import as_model
 from neyman.model.summary import Data
@@ -47,6 +48,7 @@ def significance(
     fixed: Fixed | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = False,
+    nuisance: str = "profile",
     calctype: str | None = None,
 ) -> SignificanceResult:
     r"""Return the significance of a signal: the p-value of the data without signal, in standard deviations.
@@ -70,6 +72,9 @@ def significance(
         fixed: parameters held at a value, as for :func:`neyman.fit`.
         checkpoint: a file for the finished toys: the same call after an interruption goes on from it.
         progress: whether to show a progress bar.
+        nuisance: where toys are thrown: ``"profile"`` for the nuisance parameters' conditional best fit in the data, or
+            ``"worst"`` for the largest p-value of their confidence region, as for :func:`neyman.limit`: ``n_toys`` at
+            each of its points.
         calctype: ``calibration`` as pyhf calls it; ``"toybased"`` is ``"toys"``.
 
     Returns:
@@ -88,6 +93,7 @@ def significance(
         significance of mu: 2.79 standard deviations (asymptotics), p-value 0.00261; expected at mu = 1: 1.8
     """
     model, calibration = as_model(model), chosen_calibration(calibration, calctype, "asymptotics", "toys")
+    check_nuisance(calibration, nuisance)
     n_toys, test = checked_number(n_toys, "the number of toys"), statistic_named("q0")
     warnings = warn_of_outside(data, model)
     observed = Observed(data, model, test, init, bounds, fixed)
@@ -99,12 +105,19 @@ def significance(
     if math.isinf(tested.statistic):
         message = f"the data are impossible without signal: {observed.why_impossible(tested.pars)}"
     elif calibration == "toys":
-        store = Store(checkpoint, model, ["significance", observed.label(), seed, source, BATCH])
-        toys = np.sort(Thrower(model, settings, store, executor, progress).toys([tested], n_toys)[tested.key])
-        (p_value, p_error), number = fraction_at_least(toys, tested.statistic), toys.size
-        deviations = float(scipy.stats.norm.isf(p_value or 1.0 / number))
+        worst = nuisance == "worst"
+        label = ["worst", n_toys] if worst else []  # the number of toys decides how large the region is
+        store = Store(checkpoint, model, ["significance", observed.label(), seed, source, BATCH, *label])
+        thrower = Thrower(model, settings, store, executor, progress)
+        points = across(observed, thrower, tested, n_toys) if worst else [tested]
+        toys = [np.sort(values) for values in thrower.toys(points, n_toys).values()]
+        p_value, p_error = max(fraction_at_least(values, tested.statistic) for values in toys)
+        number = sum(values.size for values in toys)
         if p_value == 0.0:
             message = f"none of {number} toys has a statistic as large: at least this significance, throw more toys"
+        elif worst:
+            p_value = min(p_value + spent(n_toys), 1.0)
+        deviations = float(scipy.stats.norm.isf(p_value or p_error))
     low, high = observed.bounds
     if math.isfinite(tested.statistic) and observed.best >= high:
         cut_off = f"the best fit is at the upper bound {high:g}, beyond which the significance may be larger"

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from neyman.inference.calibrations import OnToys, Point, Thrower
 from neyman.inference.crossing import crossing
-from neyman.inference.observed import Tested
+from neyman.inference.observed import Observed, Tested
 from neyman.inference.profile import Profile
 
-__all__ = ["WorstOnToys", "region"]
+__all__ = ["WorstOnToys", "across", "region", "spent"]
 
 
 def __dir__() -> list[str]:
@@ -24,7 +24,7 @@ def __dir__() -> list[str]:
 
 Array = NDArray[np.float64]
 
-_SPENT = 0.02  # of the probability of missing the truth, on the region
+_SPENT = 0.02  # of the probability of missing the truth, or of what one toy counts, on the region
 _STEPS = {1: 4, 2: 3}  # tested points from the best fit to the end of the region, by the number of parameters
 _FEWEST_STEPS = 2
 
@@ -56,7 +56,7 @@ class WorstOnToys:
         lazy: bool = False,
         **certain: float,
     ) -> None:
-        self._gamma = _SPENT * (1.0 - level)
+        self._gamma, self._thrower = _SPENT * (1.0 - level), thrower
         self._on_toys = OnToys(thrower, level + self._gamma, n_toys, **certain)
         self._points, self._lazy = points, lazy
 
@@ -65,11 +65,10 @@ class WorstOnToys:
         found = [[point] for point in self._on_toys.points(tested)]
         open_ones = [i for i in range(len(tested)) if not (self._lazy and found[i][0].accepted)]
         elsewhere = [
-            (i, dataclasses.replace(tested[i], pars=pars, seeds=(*tested[i].seeds, k)))
+            (i, one)
             for i in open_ones
             if math.isfinite(tested[i].statistic)
-            for k, pars in enumerate(self._points(tested[i], 1.0 - self._gamma))
-            if k > 0
+            for one in _moved(tested[i], self._points(tested[i], 1.0 - self._gamma), self._thrower)
         ]
         for (i, _), point in zip(elsewhere, self._on_toys.points([one for _, one in elsewhere]), strict=True):
             found[i].append(point)
@@ -79,6 +78,39 @@ class WorstOnToys:
         largest = max(points, key=lambda point: point.distance)
         p_value = min(largest.p_value + self._gamma, 1.0) if largest.p_value > 0.0 else 0.0
         return dataclasses.replace(largest, p_value=p_value, toys=sum(point.toys for point in points))
+
+
+def across(observed: Observed, thrower: Thrower, one: Tested, n_toys: int) -> list[Tested]:
+    """Return the observed data at a tested value, and then at other points of its region, each with toys of its own.
+
+    The region's confidence is one minus :func:`spent`. Points at which no toys exist are left out.
+
+    Args:
+        observed: the observed data.
+        thrower: throws the toys.
+        one: the data at the tested value.
+        n_toys: how many toys are thrown at each point.
+    """
+    return [one, *_moved(one, region(observed.profile, observed.poi, one.value, 1.0 - spent(n_toys)), thrower)]
+
+
+def spent(n_toys: int) -> float:
+    r"""Return :math:`\gamma` for p-values that have no level, as of a discovery: 2 % of what one of the toys counts.
+
+    Args:
+        n_toys: how many toys are thrown at each point.
+
+    Example:
+        >>> spent(10_000)
+        2e-06
+    """
+    return _SPENT / n_toys
+
+
+def _moved(one: Tested, points: Sequence[Array], thrower: Thrower) -> list[Tested]:
+    """Return a dataset at all points of its region but the first, as far as there are toys."""
+    others = [dataclasses.replace(one, pars=pars, seeds=(*one.seeds, k)) for k, pars in enumerate(points)]
+    return [other for other in others[1:] if thrower.can_throw(other)]
 
 
 def region(profile: Profile, poi: int, value: float, confidence: float) -> list[Array]:
