@@ -119,7 +119,8 @@ def _valleys(
         order = np.argsort(on_axis[:, :, axis], axis=0, kind="stable")
         on_axis = np.take_along_axis(on_axis, order[:, :, None], axis=0)
         height = values(on_axis)
-        here = np.where(np.isfinite(height).any(axis=0)[:, None], on_axis[np.argmin(height, axis=0), everyone], here)
+        possible = np.isfinite(height.min(axis=0))[:, None]
+        here = np.where(possible, on_axis[np.argmin(height, axis=0), everyone], here)
         sides.append(_side(on_axis[:, :, axis], height))
         points.append(on_axis)
         heights.append(np.where(_lower_than_neighbours(height), height, np.inf))
@@ -158,7 +159,7 @@ def _apart(points: Array, also: NDArray[np.bool_]) -> NDArray[np.bool_]:
     for k in range(1, len(points)):
         near = np.abs(points[:k] - points[k]).max(axis=2) < _NEAR
         kept[k] &= ~(near & kept[:k]).any(axis=0)
-    return kept[1:]
+    return np.asarray(kept[1:])
 
 
 def _lower_than_neighbours(height: Array) -> NDArray[np.bool_]:
