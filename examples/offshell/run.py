@@ -22,6 +22,8 @@ from make_ntuples import make_ntuples
 from numpy.typing import NDArray
 
 import neyman
+from neyman.inference.twice_nll import TwiceNLL
+from neyman.model.plain import as_model
 from neyman.results.figures import style
 
 Array = NDArray[np.float64]
@@ -48,31 +50,52 @@ def trained(folder: Path, document: str, network: Mapping[str, Any]) -> tuple[ne
     return model, binned.model(**options), seconds
 
 
-def fitted(data: Any, likelihood: Any, mu: float) -> tuple[float, float, float]:
-    """Return mu-hat, its uncertainty, and -2 log of the profile likelihood ratio at the truth."""
+def fitted(data: Any, likelihood: Any, mu: float) -> tuple[neyman.FitResult, float]:
+    """Return the best fit, and -2 log of the profile likelihood ratio at the truth."""
     starts = (0.1, 1.0, 5.0) if isinstance(likelihood, exact.ExactLikelihood) else (1.0,)  # neyman tries others itself
     best = min((neyman.fit(data, likelihood, init={"mu": start}) for start in starts), key=lambda fit: fit.twice_nll)
     there = neyman.fit(data, likelihood, fixed={"mu": mu})
-    index = best.names.index("mu")
-    return best["mu"], float(best.uncertainty[index]), there.twice_nll - best.twice_nll
+    return best, there.twice_nll - best.twice_nll
+
+
+def uncertainty(data: Any, likelihood: Any, fit: neyman.FitResult) -> float:
+    """Return the uncertainty of mu from the second derivatives where another fit is, nan where they have none."""
+    model = as_model(likelihood)
+    pars = np.array([fit[name] for name in model.config.par_names])
+    nll = TwiceNLL(model, data, pars, np.ones(pars.size, dtype=bool))
+    hessian = nll.hessian(pars, model.config.suggested_bounds())
+    definite = np.all(np.linalg.eigvalsh(hessian) > 0)
+    return float(
+        np.sqrt(2 * np.linalg.inv(hessian)[model.config.poi_index, model.config.poi_index]) if definite else np.nan
+    )
 
 
 def measure(models: Mapping[str, neyman.Model], binned: pyhf.Model, toys: int) -> dict[str, dict[str, Any]]:
-    """Return mu-hat, uncertainties and test statistics of all likelihoods on the same exact datasets."""
-    reference = exact.ExactLikelihood(models["S, SBI, B"])
+    """Return what all likelihoods say of the same exact datasets.
+
+    Of each, a row with mu-hat of every dataset, with its uncertainty, with the test statistic at the truth, with -2 log
+    of the exact profile likelihood ratio at this mu-hat, and with the uncertainty at the exact best fit.
+    """
+    first = models["S, SBI, B"]
+    reference, poi = exact.ExactLikelihood(first), first.config.poi_index
     found: dict[str, dict[str, Any]] = {}
     for mu in TRUTHS:
         rng = np.random.default_rng([7, int(10 * mu)])
-        rows: dict[str, list[tuple[float, float, float]]] = {}
+        rows: dict[str, list[tuple[float, ...]]] = {}
         for _ in range(toys):
             x, auxdata = exact.toy(mu, rng), rng.normal(size=1)
             ensemble = neyman.Ensemble({"SR": neyman.Events(x)}, auxdata=auxdata)
-            first = next(iter(models.values()))
-            rows.setdefault("exact", []).append(fitted(first.data(ensemble), reference, mu))
-            counts = np.histogram(x[:, 0], EDGES)[0]
-            rows.setdefault("binned", []).append(fitted(np.concatenate([counts, auxdata]), binned, mu))
-            for name, model in models.items():
-                rows.setdefault(name, []).append(fitted(model.encode(ensemble), model, mu))
+            events, counts = first.data(ensemble), np.histogram(x[:, 0], EDGES)[0]
+            true, t = fitted(events, reference, mu)
+            rows.setdefault("exact", []).append((true["mu"], float(true.uncertainty[poi]), t, 0.0, np.nan))
+            others = [("binned", np.concatenate([counts, auxdata]), binned)]
+            others += [(name, model.encode(ensemble), model) for name, model in models.items()]
+            for name, data, likelihood in others:
+                own, t = fitted(data, likelihood, mu)
+                lost = neyman.fit(events, reference, fixed={"mu": own["mu"]}).twice_nll - true.twice_nll
+                there = uncertainty(data, likelihood, true)
+                width = float(own.uncertainty[own.names.index("mu")])
+                rows.setdefault(name, []).append((own["mu"], width, t, lost, there))
         found[str(mu)] = {name: np.array(values).T.tolist() for name, values in rows.items()}
         print(f"mu = {mu}: {json.dumps(compare(found[str(mu)]))}", file=sys.stderr)
     return found
@@ -80,19 +103,27 @@ def measure(models: Mapping[str, neyman.Model], binned: pyhf.Model, toys: int) -
 
 def compare(rows: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Any]:
     """Compare every likelihood with the exact one; sigma is the uncertainty of the exact fit of the same dataset."""
-    best, width, t = np.array(rows["exact"])
+    best, width, t, *_ = np.array(rows["exact"])
     found: dict[str, Any] = {"median sigma": float(np.median(width)), "coverage of t < 1": float((t < 1).mean())}
     for name in (name for name in rows if name != "exact"):
-        own, own_width, own_t = np.array(rows[name])
+        own, own_width, own_t, lost, there = np.array(rows[name])
         other = np.abs(np.sqrt(own) - np.sqrt(best)) > APART  # the lower of two minima is not the same one
         difference, ratio = ((own - best) / width)[~other], (own_width / width)[~other]
         n = difference.size
         draws = np.random.default_rng(0).integers(n, size=(400, n))
+        everyone = np.random.default_rng(0).integers(len(best), size=(400, len(best)))
         found[name] = {
             "in the other minimum": int(other.sum()),
             "r.m.s. difference": with_error(np.sqrt(np.mean(difference[draws] ** 2, axis=1)), rms(difference)),
             "bias": with_error(difference[draws].mean(axis=1), float(difference.mean())),
+            "68 % of the differences are below": float(np.quantile(np.abs(own - best) / width, 0.683)),
+            "r.m.s. difference by the exact likelihood": with_error(
+                np.sqrt(np.mean(lost[everyone], axis=1)), float(np.sqrt(np.mean(lost)))
+            ),
             "width ratio": with_error(np.median(ratio[draws], axis=1), float(np.median(ratio))),
+            "width ratio at the exact mu-hat": with_error(
+                np.nanmedian((there / width)[everyone], axis=1), float(np.nanmedian(there / width))
+            ),
             "r.m.s. difference of t": rms(own_t - t),
             "coverage of t < 1": float((own_t < 1).mean()),
         }
