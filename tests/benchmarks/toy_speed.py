@@ -23,6 +23,10 @@ from pyhf.infer.calculators import ToyCalculator
 import neyman
 from neyman.inference.batch import fit_batch
 from neyman.inference.toys import batches
+from neyman.model.calibration import LogitCalibration
+from neyman.model.mixture import MixtureChannel
+from neyman.model.pool import MixtureSummary, Pool
+from neyman.model.variations import Variation
 
 __all__: list[str] = []
 
@@ -37,6 +41,33 @@ def counting() -> neyman.Model:
     return neyman.Model(
         pyhf.simplemodels.uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0]).spec, {}, poi_name="mu"
     )
+
+
+def with_systematics(number: int) -> neyman.Model:
+    """Return 200 events of three samples with so many shape systematics each, known functions in place of networks."""
+    rng, n, names = np.random.default_rng(0), 10_000, ("signal", "one", "two")
+    samples, means, yields = np.repeat(range(3), n), np.array([1.5, -0.5, 0.0]), (20.0, 60.0, 120.0)
+    x = rng.normal(size=(3 * n, 4)) + np.pad(means[samples, None], ((0, 0), (0, 3)))
+    densities = np.exp(-0.5 * (x[:, 0] - means[:, None]) ** 2)
+    waves = rng.normal(size=(3 * number, 4)) @ x.T
+    summary = MixtureSummary(
+        np.full(3 * n, 1.0 / n), 3.0 * densities / densities.sum(axis=0),
+        (0.05 * np.sin(waves)).astype(np.float32), (0.005 * np.cos(waves)).astype(np.float32),
+    )  # fmt: skip
+    variations = [Variation(k // number, f"alpha_{k}", 2 * k, 2 * k + 1) for k in range(3 * number)]
+    nothing = LogitCalibration((np.zeros((3, 3)),) * 2, (np.zeros((3, 6 * number)),) * 2)
+    channel = MixtureChannel(
+        "SR", ["a", "b", "c", "d"], names, np.array(yields), variations, None, {}, nothing,
+        Pool(x.astype(np.float32), samples, summary),
+    )  # fmt: skip
+    modifiers = [
+        [{"name": v.parameter, "type": "normsys", "data": {"hi": 1.0, "lo": 1.0}} for v in variations if v.sample == c]
+        for c in range(3)
+    ]
+    modifiers[0].append({"name": "mu", "type": "normfactor", "data": None})
+    expected = zip(names, yields, modifiers, strict=True)
+    spec = [{"name": name, "data": [rate], "modifiers": own} for name, rate, own in expected]
+    return neyman.Model({"channels": [{"name": "SR", "samples": spec}]}, {"SR": channel}, poi_name="mu")
 
 
 def by_neyman(model: neyman.Model, n: int) -> float:
@@ -63,7 +94,7 @@ def by_pyhf(model: neyman.Model, n: int, optimizer: Callable[[], Any]) -> float:
         pyhf.set_backend("numpy")
 
 
-def main(n: int, n_pyhf: int, n_memory: int) -> None:
+def main(n: int, n_pyhf: int, n_memory: int, n_many: int) -> None:
     """Print toys per second, against workers, and the peak of the memory."""
     learned = trained_model()
     models = {f"{events} events": scaled(learned, events / 1050) for events in (100, 600, 1000)}
@@ -75,6 +106,12 @@ def main(n: int, n_pyhf: int, n_memory: int) -> None:
         for peer, optimizer in PEERS.items():
             theirs = by_pyhf(model, n_pyhf, optimizer)
             print(f"    {peer:26} {theirs:8.2f} toys/s, {ours / theirs:6.0f} times slower")
+
+    for number in (10, 100):
+        model, start = with_systematics(number), time.process_time()
+        assert neyman.toys(model.config.suggested_init(), model, n_many, fit=True).valid
+        seconds = 1000.0 * (time.process_time() - start) / n_many
+        print(f"3 samples with {number} systematics each: {seconds:.1f} s of CPU for 1000 toys with a fit")
 
     model, pars = models["1000 events"], learned.config.suggested_init()
     for workers in (1, 2):
@@ -93,5 +130,6 @@ if __name__ == "__main__":
     parser.add_argument("-n", type=int, default=4000)
     parser.add_argument("--pyhf", type=int, default=20)
     parser.add_argument("--memory", type=int, default=1_000_000)
+    parser.add_argument("--many", type=int, default=1000, help="toys with many systematics")
     arguments = parser.parse_args()
-    main(arguments.n, arguments.pyhf, arguments.memory)
+    main(arguments.n, arguments.pyhf, arguments.memory, arguments.many)

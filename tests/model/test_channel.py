@@ -7,7 +7,8 @@ import pytest
 
 import neyman
 from neyman.exceptions import InvalidParameter
-from neyman.model.channel import Batch, ToyEvents
+from neyman.model.batches import Batch
+from neyman.model.channel import ToyEvents
 from neyman.model.toys import Toys, draw
 
 
@@ -41,11 +42,30 @@ def test_a_batch_gives_each_toy_the_value_of_its_own_summary_and_zero_without_ev
 
     blocks = [(np.array([1, 4]), np.array([10.0, 40.0])), (np.array([3]), np.array([30.0]))]
     batch = Batch(5, blocks, log_ratio)
-    rows = np.array([4, 0, 3])
-    value, local, information = batch(rows, np.array([[2.0], [3.0], [5.0]]), np.zeros((3, 1)))
+    rows, by_pars = np.array([4, 0, 3]), np.tile([[[1.0, 0.0, 0.0]]], (3, 1, 1))
+    value, gradient, information = batch(
+        rows, np.array([[2.0], [3.0], [5.0]]), by_pars, np.zeros((3, 1)), np.array([2])
+    )
     assert value.tolist() == [80.0, 0.0, 150.0]
-    assert local[:, 0].tolist() == [40.0, 0.0, 30.0]
-    assert information.shape == (3, 2, 2)
+    assert gradient.tolist() == [[40.0, 0.0, 80.0], [0.0, 0.0, 0.0], [30.0, 0.0, 150.0]]
+    assert information.shape == (3, 3, 3)
+
+
+def test_a_batch_adds_up_what_a_parameter_does_to_rates_and_to_several_samples():
+    rng = np.random.default_rng(0)
+    local, by_rate = rng.normal(size=(2, 5)), rng.normal(size=(2, 2, 3))  # two rates, three own parameters
+    root = rng.normal(size=(2, 5, 5))
+    information, places = root @ root.transpose(0, 2, 1), np.array([1, 2, 1])
+
+    def log_ratio(summaries, rates, pars):
+        return np.zeros(2), local, information
+
+    chain = np.concatenate([by_rate, np.tile(np.eye(3)[places], (2, 1, 1))], axis=1)
+    _, gradient, found = Batch(2, [(np.arange(2), np.zeros(2))], log_ratio)(
+        np.arange(2), np.ones((2, 2)), by_rate, np.zeros((2, 3)), places
+    )
+    np.testing.assert_allclose(gradient, np.einsum("nl,nlp->np", local, chain), rtol=1e-12)
+    np.testing.assert_allclose(found, chain.transpose(0, 2, 1) @ information @ chain, rtol=1e-12)
 
 
 def test_the_stored_channel_is_the_same_channel(model):

@@ -12,7 +12,7 @@ from scipy.special import gammaln, xlogy
 from neyman.exceptions import FailedFit
 from neyman.inference.edges import ROUNDS, Edges, nominal_reach
 from neyman.inference.newton import newton
-from neyman.inference.parameters import Bounds, Fixed, Start, checked_parameters
+from neyman.inference.parameters import Bounds, Fixed, Parameters, Start, checked_parameters
 from neyman.inference.profile import Profile
 from neyman.inference.starts import starts_of_batch
 from neyman.inference.support import NoSupport
@@ -31,6 +31,7 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 ITERATIONS = 40
+_CURVATURES = 20_000_000  # numbers in the Hessians of the toys fitted at once
 _LARGEST = 2048  # toys evaluated at once,
 _ENTRIES = 4_000_000  # numbers in the Jacobian of their rates
 
@@ -98,6 +99,17 @@ def fit_batch(
     given = checked_parameters(model, init, bounds, fixed, n=len(toys))
     lows, highs = np.array(given.bounds, dtype=np.float64).T
     toys, start, copies = _distinct(toys, given.start)
+    size = max(_CURVATURES // start.shape[1] ** 2, 1)
+    parts = [slice(begin, begin + size) for begin in range(0, max(len(toys), 1), size)]
+    found = [_fitted(model, toys[part], start[part], lows, highs, given) for part in parts]
+    pars, values, valid, by_iminuit = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    return BatchFit(pars[copies], values[copies], valid[copies], by_iminuit[copies])
+
+
+def _fitted(
+    model: Model, toys: Toys, start: Array, lows: Array, highs: Array, given: Parameters
+) -> tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the best fits of some toys, the values there, and whether they are valid, and by iminuit."""
     nll = BatchNLL(model, toys)
     (_, start), *others = starts_of_batch(nll, model, start, lows, highs, given.fixed)
     pars, values, converged = newton(nll, start, lows, highs, given.fixed, ITERATIONS)
@@ -110,11 +122,10 @@ def fit_batch(
     if edged.size:  # where the likelihood ends without being zero
         found = _within(BatchNLL(model, toys[edged]), start[edged], lows, highs, given.fixed)
         pars[edged], values[edged], converged[edged] = found
-    failed = np.flatnonzero(~converged)
     valid = np.ones(len(toys), dtype=bool)
-    for toy in failed:
-        pars[toy], values[toy], valid[toy] = _iminuit(model, toys, int(toy), pars[toy], given.bounds, given.fixed)
-    return BatchFit(pars[copies], values[copies], valid[copies], ~converged[copies])
+    for toy in np.flatnonzero(~converged).tolist():
+        pars[toy], values[toy], valid[toy] = _iminuit(model, toys, toy, pars[toy], given.bounds, given.fixed)
+    return pars, values, valid, ~converged
 
 
 def _within(
@@ -222,13 +233,11 @@ class BatchNLL:
             hessian += 0.5 * (stiff + self.edges.expected(rows, expected, reach, slope))
         for term, log_ratio in self._learned:
             alphas = pars[:, term.parameters]
-            by_alpha = np.zeros((len(alphas), alphas.shape[1], pars.shape[1]))
-            by_alpha[:, np.arange(alphas.shape[1]), term.parameters] = 1.0
-            by_local = np.concatenate([jacobian[:, term.samples, term.bin], by_alpha], axis=1)
-            ratio, local, information = log_ratio(rows, rates[:, term.samples, term.bin], alphas)
+            own, by_pars = rates[:, term.samples, term.bin], jacobian[:, term.samples, term.bin]
+            ratio, slope, information = log_ratio(rows, own, by_pars, alphas, term.parameters)
             value += ratio
-            gradient += (local[:, None, :] @ by_local)[:, 0]
-            hessian += by_local.transpose(0, 2, 1) @ information @ by_local
+            gradient += slope
+            hessian += information
         value[undefined] = -np.inf
         return value, gradient, hessian
 

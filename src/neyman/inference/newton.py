@@ -164,8 +164,6 @@ def _secant(hessian: Array, step: Array, change: Array) -> Array:
     found = (step * change).sum(axis=1)
     good = (found > 0.05 * expected) & (found < 20.0 * expected) & (expected > 1e-9)
     rows = np.flatnonzero(good)
-    hessian[rows] += (
-        change[rows, :, None] * change[rows, None, :] / found[rows, None, None]
-        - predicted[rows, :, None] * predicted[rows, None, :] / expected[rows, None, None]
-    )
+    pair = np.stack([change[rows], predicted[rows]], axis=2)
+    hessian[rows] += (pair / np.stack([found[rows], -expected[rows]], axis=1)[:, None]) @ pair.transpose(0, 2, 1)
     return hessian

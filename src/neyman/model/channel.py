@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from neyman.events import Events
 from neyman.inputs.simulation import Datasets
 from neyman.inputs.simulator import Simulator
+from neyman.model.batches import Batch
 from neyman.model.ranges import FeatureRanges
 
 __all__ = [
     "AnyChannel",
     "Asimov",
-    "Batch",
     "Channel",
     "ChannelSummary",
     "Packed",
@@ -340,62 +340,3 @@ class ToyEvents:
     def of_toy(self, toy: int) -> NDArray[np.int32]:
         """Return the positions of one toy's events."""
         return self.index[self.offsets[toy] : self.offsets[toy + 1]]
-
-
-class Summaries(Protocol):
-    """The summaries of several toys; an index chooses some of them."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: NDArray[np.intp], /) -> Self: ...
-
-
-B = TypeVar("B", bound=Summaries)
-
-
-class Batch(Generic[B]):
-    """The summaries of many toys, in blocks, with their log-ratios at parameters of their own.
-
-    Args:
-        n: number of toys.
-        blocks: which toys each block has, and their summaries; a toy in none of them has no events.
-        log_ratio: of the toys of a block; takes summaries, rates and parameters, returns what the call does.
-    """
-
-    def __init__(
-        self,
-        n: int,
-        blocks: Sequence[tuple[NDArray[np.intp], B]],
-        log_ratio: Callable[[B, Array, Array], tuple[Array, Array, Array]],
-    ) -> None:
-        self._blocks = [summaries for _, summaries in blocks]
-        self._log_ratio = log_ratio
-        self._block, self._place = np.full(n, -1), np.zeros(n, dtype=np.intp)
-        for number, (members, _) in enumerate(blocks):
-            self._block[members], self._place[members] = number, np.arange(len(members))
-
-    def __call__(self, rows: NDArray[np.intp], rates: Array, pars: Array) -> tuple[Array, Array, Array]:
-        """Return ``log r`` of some toys and what stands for its derivatives.
-
-        Args:
-            rows: the toys, shape ``(r,)``.
-            rates: expected events of each sample, shape ``(r, C)``.
-            pars: the channel's parameters, shape ``(r, M)``.
-
-        Returns:
-            The values, shape ``(r,)``, minus infinity where they are not defined; their derivatives by rates and
-            parameters, shape ``(r, C + M)``; and what stands for minus the second derivatives and is positive
-            semidefinite, shape ``(r, C + M, C + M)``. Zeros for toys without events.
-        """
-        n, size = len(rows), rates.shape[1] + pars.shape[1]
-        value, local, information = np.zeros(n), np.zeros((n, size)), np.zeros((n, size, size))
-        block = self._block[rows]
-        order = np.argsort(block, kind="stable")
-        ends = np.searchsorted(block[order], np.arange(len(self._blocks) + 1))
-        for summaries, begin, end in zip(self._blocks, ends[:-1], ends[1:], strict=True):
-            if begin == end:
-                continue
-            some = order[begin:end]
-            chosen = summaries if end - begin == len(summaries) else summaries[self._place[rows[some]]]
-            value[some], local[some], information[some] = self._log_ratio(chosen, rates[some], pars[some])
-        return value, local, information

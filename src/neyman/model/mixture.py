@@ -16,8 +16,9 @@ from neyman.exceptions import InvalidParameter
 from neyman.inputs.simulator import Simulator
 from neyman.model import mixture_file
 from neyman.model.asimov import AsimovPool
+from neyman.model.batches import Batch
 from neyman.model.calibration import LogitCalibration, calibrate, sample_ratios
-from neyman.model.channel import Batch, Packed, ToyEvents
+from neyman.model.channel import Packed, ToyEvents
 from neyman.model.expansion import event_terms, pool_terms, summed
 from neyman.model.mixture_ratio import MixtureRatio
 from neyman.model.normalisation import LogNormalisation
@@ -37,8 +38,9 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_BLOCK = 65_536  # events of a block of toys, whose arrays then stay in a processor's cache
+_BLOCK = 1_048_576  # numbers of a block of toys, rows times events, which then stay in a processor's cache
 _CHUNK = 16_384  # events with all their log-ratios in memory; parts are multiples of it
+_FEW_ROWS = 16  # of samples and variations: with fewer a block has no more events
 _MOST = 512  # toys of a block: their normalisations take memory too
 
 
@@ -235,12 +237,12 @@ class MixtureChannel(MixtureRatio):
 
     def batch(self, toys: ToyEvents) -> Batch[PaddedSummary]:
         """Return the summaries of many toys, those of about the same number of events side by side."""
-        numbers, blocks = toys.numbers, []
+        numbers, blocks, rows = toys.numbers, [], len(self.samples) + len(self.variations)
         order = np.argsort(numbers, kind="stable")
         order = order[numbers[order] > 0]
         while len(order):
             largest = int(numbers[order[-1]])
-            size = min(max(_BLOCK // largest, 1), _MOST)
+            size = min(max(_BLOCK // (largest * max(rows, _FEW_ROWS)), 1), _MOST)
             members = np.sort(order[-size:])
             order = order[:-size]
             places = np.minimum(toys.offsets[:-1][members, None] + np.arange(largest), len(toys.index) - 1)

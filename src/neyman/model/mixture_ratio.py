@@ -114,11 +114,8 @@ class MixtureRatio:
 
         With :math:`f = \sum_c \nu_c p_c` and :math:`p_c = g_c m_c`, an event's derivatives are
         :math:`s_c = p_c / f - 1 / \nu` by the rates, and by the nuisance parameter of a variation of sample ``c``
-        :math:`s_k = \nu_c (p_c / f) (a_k + b_k v'(\alpha_k) - \partial_k \log Z_c)`. All are linear in the rows
-        :math:`R = \sqrt w (p_c / f, (p_c / f) (a_k + b_k v'(\alpha_k)), 1)`, with coefficients ``A`` (the
-        ``transform``) that are the same for all events: :math:`\sqrt w s = A R`. So one product :math:`G = \sum R R^T`
-        over the events gives the gradient, :math:`\sum w s = A G e` with ``e`` picking out the last row, and the
-        information, :math:`\sum w s s^T = A G A^T`.
+        :math:`s_k = \nu_c (p_c / f) (a_k + b_k v'(\alpha_k) - \partial_k \log Z_c)`. With the rows
+        :math:`R = \sqrt w s` the gradient is :math:`R \sqrt w` and the information one product, :math:`R R^T`.
 
         Args:
             toys: their summaries.
@@ -131,15 +128,12 @@ class MixtureRatio:
             derivatives, shape ``(n, C + M, C + M)``, which stands for minus the second derivatives.
         """
         n, n_samples, n_events = toys.ratios.shape
-        n_rows = n_samples + len(self.variations)
         total = rates.sum(axis=1)
-        rows = np.empty((n, n_rows + 1, n_events))
-        shapes = rows[:, :n_samples]
-        shapes[:], rows[:, n_rows] = toys.ratios, toys.roots
+        rows = np.empty((n, n_samples + len(self.variations), n_events))
+        shapes, by_alpha = rows[:, :n_samples], rows[:, n_samples:]
+        shapes[:] = toys.ratios
         curve, d_curve = interpolation(alphas, self._one_sided)
-        transform = np.zeros((n, n_rows, n_rows + 1))
-        index = np.arange(n_rows)
-        transform[:, index, index] = 1.0
+        by_normalisation = np.empty(alphas.shape)
         for c, varied in self._varied.items():
             u, v, dv = alphas[:, varied], curve[:, varied], d_curve[:, varied]
             log_z, gradient = self.normalisations[c].batch(np.concatenate([u, v], axis=1))
@@ -147,26 +141,23 @@ class MixtureRatio:
             exponent += (v[:, None, :] @ toys.curvatures[:, varied])[:, 0]
             exponent -= log_z[:, None]
             shapes[:, c] *= torch.from_numpy(exponent).exp_().numpy()
-            own = np.arange(len(self.variations))[varied] + n_samples
-            transform[:, own, own] = rates[:, c, None]
-            transform[:, own, c] = -rates[:, c, None] * (gradient[:, : u.shape[1]] + gradient[:, u.shape[1] :] * dv)
+            by_normalisation[:, varied] = gradient[:, : u.shape[1]] + gradient[:, u.shape[1] :] * dv
         density = (rates[:, None, :] @ shapes)[:, 0]
         valid = (total > 0) & (density.min(axis=1) > 0)
         if not valid.all():
             density[~valid], total = 1.0, np.where(valid, total, 1.0)
-        transform[:, :n_samples, n_rows] = -1.0 / total[:, None]
         shapes *= (toys.roots / density)[:, None, :]
-        for m, variation in enumerate(self.variations):
-            row = np.multiply(toys.curvatures[:, m], d_curve[:, m, None], out=rows[:, n_samples + m])
-            row += toys.slopes[:, m]
-            row *= shapes[:, variation.sample]
+        np.multiply(toys.curvatures, d_curve[:, :, None], out=by_alpha)
+        by_alpha += toys.slopes
+        by_alpha -= by_normalisation[:, :, None]
+        for c, varied in self._varied.items():
+            by_alpha[:, varied] *= (rates[:, c, None] * shapes[:, c])[:, None, :]
+        shapes -= (toys.roots / total[:, None])[:, None, :]
         log_density = torch.from_numpy(density).log_().numpy()
         log_density *= toys.roots
-        sums = rows @ rows.transpose(0, 2, 1)
         value = np.einsum("ne,ne->n", log_density, toys.roots) - toys.total_weights * np.log(total)
         value[~valid] = -np.inf
-        by_row = transform @ sums
-        return value, by_row[:, :, n_rows], by_row @ transform.transpose(0, 2, 1)
+        return value, (rows @ toys.roots[:, :, None])[:, :, 0], rows @ rows.transpose(0, 2, 1)
 
     def densities(self, summary: MixtureSummary, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``g_c m_c`` of every sample and event, shape ``(C, N)``."""

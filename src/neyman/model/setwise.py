@@ -18,7 +18,8 @@ from neyman.events import Events
 from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.inputs.simulator import Simulator
 from neyman.model.asimov import SetAsimov
-from neyman.model.channel import Asimov, Batch, Packed, Source, ToyEvents
+from neyman.model.batches import Batch
+from neyman.model.channel import Asimov, Packed, Source, ToyEvents
 from neyman.model.mixture import MixtureChannel
 from neyman.model.ranges import FeatureRanges
 from neyman.model.setwise_ratio import SetRatio, SetSummaries, SetSummary
