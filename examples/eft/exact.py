@@ -22,7 +22,15 @@ __all__ = ["BASIS", "ExactLikelihood", "density", "draw", "expected", "toy"]
 Array = NDArray[np.float64]
 
 N, STRENGTH, COHERENCE = 300.0, 0.3, 0.4
-BASIS = {"sm": (0, 0), "plus_1": (1, 0), "minus_1": (-1, 0), "plus_2": (0, 1), "minus_2": (0, -1), "both": (1, 1)}
+REACH = 1.5
+BASIS = {
+    "sm": (0.0, 0.0),
+    "plus_1": (REACH, 0.0),
+    "minus_1": (-REACH, 0.0),
+    "plus_2": (0.0, REACH),
+    "minus_2": (0.0, -REACH),
+    "both": (REACH, REACH),
+}
 """The couplings at which events are simulated."""
 
 

@@ -55,7 +55,10 @@ def test_the_basis_gives_the_density_at_any_couplings(modules: dict[str, ModuleT
     exact, rng = modules["exact"], np.random.default_rng(0)
     events = np.stack([rng.gamma(2.0, size=500), np.cos(rng.uniform(-np.pi, np.pi, 500))], axis=1)
     bindings = neyman.Workspace.load(EXAMPLES / "eft" / "two.yaml").document["bindings"]
-    factors = eval(bindings[0]["expressions"], {"c1": c1, "c2": c2})  # of our own document
+    known = {"c1": c1, "c2": c2}
+    for binding in bindings:  # of our own document
+        known |= zip(binding["names"], eval(binding["expressions"], dict(known)), strict=True)
+    factors = [known[f"w_{sample}"] for sample in exact.BASIS]
     basis = np.array([exact.density(events, *couplings)[0] for couplings in exact.BASIS.values()])
     direct, slopes = exact.density(events, c1, c2)
     assert np.array(factors) @ basis == pytest.approx(direct, rel=1e-9)
