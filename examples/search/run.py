@@ -56,8 +56,8 @@ def measure(seed: int, events: int, toys: int, limits: int, mu: float, folder: P
         "seed": seed,
         "training_seconds": seconds,
         "mu_hat": np.array(mu_hat).T.tolist(),
-        "observed": np.array(observed).T.tolist(),
-        "expected": np.array(expected).T.tolist(),
+        "observed": np.reshape(observed, (-1, 2)).T.tolist(),  # without limits, too
+        "expected": np.reshape(expected, (-1, 2)).T.tolist(),
         "median limit": {
             "learned": median_limit(model),
             "exact": median_limit(exact),
@@ -80,21 +80,21 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     width = values[:, 1] / values[:, 3]
     observed, expected = (np.array([run[key] for run in runs]) for key in ("observed", "expected"))
 
-    def ratio(limits: NDArray[np.float64]) -> dict[str, float]:
-        r = limits[:, 0] / limits[:, 1]
+    def ratio(pairs: NDArray[np.float64]) -> dict[str, float]:
+        r = pairs[:, 0] / pairs[:, 1]
         return {"mean": float(r.mean()), "scatter": float(r.std()), "error": spread(r.mean(axis=1))}
 
     def spread(per_seed: NDArray[np.float64]) -> float:
         return float(per_seed.std(ddof=1) / np.sqrt(len(per_seed))) if len(per_seed) > 1 else float("nan")
 
+    limits = {"observed limit over exact": ratio(observed), "expected limit over exact": ratio(expected)}
     medians = {name: [run["median limit"][name] for run in runs] for name in runs[0]["median limit"]}
     return {
         "bias of mu-hat per seed, in sigma": pull.mean(axis=1).tolist(),
         "bias of mu-hat, r.m.s. over the seeds": float(np.sqrt(np.mean(pull.mean(axis=1) ** 2))),
         "scatter of mu-hat about the exact one, in sigma": float(pull.std(axis=1).mean()),
         "width ratio": {"median": float(np.median(width)), "error": spread(np.median(width, axis=1))},
-        "observed limit over exact": ratio(observed),
-        "expected limit over exact": ratio(expected),
+        **(limits if observed.size else {}),
         "median expected limit": {name: float(np.mean(limits)) for name, limits in medians.items()},
         "training seconds": [run["training_seconds"] for run in runs],
         "toys": int(pull.size),
@@ -103,8 +103,10 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
     """Draw mu-hat and the observed limit, learned against exact."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4.3), layout="constrained")
-    for ax, key, rows, label in ((axes[0], "mu_hat", (2, 0), r"$\hat\mu$"), (axes[1], "observed", (1, 0), "limit")):
+    panels = [("mu_hat", (2, 0), r"$\hat\mu$"), ("observed", (1, 0), "limit")]
+    panels = [panel for panel in panels if runs[0][panel[0]][0]]
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 4.3), layout="constrained", squeeze=False)
+    for ax, (key, rows, label) in zip(axes[0], panels, strict=True):
         x, y = (np.concatenate([run[key][row] for run in runs]) for row in rows)
         ax.plot(x, y, ".", markersize=4, alpha=0.6, color="#0072B2")
         ends = [min(x.min(), y.min()), max(x.max(), y.max())]

@@ -120,6 +120,11 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert command in run("--help").stdout
 
 
+def test_the_package_runs_as_a_module() -> None:
+    result = subprocess.run([sys.executable, "-m", "neyman", "--help"], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("Usage: neyman [OPTIONS] COMMAND")
+
+
 def test_help_does_not_import_what_takes_seconds() -> None:
     code = (
         "import sys; from neyman.cli.main import main\n"

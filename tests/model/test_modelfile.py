@@ -222,3 +222,18 @@ def test_a_header_that_makes_no_model_is_refused(path, tmp_path, change, wrong):
     content = {**header["content"], **change}
     with pytest.raises(InvalidModelFile, match=rf"changed\.neyman: not a model file, or .*corrupt one .*{wrong}"):
         neyman.Model.load(rewritten(path, tmp_path, neyman=json.dumps({**header, "content": content})))
+
+
+def test_a_file_of_another_version_that_this_one_does_not_understand_is_not_called_corrupt(path, tmp_path):
+    with zipfile.ZipFile(path) as archive:
+        header = json.loads(archive.read("neyman.json"))
+    assert header["neyman"] == neyman.__version__
+    content = {key: value for key, value in header["content"].items() if key != "spec"}  # it has another place now
+    newer = rewritten(path, tmp_path, neyman=json.dumps({**header, "neyman": "99.0", "content": content}))
+    with pytest.raises(
+        InvalidModelFile, match=r"written by neyman 99\.0, and neyman .* cannot use it \('spec' is m"
+    ) as e:
+        neyman.Model.load(newer)
+    assert "corrupt" not in str(e.value)
+    same = rewritten(path, tmp_path, neyman=json.dumps({**header, "neyman": "99.0"}))
+    assert neyman.Model.load(same).config.par_names

@@ -156,6 +156,60 @@ def test_a_sample_says_itself_that_it_is_signed(document: dict[str, Any], folder
     assert all(events.weights.min() * events.weights.max() > 0 for events in names.values())
 
 
+def test_validation_warns_of_a_negative_sum_unless_the_document_says_so(document: dict[str, Any], folder: Path) -> None:
+    warned = neyman.Workspace(document, folder).cutflow().warnings
+    assert [line.split(" that")[0] for line in warned] == [
+        f"channel SR: interference{variation} has weights"
+        for variation in ("", ", shape hi,", ", shape lo (mirrored),")
+    ]
+    document = copy.deepcopy(document)
+    document["channels"][0]["samples"][1]["signed"] = True
+    assert neyman.Workspace(document, folder).cutflow().warnings == []
+
+
+def with_staterror(document: dict[str, Any], *samples: int) -> dict[str, Any]:
+    """Return the document with one staterror on some samples, trained in a second."""
+    document = copy.deepcopy(document)
+    channel = document["channels"][0]
+    channel["network"] = {"hidden": [8], "folds": 2, "epochs": 1, "minimum_steps": 100, "weight_steps": 100}
+    for sample in samples:
+        channel["samples"][sample]["modifiers"].append({"name": "mc", "type": "staterror", "data": None})
+    return document
+
+
+def test_the_simulation_error_of_a_negative_yield_alone_is_refused_before_the_training(
+    document: dict[str, Any], folder: Path
+) -> None:
+    alone = with_staterror(document, 1)
+    with pytest.raises(
+        InvalidDocument, match=r"of interference \(\+\) and interference \(-\), .* add up to -.* same one$"
+    ):
+        neyman.train(neyman.Workspace(alone, folder))
+
+
+def test_both_halves_of_a_sample_share_a_simulation_error_with_another(document: dict[str, Any], folder: Path) -> None:
+    shared = with_staterror(document, 1, 2)
+    model = neyman.train(neyman.Workspace(shared, folder), seed=1)
+    weights = [
+        uproot.open(folder / "events.root")[tree]["w"].array().to_numpy() for tree in ("interference", "background")
+    ]
+    relative = np.sqrt(sum((w**2).sum() for w in weights)) / sum(w.sum() for w in weights)
+    found = neyman.fit(model.expected_data(model.config.suggested_init()), model)
+    assert found.constraints["mc[0]"] == pytest.approx((1.0, relative), rel=1e-6)
+    assert found["kappa"] == pytest.approx(1.0, abs=1e-3)
+    assert found.valid
+
+
+@pytest.mark.parametrize("kind", ["deepset", "event"])
+def test_a_network_of_whole_datasets_refuses_them_before_the_training(
+    document: dict[str, Any], folder: Path, kind: str
+) -> None:
+    other = copy.deepcopy(document)
+    other["channels"][0]["network"] = {"kind": kind}
+    with pytest.raises(InvalidDocument, match=r"channel SR: sample interference has a negative .* \{kind: mixture\}$"):
+        neyman.train(neyman.Workspace(other, folder))
+
+
 def test_what_makes_no_sense_is_refused(document: dict[str, Any], folder: Path) -> None:
     alone = copy.deepcopy(document)
     del alone["channels"][0]["samples"][2]

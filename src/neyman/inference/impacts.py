@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyhf
@@ -202,13 +203,9 @@ class _Shifts:
         for side, value in enumerate(np.clip(best[k] + np.array([-width, width]), *self.profile.bounds[k])):
             start = best + covariance[:, k] / covariance[k, k] * (value - best[k])
             start[k] = value
-            found = self._refitted(start, free, self.profile.data)
-            if found is None:
-                try:
-                    found = self.profile.at({k: float(value)})[0]
-                except FailedFit:
-                    found = self._none(k)
-            changes[side] = found[self.index] - best[self.index]
+            changes[side] = self._change(
+                k, self._refitted(start, free, self.profile.data), partial(self._held, k, float(value))
+            )
         return changes
 
     def by_auxdata(self, k: int) -> Array:
@@ -229,19 +226,27 @@ class _Shifts:
                 other: Data = dataclasses.replace(data, auxdata=shifted)
             else:
                 other = np.concatenate([np.asarray(data, dtype=np.float64)[: -model.config.nauxdata], shifted])
-            found = self._refitted(start, ~self.profile.fixed, other)
-            if found is None:
-                try:
-                    bounds, fixed = self.profile.bounds, dict(self.profile.held)
-                    found = Profile(other, model, best.tolist(), bounds, fixed).best[0]
-                except FailedFit:
-                    found = self._none(k)
-            changes[side] = found[self.index] - best[self.index]
+            changes[side] = self._change(
+                k, self._refitted(start, ~self.profile.fixed, other), partial(self._of_other_data, other)
+            )
         return changes
 
-    def _none(self, k: int) -> Array:
-        self.lost.add(k)
-        return np.full_like(self.best, np.nan)
+    def _change(self, k: int, found: Array | None, again: Callable[[], Array]) -> float:
+        """Return the change with the parameter at position ``k`` moved, by another fit where the first found none."""
+        if found is None:
+            try:
+                found = again()
+            except FailedFit:
+                self.lost.add(k)
+                return math.nan
+        return float(found[self.index] - self.best[self.index])
+
+    def _held(self, k: int, value: float) -> Array:
+        return self.profile.at({k: value})[0]
+
+    def _of_other_data(self, data: Data) -> Array:
+        profile = self.profile
+        return Profile(data, profile.model, self.best.tolist(), profile.bounds, dict(profile.held)).best[0]
 
     def _refitted(self, start: Array, free: NDArray[np.bool_], data: Data) -> Array | None:
         """Return the best fit near a start, by BFGS that knows the Hessian; ``None`` where a bound or more is met."""

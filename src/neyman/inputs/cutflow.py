@@ -81,19 +81,21 @@ class Cutflow:
 
     Args:
         rows: of all channels, in the document's order.
+        signed: channel and name of the samples that are ``signed: true``, whose weights may have a negative sum.
     """
 
     rows: tuple[CutflowRow, ...]
+    signed: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def warnings(self) -> list[str]:
-        """What is allowed in bins but seldom meant: samples and variations without events, or with a negative sum."""
+        """What is allowed but seldom meant: samples and variations without events, or with a negative sum."""
         found = []
         for row in self.rows:
             where = f"channel {row.channel}: {row.sample}{f', {row.variation},' if row.variation else ''}"
             if row.sample is not None and row.events is not None and not row.selected:
                 found.append(f"{where} has no events{'' if row.events == 0 else ' after the selection'}")
-            elif row.sample is not None and row.total < 0:
+            elif row.sample is not None and row.total < 0 and (row.channel, row.sample) not in self.signed:
                 found.append(f"{where} has weights that sum to {row.total:.5g}")
         return found
 

@@ -46,7 +46,10 @@ def cutflow(reading: Reading, observed: Reading | None = None) -> Cutflow:
             rows.append(_observed(observed, channel))
         elif channel.observation is not None:
             rows.append(_row(reading, channel, channel.observation, None))
-    return Cutflow(tuple(rows))
+    signed = frozenset(
+        (name, sample.name) for name, channel in reading.channels.items() for sample in channel.samples if sample.signed
+    )
+    return Cutflow(tuple(rows), signed)
 
 
 def _row(

@@ -38,7 +38,10 @@ class TrainingOptions:
         maximum_steps: large simulations are passed over as often as this number of steps allows.
         encoding: what a new event gets: ``"fold"`` the values of the network of one fold, by a hash of its features, as
             the events of toys have them, so that intervals from toys cover whatever the networks; ``"mean"`` the mean
-            logits of all networks, which is a little closer to the best.
+            logits of all networks, which is a little closer to the best. Equal events have the same network by their
+            hash, those of toys each its own: where features have few different values (counts, categories), events of
+            data are no longer like those of toys as far as networks disagree. ``"mean"``, which is the mean over the
+            toys' events of a value, is right there.
         weight_steps: of the network of a sample's variations by weight, at most.
         weight_batch_size: its events a step and fold.
         weight_learning_rate: its peak, as above.

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+import neyman
 from neyman.exceptions import NeymanError
 from neyman.support.files import replacing
 from neyman.support.mapping import MAPPED_FROM, aligned, mapped
@@ -36,20 +37,17 @@ T = TypeVar("T")
 
 _HEADER, _WEIGHTS = "neyman.json", "weights.safetensors"
 _FIRST = "arrays.npz"  # of model files of format 1
+_DAMAGED = (EOFError, SafetensorError, struct.error, zipfile.BadZipFile, zlib.error)  # whoever wrote it
 _CORRUPT = (
     ArithmeticError,
     AttributeError,
-    EOFError,
     LookupError,
     MemoryError,
     OSError,
     RuntimeError,
-    SafetensorError,
     TypeError,
     ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
+    *_DAMAGED,
 )
 
 
@@ -123,7 +121,8 @@ class Archive:
             OSError: if it cannot be written; what stood there before is then untouched.
         """
         arrays = arrays or {}
-        about = {"kind": self.name, "format": self.format, "arrays": list(arrays), "weights": weights is not None}
+        about = {"kind": self.name, "format": self.format, "neyman": neyman.__version__}
+        about |= {"arrays": list(arrays), "weights": weights is not None}
         method = zipfile.ZIP_DEFLATED if self.compressed else zipfile.ZIP_STORED
         with replacing(path) as stream, zipfile.ZipFile(stream, "w", method, compresslevel=1) as archive:
             with archive.open(_HEADER, "w") as member:
@@ -149,14 +148,14 @@ class Archive:
 
         Raises:
             NeymanError: the kind's own, if the file is missing, truncated, corrupt, from a newer format, of another
-                kind, or its content is not what the block needs; the message names the file. Other errors of ours that
-                the block raises are left alone.
+                kind, or its content is not what the block needs, as when another version wrote it; the message names
+                the file. Other errors of ours that the block raises are left alone.
         """
         wrong: tuple[type[Exception], ...] = (self.error, *_CORRUPT, *self.corrupt)
         try:
             yield self._content(Path(path))
         except wrong as error:
-            raise self.error(f"{path}: {self._complaint(error)}") from error
+            raise self.error(f"{path}: {self._complaint(error, _writer(path))}") from error
 
     def is_kind_of(self, path: str | Path) -> bool:
         """Whether a file says of itself that it is one of these, corrupt or not; only that is read.
@@ -200,7 +199,7 @@ class Archive:
             found = np.load(io.BytesIO(archive.read(member)), allow_pickle=False)
         return found
 
-    def _complaint(self, error: Exception) -> str:
+    def _complaint(self, error: Exception, writer: str | None) -> str:
         """Return what to say about a file, and not about how it was noticed."""
         match error:
             case NeymanError():
@@ -216,6 +215,11 @@ class Archive:
             case _:
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
         reason = ": ".join([*getattr(error, "__notes__", []), reason])  # a note says in which part it happened
+        if writer not in (None, neyman.__version__) and not isinstance(error, _DAMAGED):
+            return (
+                f"written by neyman {writer}, and neyman {neyman.__version__} cannot use it ({reason}): use that "
+                f"version, or {self.remedy}"
+            )
         return f"not a {self.name}, or a truncated or corrupt one ({reason}): {self.remedy}"
 
 
@@ -257,6 +261,16 @@ def under(folder: str | int, members: Mapping[str, T]) -> dict[str, T]:
     """
     prefix = f"{folder}/"
     return {name.removeprefix(prefix): value for name, value in members.items() if name.startswith(prefix)}
+
+
+def _writer(path: str | Path) -> str | None:
+    """Return the version of neyman that wrote a file, if it says so."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = json.loads(archive.read(_HEADER)).get("neyman")
+    except _CORRUPT:
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _weights(content: bytes) -> dict[str, torch.Tensor]:

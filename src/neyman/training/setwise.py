@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neyman.events import Events
-from neyman.exceptions import InvalidEvents, InvalidParameter, InvalidSimulation
+from neyman.events import ChannelSimulation, Events
+from neyman.exceptions import InvalidDocument, InvalidEvents, InvalidParameter, InvalidSimulation
+from neyman.inputs.signed import sample_of
 from neyman.inputs.simulation import Datasets, simulate
 from neyman.inputs.simulator import Simulator
 from neyman.model.mixture import MixtureChannel
@@ -28,7 +29,7 @@ from neyman.training.contrastive import TrainedSet, train_set
 from neyman.training.pilot import with_tables_where_needed
 from neyman.training.proposals import propose
 
-__all__ = ["extreme_values", "train_on_simulator", "train_on_workspace"]
+__all__ = ["check_signs", "extreme_values", "train_on_simulator", "train_on_workspace"]
 
 
 def __dir__() -> list[str]:
@@ -104,6 +105,20 @@ def train_on_simulator(
         ranges=FeatureRanges.of_samples([Events(datasets.features)], _TRUST, datasets.event_shape),
     )  # fmt: skip
     return channel, _report(channel, trained)
+
+
+def check_signs(simulation: ChannelSimulation, kind: Kind) -> None:
+    """Check that datasets can be drawn of every sample of a channel.
+
+    Raises:
+        InvalidDocument: if one has a negative yield.
+    """
+    for name, events in simulation.samples.items():
+        if events.weights.sum() < 0.0:
+            raise InvalidDocument(
+                f"channel {simulation.channel}: sample {sample_of(name)} has a negative density, of which no dataset "
+                f"can be drawn for a {kind.name} to learn: write network: {{kind: mixture}}"
+            )
 
 
 def train_on_workspace(

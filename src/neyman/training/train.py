@@ -33,7 +33,7 @@ from neyman.training.examination import DATASETS, examine
 from neyman.training.finite import check_staterrors, expected_cost, tilted
 from neyman.training.mixture import check_sizes, train_mixture
 from neyman.training.provenance import provenance_of
-from neyman.training.setwise import train_on_simulator, train_on_workspace
+from neyman.training.setwise import check_signs, train_on_simulator, train_on_workspace
 
 __all__ = ["train"]
 
@@ -163,6 +163,8 @@ def _train_workspace(
     simulations = {name: workspace.simulation(name) for name in workspace.learned}
     for name, simulation in simulations.items():
         check_sizes(simulation, options[name].folds)
+        if name in kinds:
+            check_signs(simulation, kinds[name])
     check_staterrors(spec, simulations.values())
     own = {
         name: _own_network(kind, next(iter(simulations[name].samples.values())).features, of_sets[name])
