@@ -87,14 +87,14 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     def spread(per_seed: NDArray[np.float64]) -> float:
         return float(per_seed.std(ddof=1) / np.sqrt(len(per_seed))) if len(per_seed) > 1 else float("nan")
 
-    limits = {"observed limit over exact": ratio(observed), "expected limit over exact": ratio(expected)}
+    limits = {"observed limit over exact": observed, "expected limit over exact": expected}
     medians = {name: [run["median limit"][name] for run in runs] for name in runs[0]["median limit"]}
     return {
         "bias of mu-hat per seed, in sigma": pull.mean(axis=1).tolist(),
         "bias of mu-hat, r.m.s. over the seeds": float(np.sqrt(np.mean(pull.mean(axis=1) ** 2))),
         "scatter of mu-hat about the exact one, in sigma": float(pull.std(axis=1).mean()),
         "width ratio": {"median": float(np.median(width)), "error": spread(np.median(width, axis=1))},
-        **(limits if observed.size else {}),
+        **{name: ratio(pairs) for name, pairs in limits.items() if pairs.size},
         "median expected limit": {name: float(np.mean(limits)) for name, limits in medians.items()},
         "training seconds": [run["training_seconds"] for run in runs],
         "toys": int(pull.size),

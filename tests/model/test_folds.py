@@ -136,3 +136,33 @@ def test_a_model_file_keeps_the_encoding_and_an_older_one_has_the_mean(channels,
 def test_an_unknown_encoding_is_named():
     with pytest.raises(InvalidDocument, match=r"encoding: 'median' makes no sense; write fold or mean"):
         neyman.networks.kinds.training_options({"kind": "mixture", "encoding": "median"})
+
+
+def test_whole_numbers_have_one_network_in_data_and_all_in_toys_of_which_the_mean_is_the_mean_encoding():
+    """With few different events those of data are like those of toys only as far as networks agree."""
+
+    def counts(mean, total, seed):
+        x = np.minimum(np.random.default_rng(seed).poisson(mean, size=(2000, 1)), 4)
+        return Events(x, np.full(2000, total / 2000))
+
+    samples = {"signal": counts(3.0, 40.0, 1), "background": counts(1.5, 300.0, 2)}
+    hasty = TrainingOptions(hidden=(4,), folds=5, epochs=1, minimum_steps=30)  # so that networks disagree
+    channel, _ = train_mixture(ChannelSimulation("SR", ("n",), samples, {}), hasty, seed=1)
+    pool = channel.pool
+    of_toys = [np.log(pool.summary.ratios[0] / pool.summary.ratios[1])[pool.features[:, 0] == k] for k in range(5)]
+    values = Events(np.repeat(np.arange(5.0), 2)[:, None])
+
+    def of_data(encoding):
+        ratios = channel.with_encoding(encoding).encode(values).ratios
+        found = np.log(ratios[0] / ratios[1]).reshape(5, 2)
+        np.testing.assert_array_equal(found[:, 0], found[:, 1])
+        return found[:, 0]
+
+    by_fold, by_mean = of_data("fold"), of_data("mean")
+    for own, found in zip(of_toys, by_fold, strict=True):
+        assert len(np.unique(own.round(4))) == 5  # each toy's event the value of the network that has not seen it
+        assert np.abs(own - found).min() < 1e-3
+    away = [np.sqrt(np.mean((found - [own.mean() for own in of_toys]) ** 2)) for found in (by_fold, by_mean)]
+    # what is left of the mean is how evenly the folds share the events of a value
+    assert away[0] > 0.2
+    assert away[1] < 0.04
