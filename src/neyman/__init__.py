@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neyman import demo, exceptions, networks, results
     from neyman.events import Ensemble, Events
+    from neyman.export.folder import export_onnx
     from neyman.inference.construction import interval
     from neyman.inference.coverage import coverage
     from neyman.inference.critical.learning import critical_values
@@ -83,6 +84,7 @@ _HOMES = {
     "combine": "model.combination",
     "coverage": "inference.coverage",
     "critical_values": "inference.critical.learning",
+    "export_onnx": "export.folder",
     "fit": "inference.fit",
     "impacts": "inference.impacts",
     "interval": "inference.construction",
@@ -137,6 +139,7 @@ __all__ = [
     "critical_values",
     "demo",
     "exceptions",
+    "export_onnx",
     "fit",
     "impacts",
     "interval",

@@ -10,7 +10,7 @@ import warnings
 
 import click
 
-from neyman.cli import files, fits, toys, training
+from neyman.cli import export, files, fits, toys, training
 from neyman.cli.console import Group
 
 __all__ = ["main"]
@@ -51,6 +51,6 @@ def main(ctx: click.Context, verbose: int) -> None:
     warnings.showwarning = lambda message, *_, **__: log.warning("%s", " ".join(str(message).split()))
 
 
-for _chapter in (files, training, fits, toys):
+for _chapter in (files, training, fits, toys, export):
     for _command in _chapter.COMMANDS:
         main.add_command(_command)

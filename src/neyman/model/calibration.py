@@ -14,6 +14,7 @@ from scipy.special import log_softmax, softmax
 from neyman.model.variations import Variation, slopes_and_curvatures
 
 __all__ = [
+    "LEAST_DENSITY",
     "LogitCalibration",
     "balanced_weights",
     "by_parameter",
@@ -22,6 +23,7 @@ __all__ = [
     "fit_multinomial",
     "regressors",
     "sample_ratios",
+    "score_columns",
     "shape_scores",
 ]
 
@@ -30,7 +32,10 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_LEAST = 0.05  # of the density that samples of positive and of negative yield would have if they were added
+LEAST_DENSITY = 0.05
+"""Of the density that samples of positive and of negative yield would have if they were added: below, scores have no
+moments."""
+
 _BLOCK = 65_536  # events whose features are in double precision at a time
 
 
@@ -80,7 +85,7 @@ def shape_scores(
     fractions = yields / yields.sum()
     density = ratios @ fractions
     if fractions.min() < 0:  # it may be close to zero, where scores have no moments
-        density = np.maximum(density, _LEAST * (ratios @ np.abs(fractions)))
+        density = np.maximum(density, LEAST_DENSITY * (ratios @ np.abs(fractions)))
     by_fraction = ratios / density[:, None]
     slopes, _ = slopes_and_curvatures(sides, variations)
     columns = by_parameter(variations) if columns is None else columns
@@ -113,11 +118,18 @@ def calibrate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Apply both logistic regressions to raw logits; see :class:`LogitCalibration`."""
     first = corrected(log_ratios, sides, None, calibration.samples[0], calibration.variations[0])
-    columns = by_parameter(variations)
-    if len(calibration.samples[1]) - len(calibration.samples[0]) - log_ratios.shape[1] + 1 == len(variations):
-        columns = np.arange(len(variations))  # the same, but in older model files, where no two shared a score
-    scores = shape_scores(*first, yields, variations, columns)
+    scores = shape_scores(*first, yields, variations, score_columns(calibration, variations))
     return corrected(log_ratios, sides, scores, calibration.samples[1], calibration.variations[1])
+
+
+def score_columns(calibration: LogitCalibration, variations: Sequence[Variation]) -> NDArray[np.intp]:
+    """Return which of the scores of a calibration each variation adds to, shape ``(M,)``.
+
+    It is that of its parameter; in older model files no two variations shared a score.
+    """
+    first, second = calibration.samples
+    scores = len(second) - len(first) - (first.shape[1] - 1)
+    return np.arange(len(variations)) if scores == len(variations) else by_parameter(variations)
 
 
 def corrected(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neyman.model.calibration import LEAST_DENSITY
 from neyman.model.pool import MixtureSummary, Pool
 from neyman.model.variations import Variation
 
@@ -29,7 +30,6 @@ def __dir__() -> list[str]:
 Array = NDArray[np.float64]
 
 _BLOCK = 65_536  # events
-_LEAST = 0.05  # of the density that there would be if no rate were negative: below, scores have no moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ def nominal_scores(ratios: Array, slopes: Array, rates: Array, variations: Seque
         >>> nominal_scores(np.array([[0.5], [1.5]]), np.empty((0, 1)), np.array([10.0, 30.0]), ()).ravel()
         array([0.01, 0.03])
     """
-    by_rate = ratios / np.maximum(rates @ ratios, _LEAST * (np.abs(rates) @ ratios))
+    by_rate = ratios / np.maximum(rates @ ratios, LEAST_DENSITY * (np.abs(rates) @ ratios))
     owners = np.array([v.sample for v in variations], dtype=np.intp)
     return np.concatenate([by_rate, by_rate[owners] * rates[owners, None] * slopes])
 
@@ -112,4 +112,4 @@ def bounded(by_rate: Array, rates: Array) -> Array:
         by_rate: the scores by the rates, shape ``(C, N)``.
         rates: of the samples, shape ``(C,)``.
     """
-    return np.asarray(np.minimum(1.0, 1.0 / (_LEAST * np.abs(np.abs(rates) @ by_rate))))
+    return np.asarray(np.minimum(1.0, 1.0 / (LEAST_DENSITY * np.abs(np.abs(rates) @ by_rate))))
