@@ -6,7 +6,7 @@ import neyman
 
 project = "neyman"
 author = "The neyman developers"
-copyright = author  # noqa: A001 (the name is Sphinx's)
+copyright = author
 release = neyman.__version__
 version = release.split("+")[0]
 

@@ -20,6 +20,8 @@ import neyman
 from neyman.cli.main import main
 from neyman.events import Events
 from neyman.exceptions import Unsupported
+from neyman.export import networks
+from neyman.export.graph import Graph
 from neyman.model.mixture import MixtureChannel
 from neyman.networks.folds import hashed_folds
 
@@ -161,9 +163,6 @@ def test_no_events_are_no_values(channel: MixtureChannel, folder: Path) -> None:
 
 
 def test_the_graph_has_the_fold_of_every_event_to_the_last_bit(tmp_path: Path) -> None:
-    from neyman.export.graph import Graph
-    from neyman.export import networks
-
     rng = np.random.default_rng(0)
     powers = np.ldexp(1.0, np.arange(-149, 128)).astype(np.float32)  # all that there are, and their neighbours
     beside = [np.nextafter(powers, np.float32(end)) for end in (0.0, np.inf)]
