@@ -1,8 +1,13 @@
-"""Build these pages: python -m sphinx -W -n --keep-going docs docs/_build/html."""
+"""What Sphinx is to know: python -m sphinx -W -n --keep-going docs docs/_build/html builds these pages."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import neyman
+
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "neyman"
 author = "The neyman developers"
@@ -18,9 +23,13 @@ extensions = [
     "sphinx_click",
     "sphinx_copybutton",
     "sphinx_design",
+    # in the folder extensions/
+    "document_keys",
+    "examples",
+    "mathml",
+    "signatures",
 ]
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
-suppress_warnings = ["toc.empty_glob"]
+exclude_patterns = ["_build", "inventories", "**.ipynb_checkpoints"]
 
 # pages are Markdown; those with a kernel in their first lines are notebooks, executed at every build
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
@@ -39,8 +48,35 @@ python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
+# names of other projects, from texts in the folder inventories/: nothing is fetched
+intersphinx_mapping = {
+    name: (address, f"inventories/{name}.txt")
+    for name, address in {
+        "iminuit": "https://scikit-hep.org/iminuit/",
+        "matplotlib": "https://matplotlib.org/stable/",
+        "numpy": "https://numpy.org/doc/stable/",
+        "pyhf": "https://pyhf.readthedocs.io/en/v0.7.6/",
+        "python": "https://docs.python.org/3/",
+        "torch": "https://docs.pytorch.org/docs/stable/",
+    }.items()
+}
+# types that only neyman itself hands over, and modules that a docstring names for readers of the source
+nitpick_ignore_regex = [
+    ("py:class", r"neyman\.(inference|inputs|model|networks|posteriors)\.\w+\.(Bindings|Channel|ChannelSummary|Constraints)"),
+    ("py:class", r"neyman\.(inference|inputs|model|networks|posteriors)\.\w+\.(Cutflow|LearnedTerm|LocalPosterior|Waldo)"),
+    ("py:class", r"neyman\.(inference|inputs|model|networks|posteriors)\.\w+\.(PosteriorNetwork|PosteriorOptions|Rates)"),
+    ("py:class", r"neyman\.(inference|inputs|model|networks|posteriors)\.\w+\.(Settings|WorstOnToys)"),
+    ("py:class", r"neyman\.events\.(EventSource|ChannelSimulation)"),
+    ("py:class", r"EnsemblePdf|Predicts|StatisticNetwork"),
+    ("py:func", r"batches|neyman\.model\.toys\.draw|neyman\.inputs\.signed\.halves|neyman\.inference\.worst\.across"),
+    ("py:mod", r"neyman\.inference\.simulation"),
+]
+
 html_theme = "furo"
 html_title = f"neyman {version}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
 html_copy_source = False
 html_show_copyright = False
 copybutton_exclude = ".linenos, .gp, .go"
