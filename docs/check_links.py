@@ -1,6 +1,6 @@
 """Check built pages: every internal link and picture leads somewhere, and the reference has every public name.
 
-    python docs/check_links.py docs/_build/html
+python docs/check_links.py docs/_build/html
 """
 
 from __future__ import annotations

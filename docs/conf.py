@@ -61,13 +61,12 @@ intersphinx_mapping = {
     }.items()
 }
 # types that only neyman itself hands over, and modules that a docstring names for readers of the source
+_INTERNAL = (
+    "Bindings|Channel|ChannelSimulation|ChannelSummary|Constraints|Cutflow|EnsemblePdf|EventSource|LearnedTerm|"
+    "LocalPosterior|PosteriorNetwork|PosteriorOptions|Predicts|Rates|Settings|StatisticNetwork|Waldo|WorstOnToys"
+)
 nitpick_ignore_regex = [
-    ("py:class", r"neyman\.(inference|inputs|model|networks|posteriors)\.\w+\.(Bindings|Channel|ChannelSummary|Constraints)"),
-    ("py:class", r"neyman\.(inference|inputs|model|networks|posteriors)\.\w+\.(Cutflow|LearnedTerm|LocalPosterior|Waldo)"),
-    ("py:class", r"neyman\.(inference|inputs|model|networks|posteriors)\.\w+\.(PosteriorNetwork|PosteriorOptions|Rates)"),
-    ("py:class", r"neyman\.(inference|inputs|model|networks|posteriors)\.\w+\.(Settings|WorstOnToys)"),
-    ("py:class", r"neyman\.events\.(EventSource|ChannelSimulation)"),
-    ("py:class", r"EnsemblePdf|Predicts|StatisticNetwork"),
+    ("py:class", rf"([\w.]+\.)?({_INTERNAL})"),
     ("py:func", r"batches|neyman\.model\.toys\.draw|neyman\.inputs\.signed\.halves|neyman\.inference\.worst\.across"),
     ("py:mod", r"neyman\.inference\.simulation"),
 ]

@@ -54,8 +54,9 @@ def _takes(part: dict[str, Any], schema: dict[str, Any]) -> str:
     words = [_WORDS[one] for one in types]
     if isinstance(part.get("items"), dict) and "array" in types:
         inner = _resolved(part["items"], schema)[0]
-        words[types.index("array")] = f"list of {inner + 's' if inner else 'these'}" if inner != "name" else "list of names"
-        if types == ["array"] and not inner:
+        inner = f"{inner}s" if inner else "these"
+        words[types.index("array")] = f"list of {inner}"
+        if types == ["array"] and inner == "these":
             words = ["list of " + _takes(part["items"], schema) + "s"]
     return ", ".join(words[:-1]) + " or " * (len(words) > 1) + words[-1] if words else "anything"
 

@@ -37,7 +37,7 @@ def name_types(
 def protect_first_line(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Keep napoleon from taking what stands before a colon for the type of a property."""
     if what in ("attribute", "property") and lines:
-        lines[0] = lines[0].replace(": ", " – ", 1)
+        lines[0] = lines[0].replace(": ", " \N{EN DASH} ", 1)
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
