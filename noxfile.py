@@ -1,5 +1,5 @@
 #!/usr/bin/env -S uv run --script
-"""Nox sessions: ``nox -s tests``, ``nox -s lint``, ``nox -s types``, ``nox -s build``."""
+"""Nox sessions: ``nox -s tests``, ``nox -s lint``, ``nox -s types``, ``nox -s docs``, ``nox -s build``."""
 
 # /// script
 # dependencies = ["nox>=2025.2.9"]
@@ -34,6 +34,14 @@ def types(session: nox.Session) -> None:
     """Check the types."""
     session.install(*CONSTRAINED, ".[dev]")
     session.run("mypy", *session.posargs)
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the pages of the documentation and check their links."""
+    session.install(*CONSTRAINED, ".[docs]")
+    session.run("python", "-m", "sphinx", "-W", "-n", "--keep-going", "docs", "docs/_build/html", *session.posargs)
+    session.run("python", "docs/check_links.py", "docs/_build/html")
 
 
 @nox.session(default=False)

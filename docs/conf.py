@@ -24,11 +24,13 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     # in the folder extensions/
+    "command_examples",
     "document_keys",
     "examples",
     "mathml",
     "signatures",
 ]
+smartquotes = False  # two dashes are an option, not a long dash
 exclude_patterns = ["_build", "inventories", "**.ipynb_checkpoints"]
 
 # pages are Markdown; those with a kernel in their first lines are notebooks, executed at every build
