@@ -1,9 +1,8 @@
-"""The document in the README, as it is printed there, on files that have its branches."""
+"""The document on its page, as it is printed there, on files that have its branches."""
 
 from __future__ import annotations
 
 import re
-import textwrap
 from pathlib import Path
 
 import awkward as ak
@@ -13,7 +12,7 @@ import uproot
 
 import neyman
 
-README = Path(__file__).parents[2] / "README.rst"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "document.md"
 TREES = {
     "signal.root": {"nominal": 0.0, "scale_up": 1.0, "scale_down": -1.0},
     "bkg_z.root": {"nominal": 0.0},
@@ -34,8 +33,8 @@ def document(tmp_path: Path) -> Path:
                 )
                 root.mktree(tree, {name: ak.type(ak.Array(values)).content for name, values in columns.items()})
                 root[tree].extend(columns)
-    [text] = re.findall(r"code-block:: yaml\n\n((?:   .*\n|\n)+)", README.read_text(encoding="utf-8"))
-    (tmp_path / "analysis.yaml").write_text(textwrap.dedent(text))
+    [text] = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    (tmp_path / "analysis.yaml").write_text(text)
     return tmp_path / "analysis.yaml"
 
 
