@@ -16,4 +16,6 @@ def test_it_leaves_a_model_results_and_figures_and_compares_four_likelihoods(tmp
     assert abs(learned["mu"] - exact["mu"]) < 0.25
     assert abs(learned["expected_limit"] / exact["expected_limit"] - 1) < 0.15
     assert found["binned, mass"]["expected_limit"] > exact["expected_limit"]
+    assert "<td>binned, mass</td>" in found._repr_html_()
+    assert len(found.plot().axes[0].get_lines()) >= 4
     assert neyman.Model.load(tmp_path / "analysis.neyman").config.poi_name == "mu"

@@ -166,3 +166,4 @@ def test_draws_stay_within_the_bounds(constrained_posterior: neyman.Posterior) -
 
 def test_it_names_itself(posterior: neyman.Posterior) -> None:
     assert repr(posterior) == "Posterior(theta | deepset of x)"
+    assert "<td>theta</td><td>norm(0, 2)</td><td>-20 to 20</td>" in posterior._repr_html_()

@@ -311,14 +311,7 @@ def demo(folder: Path, seed: int) -> None:
     from neyman import demo as demonstration
 
     found = demonstration.run(folder, seed, progress=interactive())
-    for name, result in found.items():
-        if name != "files":
-            down, up = result["uncertainty"]
-            click.echo(
-                f"{name:<27} mu = {result['mu']:.2f} {down:+.2f} {up:+.2f}, limit {result['observed_limit']:.2f}, "
-                f"expected {result['expected_limit']:.2f}",
-                err=True,
-            )
+    click.echo(repr(found), err=True)
     emit(json.dumps(found, indent=2))
 
 

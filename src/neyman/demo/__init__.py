@@ -1,5 +1,6 @@
 """The demonstration: a synthetic search as ROOT ntuples, whose exact likelihood is known."""
 
+from neyman.demo.comparison import Comparison
 from neyman.demo.densities import FEATURES, SAMPLES, densities, generate, quadrature, scores
 from neyman.demo.exact import ExactLikelihood
 from neyman.demo.files import YIELDS, make_ntuples
@@ -10,6 +11,7 @@ __all__ = [
     "FEATURES",
     "SAMPLES",
     "YIELDS",
+    "Comparison",
     "ExactLikelihood",
     "binned",
     "densities",

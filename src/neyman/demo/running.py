@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import neyman
+from neyman.demo.comparison import Comparison
 from neyman.demo.exact import ExactLikelihood
 from neyman.demo.files import make_ntuples
 
@@ -31,8 +32,8 @@ BINNINGS: dict[str, tuple[str, tuple[float, ...]]] = {
 
 
 def run(
-    folder: str | Path, seed: int = 0, events_per_sample: int = 30_000, *, progress: bool = False
-) -> dict[str, Any]:
+    folder: str | Path = "neyman-demo", seed: int = 0, events_per_sample: int = 30_000, *, progress: bool = False
+) -> Comparison:
     """Play a whole search: write ntuples, train, fit, set a limit, and compare with bins and with the exact likelihood.
 
     Args:
@@ -43,7 +44,8 @@ def run(
 
     Returns:
         For each of ``learned``, ``exact`` and the binned analyses the fitted ``mu`` with its uncertainties and the
-        observed and expected upper limits; and the ``files`` written.
+        observed and expected upper limits; and the ``files`` written. A notebook shows it as a table, and ``.plot()``
+        draws the scans of all likelihoods.
     """
     document = make_ntuples(folder, events_per_sample, seed)
     folder = document.parent
@@ -74,7 +76,7 @@ def run(
                 result.plot().savefig(folder / f"{kind}.png", dpi=150)
     learned.report[0].plot().savefig(folder / "training.png", dpi=150)
     neyman.plot.scans(scans).savefig(folder / "comparison.png", dpi=150)
-    return {**comparison, "files": sorted(str(path) for path in folder.iterdir())}
+    return Comparison({**comparison, "files": sorted(str(path) for path in folder.iterdir())}, scans)
 
 
 def binned(workspace: neyman.Workspace, name: str) -> neyman.Model:

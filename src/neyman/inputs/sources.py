@@ -12,7 +12,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidEvents

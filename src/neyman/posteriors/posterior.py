@@ -24,6 +24,7 @@ from neyman.posteriors.streams import prefix_sums
 from neyman.posteriors.summary import PosteriorSummary
 from neyman.results import LocalsResult, PosteriorResult, Result, StreamResult
 from neyman.support.checks import checked_number, checked_seed
+from neyman.support.text import html_table, listed
 
 if TYPE_CHECKING:
     from neyman.inputs.simulator import Simulator
@@ -101,6 +102,17 @@ class Posterior:
     def __repr__(self) -> str:
         local = f"; {', '.join(self.local.names)} of each event" if self.local else ""
         return f"Posterior({', '.join(self.names)}{local} | {self.kind} of {', '.join(self.features)})"
+
+    def _repr_html_(self) -> str:
+        local = f", and of {', '.join(self.local.names)} of each event" if self.local else ""
+        low, high = self.numbers
+        caption = f"posterior by a {self.kind} of {listed(self.features)}, for {low:g} to {high:g} events{local}"
+        rows = (
+            (name, self.prior_texts()[name], f"{low:g} to {high:g}")
+            for name, (low, high) in zip(self.names, self.bounds, strict=True)
+        )
+        reports = "".join(report._repr_html_() for report in self.report)
+        return html_table(caption, ("parameter", "prior", "bounds"), rows) + reports
 
     # -- datasets
 

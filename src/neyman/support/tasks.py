@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from neyman.exceptions import InvalidParameter, NeymanError
 from neyman.support.mapping import NotMapped, dumps, loads

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from neyman.exceptions import FailedFit, InvalidModelFile
 from neyman.training.checkpoints import read_checkpoint, save_checkpoint

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from neyman.exceptions import FailedFit, InvalidParameter
 from neyman.inference.fixed_features import toy_features
