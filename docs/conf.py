@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import neyman
 
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+# notebooks type `neyman ...` as well: the one beside this Python
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 project = "neyman"
 author = "The neyman developers"
@@ -39,8 +42,9 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 180
+nb_execution_in_temp = True
 nb_merge_streams = True
-nb_output_stderr = "remove"
+nb_output_stderr = "show"  # what commands and trainings say is said there
 
 # the reference: signatures with their types, sections of docstrings in Google's style
 autodoc_member_order = "bysource"
