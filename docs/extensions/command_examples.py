@@ -17,7 +17,7 @@ def show_examples(app: Sphinx, context: click.Context, lines: list[str]) -> None
             found += [] if found and found[-1].startswith("   ") else ["", ".. code-block:: console", ""]
             found.append(f"   {line.removeprefix('| ')}")
         else:
-            found.append(line)
+            found += ["", line] if found and found[-1].startswith("   ") else [line]
     lines[:] = found
 
 

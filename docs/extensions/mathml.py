@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
 
+def _mathml(formula: str, display: Literal["inline", "block"]) -> str:
+    """Return a formula with a thin space after the name of a function."""
+    return re.sub(r"(<mi>(?:log|exp)</mi>)(?!<mo )", r'\1<mspace width="0.17em"/>', convert(formula, display=display))
+
+
 def inline(self: Any, node: nodes.math) -> None:
     """Write a formula within a line."""
-    self.body.append(tex2mathml(node.astext()))
+    self.body.append(_mathml(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def block(self: Any, node: nodes.math_block) -> None:
     """Write a formula that stands by itself."""
     formula = re.sub(r"\\(begin|end)\{(align|gather|equation)\*?\}", r"\\\1{aligned}", node.astext())
-    if "aligned" not in formula and r"\\" in formula:
-        formula = rf"\begin{{aligned}}{formula}\end{{aligned}}"
     self.body.append(self.starttag(node, "div", CLASS="math"))
-    self.body.append(tex2mathml(formula, as_block=True))
+    self.body.append(_mathml(formula, "block"))
     self.body.append("</div>\n")
     raise nodes.SkipNode
 
