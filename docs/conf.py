@@ -33,7 +33,6 @@ extensions = [
     "mathml",
     "signatures",
 ]
-smartquotes = False  # two dashes are an option, not a long dash
 exclude_patterns = ["_build", "inventories", "**.ipynb_checkpoints"]
 
 # pages are Markdown; those with a kernel in their first lines are notebooks, executed at every build
