@@ -33,7 +33,7 @@ def document(tmp_path: Path) -> Path:
                 )
                 root.mktree(tree, {name: ak.type(ak.Array(values)).content for name, values in columns.items()})
                 root[tree].extend(columns)
-    [text] = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    [text] = re.findall(r":caption: analysis.yaml\n\n((?:.*\n)+?)```", PAGE.read_text(encoding="utf-8"))
     (tmp_path / "analysis.yaml").write_text(text)
     return tmp_path / "analysis.yaml"
 
