@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from docutils import nodes
 from numpy.typing import ArrayLike
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata, stringify_annotation
 
@@ -34,6 +36,16 @@ def name_types(
     return _spelled(signature), _spelled(returns)
 
 
+def name_array_types(app: Sphinx, doctree: nodes.document) -> None:
+    """Replace the types of properties, which have no event of their own."""
+    for part in list(doctree.findall(addnodes.desc_annotation)):
+        text = part.astext()
+        short = re.sub(r"ndarray\[tuple\[.*?, \.\.\.\], dtype\[(\w+)\]\]", r"NDArray[\1]", text)
+        if short != text:
+            part.clear()
+            part += nodes.Text(short)
+
+
 def protect_first_line(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Keep napoleon from taking what stands before a colon for the type of a property."""
     if what in ("attribute", "property") and lines:
@@ -41,7 +53,8 @@ def protect_first_line(app: Sphinx, what: str, name: str, obj: Any, options: Any
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Register both."""
+    """Register all."""
     app.connect("autodoc-process-signature", name_types)
+    app.connect("doctree-read", name_array_types)
     app.connect("autodoc-process-docstring", protect_first_line, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
