@@ -239,3 +239,23 @@ def test_the_command_writes_the_files_and_says_where_they_are(trained: neyman.Mo
     assert done.exit_code == 0, done.output
     assert done.stdout.split() == [str(folder / "SR.onnx"), str(folder / "likelihood.json")]
     assert sorted(file.name for file in folder.iterdir()) == ["SR.onnx", "likelihood.json"]
+
+
+def test_roofit_has_the_same_likelihood_where_root_is_installed(
+    trained: neyman.Model, tmp_path: Path, evaluate: ModuleType
+) -> None:
+    pytest.importorskip("ROOT", reason="CERN ROOT is not installed")
+    roofit = importlib.import_module("roofit")
+    neyman.export_onnx(trained, tmp_path)
+    _, workspace, nll = roofit.likelihood(tmp_path)
+    data, start = trained.observed, np.array(trained.config.suggested_init())
+
+    def at(point: np.ndarray) -> tuple[float, float]:
+        for name, value in zip(trained.config.par_names, point, strict=True):
+            roofit.parameter(workspace, name).setVal(value)
+        return nll.getVal(), -trained.logpdf(point, data)[0]
+
+    first = at(start)
+    for number, step in enumerate([1.5, -0.03, 0.1, 0.4]):
+        there = at(start + step * np.eye(len(start))[number])
+        assert there[0] - first[0] == pytest.approx(there[1] - first[1], abs=1e-4)

@@ -65,10 +65,7 @@ def likelihood_document(model: Model, files: Mapping[str, str]) -> dict[str, Any
         "modifier_settings": config.modifier_settings,
         "expressions": {} if purefunc is None else {name: str(purefunc.bindings[name]) for name in purefunc.bindings},
         "learned_channels": [_channel(channel, files[channel.name]) for channel in _mixtures(model)],
-        "observed": {
-            "counts": {} if known is None else {name: counts.tolist() for name, counts in known.counts.items()},
-            "auxiliary_data": None if known is None or known.auxdata is None else known.auxdata.tolist(),
-        },
+        "observed": None if known is None else _dataset(known),
         "check": _check(model),
     }  # fmt: skip
 
@@ -145,16 +142,23 @@ def _check(model: Model) -> dict[str, Any]:
     expected = np.rint(model.rates(pars)[0].sum(axis=0).clip(min=0.0))
     binned = [name for name in model.config.channels if name not in model.learned]
     counts = {name: expected[model.config.channel_slices[name]] for name in binned}
-    value, _ = model.evaluate(pars, model.data(Ensemble(events, counts)))
+    ensemble = Ensemble(events, counts)
+    value, _ = model.evaluate(pars, model.data(ensemble))
     return {
         "parameters": dict(zip(model.config.par_names, pars.tolist(), strict=True)),
-        "counts": {name: values.tolist() for name, values in counts.items()},
-        "events": {
-            name: {"features": one.features.astype(np.float64).tolist(), "weights": one.weights.tolist()}
-            for name, one in events.items()
-        },
-        "auxiliary_data": list(model.config.auxdata),
+        **_dataset(ensemble),
         "log_likelihood": _finite(value),
+    }
+
+
+def _dataset(ensemble: Ensemble) -> dict[str, Any]:
+    return {
+        "counts": {name: counts.tolist() for name, counts in ensemble.counts.items()},
+        "events": {
+            name: {"features": events.features.tolist(), "weights": events.weights.tolist()}
+            for name, events in ensemble.events.items()
+        },
+        "auxiliary_data": None if ensemble.auxdata is None else ensemble.auxdata.tolist(),
     }
 
 
