@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,12 @@ BINNINGS: dict[str, tuple[str, tuple[float, ...]]] = {
 
 
 def run(
-    folder: str | Path = "neyman-demo", seed: int = 0, events_per_sample: int = 30_000, *, progress: bool = False
+    folder: str | Path = "neyman-demo",
+    seed: int = 0,
+    events_per_sample: int = 30_000,
+    *,
+    network: Mapping[str, Any] | None = None,
+    progress: bool = False,
 ) -> Comparison:
     """Play a whole search: write ntuples, train, fit, set a limit, and compare with bins and with the exact likelihood.
 
@@ -40,6 +46,7 @@ def run(
         folder: gets the ntuples, the document, the model file, the results and the figures.
         seed: of the simulation and the training.
         events_per_sample: simulated events of each sample, before the selection.
+        network: options of the networks, in place of the defaults.
         progress: whether to show progress bars on standard error.
 
     Returns:
@@ -49,7 +56,10 @@ def run(
     """
     document = make_ntuples(folder, events_per_sample, seed)
     folder = document.parent
-    workspace = neyman.Workspace.load(document, progress=progress)
+    written = neyman.Workspace.load(document).document
+    if network is not None:
+        written["channels"][0]["network"] = dict(network)
+    workspace = neyman.Workspace(written, folder, progress=progress)
     learned = neyman.train(workspace, seed=seed, progress=progress)
     learned.save(folder / "analysis.neyman")
     observed = learned.observed
