@@ -19,6 +19,7 @@ _SPELLINGS = [
     (r"(?<![\w.~])Path(?!\w)", "~pathlib.Path"),
     (r"~numpy\.random\._generator\.", "~numpy.random."),
     (r"~concurrent\.futures\._base\.", "~concurrent.futures."),
+    (r"<factory>", "..."),
     (r"~pyhf\.(pdf|workspace)\.", "pyhf."),  # whose Model and Workspace are not ours
 ]
 
@@ -36,7 +37,7 @@ def name_types(
     return _spelled(signature), _spelled(returns)
 
 
-def name_array_types(app: Sphinx, doctree: nodes.document) -> None:
+def name_array_types(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Replace the types of properties, which have no event of their own."""
     for part in list(doctree.findall(addnodes.desc_annotation)):
         text = part.astext()
@@ -55,6 +56,6 @@ def protect_first_line(app: Sphinx, what: str, name: str, obj: Any, options: Any
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register all."""
     app.connect("autodoc-process-signature", name_types)
-    app.connect("doctree-read", name_array_types)
+    app.connect("doctree-resolved", name_array_types)
     app.connect("autodoc-process-docstring", protect_first_line, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
