@@ -153,7 +153,7 @@ def write(problem: Problem, folder: Path, events: int) -> None:
         "measurements": [
             {
                 "name": "m",
-                "config": {"poi": "mu", "parameters": [{"name": "mu", "bounds": [[0.0, 10.0]], "inits": [1.0]}]},
+                "config": {"poi": "mu", "parameters": [{"name": "mu", "bounds": [[0.0, 100.0]], "inits": [1.0]}]},
             }
         ],
     }
