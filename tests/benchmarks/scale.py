@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def write(problem: Problem, folder: Path, events: int) -> None:
         "measurements": [
             {
                 "name": "m",
-                "config": {"poi": "mu", "parameters": [{"name": "mu", "bounds": [[0.0, 10.0]], "inits": [1.0]}]},
+                "config": {"poi": "mu", "parameters": [{"name": "mu", "bounds": [[0.0, 100.0]], "inits": [1.0]}]},
             }
         ],
     }
@@ -260,11 +261,8 @@ def stage_encode(problem: Problem, folder: Path, events: int) -> dict[str, Any]:
 
 def stage_fit(problem: Problem, folder: Path, events: int) -> dict[str, Any]:
     """Fit the data, and 100,000 events of a fifth of the weight."""
-    found = {}
-    for name in ("data", "many"):
-        model, summary = loaded(folder, name)
-        found |= {f"{name} {key}": value for key, value in timed(lambda: neyman.fit(summary, model)).items()}  # noqa: B023
-    return found | {"parameters": len(model.config.par_names)}
+    model, _ = loaded(folder)
+    return for_both(folder, neyman.fit) | {"parameters": len(model.config.par_names)}
 
 
 def stage_exact(problem: Problem, folder: Path, events: int) -> dict[str, Any]:
@@ -298,14 +296,12 @@ def stage_exact(problem: Problem, folder: Path, events: int) -> dict[str, Any]:
 
 def stage_limit(problem: Problem, folder: Path, events: int) -> dict[str, Any]:
     """Set an asymptotic limit with its band."""
-    model, summary = loaded(folder)
-    return timed(lambda: neyman.limit(summary, model))
+    return for_both(folder, neyman.limit)
 
 
 def stage_impacts(problem: Problem, folder: Path, events: int) -> dict[str, Any]:
     """Rank all parameters."""
-    model, summary = loaded(folder)
-    return timed(lambda: neyman.impacts(summary, model))
+    return for_both(folder, neyman.impacts)
 
 
 def stage_binned(problem: Problem, folder: Path, events: int) -> dict[str, Any]:
@@ -317,7 +313,8 @@ def stage_binned(problem: Problem, folder: Path, events: int) -> dict[str, Any]:
     data = workspace.data(model)
     pyhf.set_backend("numpy", pyhf.optimize.minuit_optimizer(maxiter=1_000_000))
     found = {f"pyhf fit {key}": value for key, value in timed(lambda: pyhf.infer.mle.fit(data, model)).items()}
-    limits = timed(lambda: pyhf.infer.intervals.upper_limits.upper_limit(data, model, scan=None, rtol=1e-3))
+    low, high = model.config.suggested_bounds()[model.config.poi_index]
+    limits = timed(lambda: pyhf.infer.intervals.upper_limits.toms748_scan(data, model, low, high, rtol=1e-3))
     found |= {f"pyhf limit {key}": value for key, value in limits.items()}
 
     def ranking() -> Any:
@@ -327,6 +324,16 @@ def stage_binned(problem: Problem, folder: Path, events: int) -> dict[str, Any]:
     ours = neyman.model.plain.as_model(model)
     found |= {f"neyman limit {key}": value for key, value in timed(lambda: neyman.limit(data, ours)).items()}
     return found | {f"neyman impacts {key}": value for key, value in timed(lambda: neyman.impacts(data, ours)).items()}
+
+
+def for_both(folder: Path, function: Callable[[Any, neyman.Model], Any]) -> dict[str, float]:
+    """Return the seconds for the data, and for the same weight in 100,000 events."""
+    found = {}
+    for name in ("data", "many"):
+        model, summary = loaded(folder, name)
+        times = timed(partial(function, summary, model))
+        found |= {f"{name} {key}": value for key, value in times.items()}
+    return found
 
 
 def timed(function: Callable[[], Any]) -> dict[str, float]:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from neyman.exceptions import InvalidEvents
+from neyman.inputs.files import READERS
 from neyman.inputs.reader import Reader, Tree
 from neyman.inputs.root import open_root
-from neyman.inputs.sources import READERS
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:

@@ -13,7 +13,8 @@ import pytest
 from neyman import Workspace
 from neyman.events import EventSource
 from neyman.exceptions import InvalidDocument, InvalidEvents
-from neyman.inputs.sources import files_of, opened, provenance, read
+from neyman.inputs.files import files_of, opened, provenance
+from neyman.inputs.sources import read
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = importlib.import_module("pyarrow.parquet")

@@ -13,7 +13,8 @@ from readers import open_columns, record
 from neyman import Events
 from neyman.events import EventSource
 from neyman.exceptions import InvalidEvents
-from neyman.inputs.sources import READERS, check, files_of, only_tree, provenance, read, tree_of
+from neyman.inputs.files import READERS, files_of, only_tree, provenance, tree_of
+from neyman.inputs.sources import check, read
 
 DATA = Path(__file__).parents[1] / "data"
 I = np.arange(60)  # noqa: E741  the number of the event, from which tests/data/make_root_files.py makes all values

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neyman.exceptions import InvalidEvents
-from neyman.inputs.sources import opened
+from neyman.inputs.files import opened
 
 FILES = Path(__file__).parent / "files"
 ROOT: dict[str, dict[str, dict[str, list[float]]]] = json.loads((FILES / "root.json").read_text())

@@ -15,7 +15,8 @@ import pytest
 
 from neyman.events import EventSource
 from neyman.exceptions import InvalidEvents
-from neyman.inputs.sources import files_of, only_tree, provenance, read, tree_of
+from neyman.inputs.files import files_of, only_tree, provenance, tree_of
+from neyman.inputs.sources import read
 
 pytest.importorskip("aiohttp")
 DATA = Path(__file__).parents[1] / "data"

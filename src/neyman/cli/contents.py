@@ -12,7 +12,7 @@ import awkward as ak
 
 from neyman.events import EventSource
 from neyman.exceptions import InvalidEvents
-from neyman.inputs import sources
+from neyman.inputs import files
 from neyman.inputs.places import is_url, suffix
 from neyman.inputs.reader import Tree, is_plain
 from neyman.support.messages import did_you_mean
@@ -34,8 +34,8 @@ _MAGIC = (b"root", b"PAR1")  # what ROOT and parquet files begin with
 
 def is_events(text: str) -> bool:
     """Tell whether a text names a file of events, or such a file and a tree in it."""
-    file, _ = sources.tree_of(text)
-    if suffix(file) in sources.READERS or is_url(file):
+    file, _ = files.tree_of(text)
+    if suffix(file) in files.READERS or is_url(file):
         return True
     path = Path(file)
     if not path.is_file():
@@ -58,13 +58,13 @@ def of_events(text: str, filters: Collection[str] = ()) -> dict[str, Any]:
     Raises:
         InvalidEvents: if the file cannot be read.
     """
-    name, wanted = sources.tree_of(text)
-    file, *others = sources.files_of(EventSource((name,), ""))
-    with sources.opened(file) as reader:
+    name, wanted = files.tree_of(text)
+    file, *others = files.files_of(EventSource((name,), ""))
+    with files.opened(file) as reader:
         trees = list(reader.trees) if wanted is None else [wanted]
         described = [{"name": tree, **_tree(reader.tree(tree), filters)} for tree in trees]
     if filters and described and not any(tree["branches"] for tree in described):
-        with sources.opened(file) as reader:
+        with files.opened(file) as reader:
             names = [branch for tree in trees for branch in reader.tree(tree).columns]
         raise InvalidEvents(
             f"{file}: no branch matches {' or '.join(filters)}; {did_you_mean(next(iter(filters)), names)}"

@@ -191,14 +191,15 @@ def asymptotic_cls(normal: ArrayLike, root_asimov: float) -> Array:
 def _toy_cls(values: Array, with_signal: Sequence[Array], without: Array, gamma: float) -> Array:
     """Return CLs at values of the statistic, from its values in toys of either hypothesis, in ascending order.
 
-    With several sets of toys with signal the largest p-value counts, and ``gamma`` more.
+    With several sets of toys with signal the largest p-value counts, and ``gamma`` more; CLs is then at most one.
     """
     *p_with_signal, p_without = (
         1.0 - np.searchsorted(toys, values - TIE, side="left") / toys.size for toys in (*with_signal, without)
     )
     p_with = np.max(p_with_signal, axis=0)
     p_with = np.where(p_with > 0.0, np.minimum(p_with + gamma, 1.0), 0.0)
-    return np.asarray(np.divide(p_with, p_without, out=np.zeros_like(p_with), where=p_without > 0.0))
+    found = np.divide(p_with, p_without, out=np.zeros_like(p_with), where=p_without > 0.0)
+    return np.asarray(np.minimum(found, 1.0) if gamma else found)  # the largest may exceed the one without signal
 
 
 def _q(observed: Observed, value: float) -> float:

@@ -12,7 +12,8 @@ from neyman.model.channel import ChannelSummary
 from neyman.model.toys import Toys
 
 if TYPE_CHECKING:
-    from neyman.model.model import LearnedTerm, Model
+    from neyman.model.likelihood import LearnedTerm
+    from neyman.model.model import Model
 
 __all__ = ["dataset_features", "toy_features"]
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from neyman.exceptions import FailedFit
 from neyman.inference.curvature import positive
 from neyman.inference.edges import minimum_within
+from neyman.inference.newton import newton
 from neyman.inference.support import supported
 from neyman.inference.twice_nll import TwiceNLL
 
@@ -29,6 +30,7 @@ Array = NDArray[np.float64]
 _NO_HESSIAN = {"hessian": False, "g2": False}
 _TOLERANCE = 0.01  # Minuit's: the minimum is good to 2e-5 in -2 log L
 _ATTEMPTS = 5
+_STEPS, _GAIN = 20, 1e-5  # by a Hessian, until so little of -2 log L is left to gain
 _CALLS = 30  # for each parameter, before an edge of the likelihood is suspected
 _FAR = 1e5  # widths: a bound that far away is no matter to Minuit
 _AT = 1e-2  # widths: nearer to its bound than this a parameter is tried on it,
@@ -130,7 +132,7 @@ def minimise(
         start = supported(nll, start, bounds)
     widths = nll.widths(start, bounds)
     unit = 2.0 ** np.round(np.log2(widths))  # without rounding of what is divided by it
-    values = start
+    values, hessian = _descended(nll, start, bounds, hessian)
     for attempt in range(_ATTEMPTS):
         given = hessian if attempt == 0 else None
         # Minuit's transformations lose the digits of a value far inside its bounds
@@ -160,6 +162,26 @@ def minimise(
         f"the fit did not converge in {_ATTEMPTS} attempts ({reason}, steepest in {names[int(np.argmax(slope))]}): "
         "give other starting values (init) or narrower bounds"
     )
+
+
+def _descended(
+    nll: TwiceNLL, start: Array, bounds: Sequence[tuple[float, float]], hessian: Array | None
+) -> tuple[Array, Array | None]:
+    """Return where steps by a Hessian lead that is corrected on the way, and the Hessian as it is then.
+
+    Minuit, which judges that place, would correct it, too, but takes three evaluations a step to look along a line.
+    """
+    if not math.isfinite(nll(start)):
+        return start, hessian
+    low, high = np.array(bounds, dtype=np.float64).T
+    own = positive(nll.hessian(start, bounds) if hessian is None else hessian)[None]
+
+    def function(pars: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        return np.array([nll(pars[0])]), nll.gradient(pars[0])[None], own  # in which the corrections stay
+
+    none = np.zeros(start.size, dtype=bool)
+    values, _, converged = newton(function, start[None], low, high, none, _STEPS, _GAIN)
+    return (values[0], own[0]) if converged[0] else (start, hessian)
 
 
 def _near(values: Array, bounds: Sequence[tuple[float, float]], widths: Array) -> list[tuple[float, float]]:

@@ -31,8 +31,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neyman.model.channel import AnyChannel
+from neyman.model.likelihood import LearnedTerm
 from neyman.model.mixture import MixtureChannel
-from neyman.model.model import LearnedTerm, Model
+from neyman.model.model import Model
 from neyman.model.sources import LabelledEvents
 from neyman.model.tilts import bounded
 

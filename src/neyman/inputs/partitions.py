@@ -15,8 +15,9 @@ import numpy as np
 
 from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidEvents
+from neyman.inputs.files import files_of, opened
 from neyman.inputs.places import is_url
-from neyman.inputs.sources import files_of, opened, read_together
+from neyman.inputs.sources import read_together
 from neyman.support.tasks import run
 
 __all__ = ["ENTRIES", "Group", "partitions", "read_partitions", "reading"]

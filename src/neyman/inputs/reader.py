@@ -1,7 +1,7 @@
 """Files of events, one format behind another: trees that have branches, and give them in steps.
 
 A format is a function that opens a file as a :class:`Reader`, in a file of its own, registered for its suffix in
-:data:`neyman.inputs.sources.READERS`; :mod:`neyman.inputs.root` and :mod:`neyman.inputs.parquet` are two.
+:data:`neyman.inputs.files.READERS`; :mod:`neyman.inputs.root` and :mod:`neyman.inputs.parquet` are two.
 """
 
 from __future__ import annotations

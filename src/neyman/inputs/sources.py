@@ -1,12 +1,10 @@
-"""Event sources to events: files found, and selection, weight and features evaluated a step of a file at a time."""
+"""Event sources to events: selection, weight and features evaluated a step of a file at a time."""
 
 from __future__ import annotations
 
-import glob
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -18,32 +16,18 @@ from neyman.events import Events, EventSource
 from neyman.exceptions import InvalidEvents
 from neyman.inputs.aliases import names_used
 from neyman.inputs.expressions import ENTRY, Expression, parsed
+from neyman.inputs.files import files_of, opened_tree
 from neyman.inputs.operators import kind_of
-from neyman.inputs.parquet import SUFFIXES, is_table, open_parquet
-from neyman.inputs.places import found, identity, is_url, size_of, suffix
-from neyman.inputs.reader import Open, Reader, Tree
-from neyman.inputs.root import open_root
+from neyman.inputs.parquet import is_table
+from neyman.inputs.places import size_of
+from neyman.inputs.reader import Tree
 
-__all__ = [
-    "READERS",
-    "check",
-    "files_of",
-    "only_tree",
-    "opened",
-    "passing",
-    "provenance",
-    "read",
-    "read_together",
-    "tree_of",
-]
+__all__ = ["check", "passing", "read", "read_together"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
-
-READERS: dict[str, Open] = {".root": open_root, **dict.fromkeys(SUFFIXES, open_parquet)}
-"""What opens files of each suffix; a file of any other suffix is taken for a ROOT file."""
 
 FIRST = 2000  # events of a file that every expression is tried on
 STEP = 16_000_000  # bytes of the branches read at once; the temporaries of the expressions take a few times as much
@@ -134,7 +118,7 @@ def read_together(
         total=sum(sizes.values()), unit="B", unit_scale=True, desc=source.tree, file=sys.stderr, disable=not progress
     ) as bar:
         for path in files:
-            with _opened(path, source.tree) as tree:
+            with opened_tree(path, source.tree) as tree:
                 for x, w, n in _selected(sources, expressions, path, tree, step, source.entries):
                     blocks.append(x)
                     weights.append(w)
@@ -173,7 +157,7 @@ def check(source: EventSource, expressions: Sequence[str], others: Sequence[Even
         parsed(text, names, f"tree {source.tree!r}: alias {name!r}")
     total = 0
     for path in files_of(source):
-        with _opened(path, source.tree) as tree:
+        with opened_tree(path, source.tree) as tree:
             start, stop = source.entries or (0, None)
             first = (start, min(start + FIRST, tree.entries if stop is None else stop))
             for _ in _selected((source, *others), expressions, path, tree, STEP, first):
@@ -198,7 +182,7 @@ def passing(source: EventSource, conditions: Sequence[str], *, step: int = STEP)
     """
     left = np.zeros(len(conditions) + 1, dtype=np.int64)
     for path in files_of(source):
-        with _opened(path, source.tree) as tree:
+        with opened_tree(path, source.tree) as tree:
             where = _where(path, source.tree)
             cuts = [_parsed(text, source, tree, where) for text in conditions]
             used = frozenset().union(*(cut.branches for cut in cuts))
@@ -207,89 +191,6 @@ def passing(source: EventSource, conditions: Sequence[str], *, step: int = STEP)
                 masks = [cut.condition(branches, n, f"{where}: condition {cut.text!r}", of_aliases) for cut in cuts]
                 left += np.array([n, *np.logical_and.accumulate(masks).sum(axis=1)] if masks else [n])
     return [int(n) for n in left]
-
-
-def files_of(source: EventSource) -> list[str]:
-    """Return the files of a source, globs expanded in alphabetical order, each file once.
-
-    Raises:
-        InvalidEvents: if a file does not exist or a glob matches none.
-    """
-    files: dict[str, str] = {}
-    for pattern in source.files:
-        for file in found(pattern, tuple(READERS)):
-            files.setdefault(_resolved(file), file)
-    if not files:
-        raise InvalidEvents(f"the events of tree {source.tree!r} have no files; name at least one")
-    return list(files.values())
-
-
-def tree_of(text: str | Path) -> tuple[str, str | None]:
-    """Return file and tree of ``FILE.root:TREE``; no tree where the text names none.
-
-    Example:
-        >>> tree_of("data/events.root:nominal"), tree_of("https://host/a.root:t")
-        (('data/events.root', 'nominal'), ('https://host/a.root', 't'))
-    """
-    text = str(text)
-    if not Path(text).exists():
-        for suffix in READERS:
-            file, _, tree = text.rpartition(f"{suffix}:")
-            if file and tree:
-                return f"{file}{suffix}", tree
-    return text, None
-
-
-def only_tree(file: str | Path) -> str:
-    """Return the name of a file's tree.
-
-    Raises:
-        InvalidEvents: if the file cannot be read, or has no tree or several.
-    """
-    file = str(file)
-    with opened(file) as reader:
-        trees = list(reader.trees)
-    if not trees:
-        raise InvalidEvents(f"{file}: the file has no trees at all; name another")
-    if len(trees) > 1:
-        shown = f"{', '.join(trees[:12])}{', ...' if len(trees) > 12 else ''}"
-        raise InvalidEvents(f"{file}: it has the trees {shown}: choose one, as in {file}:{trees[0]}")
-    return trees[0]
-
-
-def provenance(sources: Iterable[EventSource]) -> list[dict[str, str | int]]:
-    """Return what tells every file that the sources name from another or changed one, each file once.
-
-    It is ``{"file", "size", "sha256"}`` of files on this machine; for URLs see :func:`neyman.inputs.places.identity`.
-    """
-    return [
-        identity(file) for file in {_resolved(file): file for source in sources for file in files_of(source)}.values()
-    ]
-
-
-def _resolved(file: str) -> str:
-    return file if is_url(file) else str(Path(file).resolve())
-
-
-# --- Reading: one file after another, one step after another
-
-
-@contextmanager
-def opened(file: str) -> Iterator[Reader]:
-    """Open a file with the reader of its format.
-
-    Raises:
-        InvalidEvents: if there is no such file, or it cannot be read.
-    """
-    file, *_ = files_of(EventSource((file if is_url(file) else glob.escape(file),), ""))
-    with READERS.get(suffix(file), open_root)(file) as reader:
-        yield reader
-
-
-@contextmanager
-def _opened(file: str, name: str) -> Iterator[Tree]:
-    with READERS.get(suffix(file), open_root)(file) as reader:
-        yield reader.tree(name)
 
 
 def _where(file: str, tree: str) -> str:

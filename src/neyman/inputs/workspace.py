@@ -13,7 +13,7 @@ import pyhf
 
 from neyman.events import ChannelSimulation, Ensemble, EventSource
 from neyman.exceptions import InvalidDocument
-from neyman.inputs import sources
+from neyman.inputs import files
 from neyman.inputs.channels import Channel, Contents, Learned, Rebinned
 from neyman.inputs.cutflow import Cutflow
 from neyman.inputs.cutflow_rows import cutflow
@@ -371,7 +371,7 @@ class Workspace:
 
     def provenance(self) -> list[dict[str, Any]]:
         """Return name, size and hash of every input file, each once."""
-        return sources.provenance(source for channel in self._channels.values() for source in channel.sources)
+        return files.provenance(source for channel in self._channels.values() for source in channel.sources)
 
     def _learned(self, name: str) -> tuple[Channel, Learned]:
         if name not in self._channels:

@@ -37,6 +37,7 @@ LEAST_DENSITY = 0.05
 moments."""
 
 _BLOCK = 65_536  # events whose features are in double precision at a time
+_CURVED = 131_072  # events that the curvature of a loss is taken from: it need not be exact for the optimum to be
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +65,11 @@ def sample_ratios(log_ratios: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def shape_scores(
     log_ratios: NDArray[np.float64],
-    sides: NDArray[np.float64],
+    sides: NDArray[np.floating[Any]],
     yields: NDArray[np.float64],
     variations: Sequence[Variation],
     columns: NDArray[np.intp] | None = None,
-) -> NDArray[np.float64]:
+) -> NDArray[np.floating[Any]]:
     """Return the nominal scores of every event: by the sample fractions, then by the nuisance parameters' shapes.
 
     Args:
@@ -79,7 +80,7 @@ def shape_scores(
         columns: which of the ``P`` last scores each variation adds to; by default those of one parameter share one.
 
     Returns:
-        Shape ``(N, C - 1 + P)``; the last sample's score follows from the others.
+        Shape ``(N, C - 1 + P)``, as precise as ``sides``; the last sample's score follows from the others.
     """
     ratios = sample_ratios(log_ratios)
     fractions = yields / yields.sum()
@@ -87,14 +88,16 @@ def shape_scores(
     if fractions.min() < 0:  # it may be close to zero, where scores have no moments
         density = np.maximum(density, LEAST_DENSITY * (ratios @ np.abs(fractions)))
     by_fraction = ratios / density[:, None]
-    slopes, _ = slopes_and_curvatures(sides, variations)
     columns = by_parameter(variations) if columns is None else columns
     first = log_ratios.shape[1] - 1
-    scores = np.zeros((len(ratios), first + columns.max(initial=-1) + 1))
+    scores = np.zeros((len(ratios), first + columns.max(initial=-1) + 1), dtype=sides.dtype)
     scores[:, :first] = by_fraction[:, :-1]
+    weights = (by_fraction * fractions).astype(sides.dtype)
     for c in sorted({v.sample for v in variations}):
         own = [m for m, v in enumerate(variations) if v.sample == c]
-        scores[:, first + columns[own]] += (by_fraction[:, c] * fractions[c])[:, None] * slopes[:, own]
+        slopes, _ = slopes_and_curvatures(sides, [variations[m] for m in own])
+        slopes *= weights[:, c, None]
+        scores[:, first + columns[own]] += slopes
     return scores
 
 
@@ -111,11 +114,11 @@ def by_parameter(variations: Sequence[Variation]) -> NDArray[np.intp]:
 
 def calibrate(
     log_ratios: NDArray[np.float64],
-    sides: NDArray[np.float64],
+    sides: NDArray[np.floating[Any]],
     calibration: LogitCalibration,
     yields: NDArray[np.float64],
     variations: Sequence[Variation],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.floating[Any]]]:
     """Apply both logistic regressions to raw logits; see :class:`LogitCalibration`."""
     first = corrected(log_ratios, sides, None, calibration.samples[0], calibration.variations[0])
     scores = shape_scores(*first, yields, variations, score_columns(calibration, variations))
@@ -134,19 +137,22 @@ def score_columns(calibration: LogitCalibration, variations: Sequence[Variation]
 
 def corrected(
     log_ratios: NDArray[np.float64],
-    sides: NDArray[np.float64],
-    scores: NDArray[np.float64] | None,
+    sides: NDArray[np.floating[Any]],
+    scores: NDArray[np.floating[Any]] | None,
     sample_coefficients: NDArray[np.float64],
     side_coefficients: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Add the linear corrections of one logistic regression to the logits."""
+) -> tuple[NDArray[np.float64], NDArray[np.floating[Any]]]:
+    """Add the linear corrections of one logistic regression to the logits; the log-ratios stay as precise as given."""
     new_log_ratios = log_ratios + regressors(log_ratios[:, :-1] - log_ratios[:, -1:], scores) @ sample_coefficients
-    constant, own, others = side_coefficients[0], side_coefficients[1], side_coefficients[2:]
-    new_sides = sides * (1.0 + own) + constant
-    return new_log_ratios, new_sides if scores is None else new_sides + scores @ others
+    constant, own, others = np.split(side_coefficients.astype(sides.dtype), [1, 2])
+    new_sides = sides * (1 + own)
+    new_sides += constant
+    if scores is not None:
+        new_sides += scores.astype(sides.dtype, copy=False) @ others
+    return new_log_ratios, new_sides
 
 
-def regressors(values: NDArray[np.float64], scores: NDArray[np.float64] | None) -> NDArray[np.float64]:
+def regressors(values: NDArray[np.float64], scores: NDArray[np.floating[Any]] | None) -> NDArray[np.float64]:
     """Return the features of a calibration: a constant, the logits' differences and, if given, the scores."""
     columns = [np.ones((len(values), 1)), values]
     return np.concatenate(columns if scores is None else [*columns, scores], axis=1)
@@ -221,14 +227,17 @@ def fit_multinomial(
             gradient = gradient + x.T @ (w[block, None] * residual[:, :-1])
         return value, gradient.ravel()
 
+    step = max(len(features) // _CURVED, 1)
+    some = [slice(begin, begin + step * _BLOCK, step) for begin in range(0, len(features), step * _BLOCK)]
+
     def hessian(flat: NDArray[np.float64]) -> NDArray[np.float64]:
         curvatures = np.zeros((*shape, *shape))
-        for block in blocks:
+        for block in some:
             x = features[block] / scale
             p = softmax(values(flat, x, block), axis=1)[:, :-1]
             for c in range(classes - 1):
                 for d in range(c, classes - 1):
-                    curvature = w[block] * p[:, c] * ((c == d) - p[:, d])
+                    curvature = step * w[block] * p[:, c] * ((c == d) - p[:, d])
                     curvatures[:, c, :, d] += x.T @ (x * curvature[:, None])
         for c in range(classes - 1):
             for d in range(c):

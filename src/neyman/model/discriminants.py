@@ -16,8 +16,9 @@ from neyman.model.pool import MixtureSummary
 from neyman.support.messages import did_you_mean
 
 if TYPE_CHECKING:
+    from neyman.model.likelihood import LearnedTerm
     from neyman.model.mixture import MixtureChannel
-    from neyman.model.model import LearnedTerm, Model
+    from neyman.model.model import Model
 
 __all__ = ["Discriminant", "Region", "discriminant", "unknown_ratio"]
 

@@ -13,7 +13,8 @@ from neyman.model.mixture import MixtureChannel
 from neyman.model.summary import Data, Summary
 
 if TYPE_CHECKING:
-    from neyman.model.model import LearnedTerm, Model
+    from neyman.model.likelihood import LearnedTerm
+    from neyman.model.model import Model
 
 __all__ = ["bin_name", "checked_rates", "why_impossible", "without_value"]
 

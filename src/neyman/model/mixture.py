@@ -177,7 +177,7 @@ class MixtureChannel(MixtureRatio):
     def warn_of_number(self, total: float) -> None:
         """Accept any number of events."""
 
-    def raw(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def raw(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Return the logits of the samples ``(N, C)`` and the log-ratios of all varied sources ``(N, V)``."""
         networks, by_weight = self.variation_classifiers.values(), self.weight_networks.values()
         folds = None
@@ -188,8 +188,8 @@ class MixtureChannel(MixtureRatio):
         if self.sample_classifier is None:
             log_ratios = np.zeros((len(features), 1))
         else:
-            log_ratios = logits(self.sample_classifier, features, folds)
-        sides = [np.empty((len(features), 0))]
+            log_ratios = logits(self.sample_classifier, features, folds).astype(np.float64)
+        sides = [np.empty((len(features), 0), dtype=np.float32)]
         for network in networks:
             values = logits(network, features, folds)
             sides.append(values[:, 1:] - values[:, :1])
@@ -197,14 +197,14 @@ class MixtureChannel(MixtureRatio):
         return log_ratios, np.concatenate(sides, axis=1)
 
     def calibrated(
-        self, log_ratios: NDArray[np.float64], sides: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        self, log_ratios: NDArray[np.float64], sides: NDArray[np.floating[Any]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.floating[Any]]]:
         """Return calibrated logits from raw ones, of the same shapes."""
         return calibrate(log_ratios, sides, self.calibration, self.yields, self.shapes)
 
     def summarise(
-        self, log_ratios: NDArray[np.float64], sides: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        self, log_ratios: NDArray[np.float64], sides: NDArray[np.floating[Any]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
         """Return ratios ``(C, N)``, slopes and curvatures ``(M, N)`` from calibrated logits."""
         slopes, curvatures = slopes_and_curvatures(sides, self.shapes)
         summary = MixtureSummary(np.empty(0), sample_ratios(log_ratios).T, slopes.T, curvatures.T)

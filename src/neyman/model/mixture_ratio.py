@@ -20,7 +20,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_BLOCK = 4096  # events of which slopes and curvatures are in double precision, and in a processor's cache
+_BLOCK = 2048  # events of which slopes and curvatures are in double precision, and in a processor's cache
 
 
 class MixtureRatio:

@@ -14,9 +14,8 @@ import numpy as np
 import pyhf
 from numpy.typing import ArrayLike, NDArray
 from pyhf.exceptions import InvalidPdfData, InvalidPdfParameters
-from scipy.special import gammaln, xlogy
 
-from neyman.events import Ensemble, Events
+from neyman.events import Ensemble
 from neyman.exceptions import InvalidParameter, Unsupported
 from neyman.inputs.pyhf_options import pyhf_options
 from neyman.inputs.simulator import Simulator
@@ -25,6 +24,8 @@ from neyman.model.channel import AnyChannel, Asimov, ChannelSummary
 from neyman.model.constraints import Constraints
 from neyman.model.data import DataVector
 from neyman.model.encoding import encode
+from neyman.model.ensembles import drawn_ensemble, expected_ensemble
+from neyman.model.likelihood import LearnedTerm, MainLikelihood
 from neyman.model.observations import read_data
 from neyman.model.pdf import EnsemblePdf
 from neyman.model.prediction import Binning, prediction
@@ -33,7 +34,7 @@ from neyman.model.summary import Summary
 from neyman.results import FitResult, PredictionResult, SetReport, TrainingReport
 from neyman.support.text import html_table, listed
 
-__all__ = ["LearnedTerm", "Model"]
+__all__ = ["Model"]
 
 
 def __dir__() -> list[str]:
@@ -119,9 +120,9 @@ class Model(pyhf.Model):
             self.config.param_set(name).suggested_bounds = [bounds]  # at others an expression has no value
         self._constraints = Constraints(self)
         self._vector = DataVector(self.config, {name: channel.features for name, channel in self.learned.items()})
-        self._terms = [LearnedTerm(self, channel) for channel in self.learned.values()]
-        uncounted = [term.bin for term in self._terms if term.channel.owns_number]
-        self._counted = np.setdiff1d(np.arange(self.config.nmaindata), uncounted)
+        self._likelihood = MainLikelihood(
+            self._rates, [LearnedTerm(self, channel) for channel in self.learned.values()], self.config.nmaindata
+        )
         self._encoded: list[tuple[NDArray[np.float64], Summaries]] = []
         self._asimov_pools: dict[str, Asimov] = {}
         self._looked_at: tuple[NDArray[np.float64], tuple[str, ...]] | None = None
@@ -178,12 +179,12 @@ class Model(pyhf.Model):
     @property
     def terms(self) -> Sequence[LearnedTerm]:
         """The learned channels with the positions of their bins, samples and parameters."""
-        return self._terms
+        return self._likelihood.terms
 
     @property
     def counted(self) -> NDArray[np.intp]:
         """The bins that have a Poisson term: all but those of channels learned from a simulator."""
-        return self._counted
+        return self._likelihood.counted
 
     # -- data
 
@@ -342,7 +343,7 @@ class Model(pyhf.Model):
             continued: whether the term of a bin without events, which is minus its rate, goes on to negative rates.
         """
         pars, auxdata = self._checked(pars, auxdata)
-        value, gradient = self._evaluate_main(pars, np.asarray(main, dtype=np.float64), summaries, continued)
+        value, gradient = self._likelihood(pars, np.asarray(main, dtype=np.float64), summaries, continued)
         constraint, slope = self._constraints(pars, auxdata)
         return value + constraint, gradient + slope
 
@@ -354,7 +355,7 @@ class Model(pyhf.Model):
         """Return ``log L`` without the constraint terms; ``maindata`` is a data vector without auxiliary data."""
         data = np.concatenate([np.asarray(maindata, dtype=np.float64), self.config.auxdata])
         pars, data = self._checked(pars, data)
-        return np.array(self._evaluate_main(pars, self._vector.split(data)[0], self._summaries(data))[0])
+        return np.array(self._likelihood(pars, self._vector.split(data)[0], self._summaries(data))[0])
 
     def _checked(self, pars: ArrayLike, data: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if pyhf.tensorlib.name != "numpy":
@@ -382,29 +383,6 @@ class Model(pyhf.Model):
         self._encoded = [(data.copy(), summaries), *self._encoded[: _DATASETS_KEPT - 1]]
         return summaries
 
-    def _evaluate_main(
-        self, pars: NDArray[np.float64], main: NDArray[np.float64], summaries: Summaries, continued: bool = False
-    ) -> tuple[float, NDArray[np.float64]]:
-        rates, jacobian = self._rates(pars)
-        expected, main, counted = rates.sum(axis=0)[self._counted], main[self._counted], self._counted
-        if np.all(expected > 0):
-            pulls = main / expected - 1.0
-        elif np.any((expected <= 0) & (main != 0)) or not np.all(expected >= (-np.inf if continued else 0.0)):
-            return -np.inf, np.zeros(len(pars))
-        else:
-            pulls = np.divide(main, expected, out=np.zeros_like(main), where=expected > 0) - 1.0
-        value = float((xlogy(main, expected) - expected - gammaln(main + 1.0)).sum())
-        gradient = pulls @ jacobian.sum(axis=0)[counted]
-        for term in self._terms:
-            summary: Any = summaries[term.channel.name]
-            ratio, by_rate, by_alpha = term.channel.log_ratio(
-                summary, rates[term.samples, term.bin], pars[term.parameters]
-            )
-            value += ratio
-            gradient += by_rate @ jacobian[term.samples, term.bin]
-            np.add.at(gradient, term.parameters, by_alpha)
-        return value, gradient
-
     # -- ensembles of the model
 
     def expected_ensemble(self, pars: ArrayLike) -> Ensemble:
@@ -415,17 +393,7 @@ class Model(pyhf.Model):
         Args:
             pars: the parameters, shape ``(P,)``.
         """
-        pars = np.asarray(pars, dtype=np.float64)
-        rates, _ = self._rates(pars)
-        events = {}
-        for term in self._terms:
-            name = term.channel.name
-            if name not in self._asimov_pools:
-                self._asimov_pools[name] = term.channel.asimov()
-            events[name] = self._asimov_pools[name].weighted(rates[term.samples, term.bin], pars[term.parameters])
-        expected = rates.sum(axis=0)
-        counts = {c: expected[self.config.channel_slices[c]] for c in self.config.channels if c not in self.learned}
-        return Ensemble(events, counts, self._constraint_pdf_data(pars))
+        return expected_ensemble(self, np.asarray(pars, dtype=np.float64), self._asimov_pools)
 
     def expected_data(self, pars: ArrayLike, include_auxdata: bool = True) -> NDArray[np.float64]:
         """Return the Asimov data vector; see :meth:`expected_ensemble`."""
@@ -447,24 +415,7 @@ class Model(pyhf.Model):
             pars: the parameters, shape ``(P,)``.
             rng: the source of randomness.
         """
-        pars = np.asarray(pars, dtype=np.float64)
-        rates, _ = self._rates(pars)
-        events = {}
-        for term in self._terms:
-            own = rates[None, term.samples, term.bin], pars[None, term.parameters]
-            events[term.channel.name] = Events(term.channel.draw(*own, rng, "density").features)
-        expected = rates.sum(axis=0)
-        counts = {
-            c: rng.poisson(expected[self.config.channel_slices[c]]).astype(np.float64)
-            for c in self.config.channels
-            if c not in self.learned
-        }
-        return Ensemble(events, counts, self._constraints.draw(pars, rng))
-
-    def _constraint_pdf_data(self, pars: NDArray[np.float64]) -> NDArray[np.float64]:
-        if not self.config.nauxdata:
-            return np.empty(0)
-        return np.asarray(self.constraint_model.make_pdf(pars).expected_data(), dtype=np.float64)
+        return drawn_ensemble(self, np.asarray(pars, dtype=np.float64), rng)
 
     def prediction(
         self,
@@ -587,13 +538,3 @@ class Model(pyhf.Model):
             )
         learned = {**self.learned, channel.name: channel.with_simulator(simulator)}
         return type(self)(**{**self._parts(), "learned": learned})
-
-
-class LearnedTerm:
-    """Where the rates and nuisance parameters of a learned channel stand in the inner model."""
-
-    def __init__(self, model: Model, channel: AnyChannel) -> None:
-        self.channel = channel
-        self.bin = model.config.channel_slices[channel.name].start
-        self.samples = np.array([model.config.samples.index(sample) for sample in channel.samples], dtype=np.intp)
-        self.parameters = np.array([model.config.par_slice(name).start for name in channel.parameters], dtype=np.intp)

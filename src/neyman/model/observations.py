@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neyman.events import Ensemble, EventSource
 from neyman.exceptions import InvalidDocument, InvalidEnsemble
-from neyman.inputs import sources
+from neyman.inputs import files, sources
 from neyman.inputs.places import suffix
 from neyman.inputs.workspace import Workspace
 from neyman.model.channel import AnyChannel
@@ -64,20 +64,20 @@ def observed_in(model: Model, path: str) -> tuple[Sources, Ensemble] | Summary:
 
 
 def _observations(model: Model, path: str) -> Workspace | Sources | Summary:
-    file, tree = sources.tree_of(path)
+    file, tree = files.tree_of(path)
     if Path(path).suffix == ".npz":
         summary = Summary.load(path)
         if summary.model != model.fingerprint:
             raise InvalidEnsemble(f"{path}: the summary was made by another model: encode the dataset with this one")
         return summary
-    if suffix(file) not in sources.READERS:
+    if suffix(file) not in files.READERS:
         return Workspace.load(path)
     if model.document:
         if tree is not None:
             raise InvalidDocument(f"{path}: the model's document names the tree to read: give {file} alone")
         return Workspace(model.document).with_data(file)
     channel = _read_into(model, path)
-    return {channel.name: (EventSource((file,), tree or sources.only_tree(file)), channel.features)}
+    return {channel.name: (EventSource((file,), tree or files.only_tree(file)), channel.features)}
 
 
 def _read_into(model: Model, path: str) -> AnyChannel:

@@ -24,7 +24,8 @@ from neyman.support.checks import checked_number
 from neyman.support.messages import did_you_mean
 
 if TYPE_CHECKING:
-    from neyman.model.model import LearnedTerm, Model
+    from neyman.model.likelihood import LearnedTerm
+    from neyman.model.model import Model
 
 __all__ = ["Binning", "prediction"]
 

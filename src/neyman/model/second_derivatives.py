@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neyman.model.likelihood import LearnedTerm
 from neyman.model.mixture import MixtureChannel
-from neyman.model.model import LearnedTerm, Model
+from neyman.model.model import Model
 
 __all__ = ["second_derivatives"]
 

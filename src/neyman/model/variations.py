@@ -46,21 +46,23 @@ class Variation:
 
 def slopes_and_curvatures(
     sides: NDArray[np.floating[Any]], variations: Sequence[Variation]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
     """Return slopes and curvatures ``(N, M)`` from the log-ratios ``(N, V)`` of all varied sources."""
 
-    def side(columns: Sequence[int | None], others: Sequence[int | None]) -> NDArray[np.float64]:
-        chosen, factors = np.zeros(len(variations), dtype=np.intp), np.zeros(len(variations))
+    def side(columns: Sequence[int | None], others: Sequence[int | None]) -> NDArray[np.floating[Any]]:
+        chosen, factors = np.zeros(len(variations), dtype=np.intp), np.zeros(len(variations), dtype=sides.dtype)
         for m, (v, own, other) in enumerate(zip(variations, columns, others, strict=True)):
             if own is not None:
                 chosen[m], factors[m] = own, 1.0
             elif v.mirrored and other is not None:
                 chosen[m], factors[m] = other, -1.0
-        return sides[:, chosen] * factors
+        found: NDArray[np.floating[Any]] = sides.take(chosen, axis=1)
+        found *= factors / 2
+        return found
 
     hi, lo = [v.hi for v in variations], [v.lo for v in variations]
     up, down = side(hi, lo), side(lo, hi)
-    return (up - down) / 2, (up + down) / 2
+    return up - down, up + down
 
 
 def bend(alphas: NDArray[np.float64], one_sided: NDArray[np.bool_]) -> NDArray[np.float64]:

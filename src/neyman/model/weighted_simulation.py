@@ -13,8 +13,9 @@ from neyman.model.shifts import Shifts
 from neyman.model.variations import interpolation
 
 if TYPE_CHECKING:
+    from neyman.model.likelihood import LearnedTerm
     from neyman.model.mixture import MixtureChannel
-    from neyman.model.model import LearnedTerm, Model
+    from neyman.model.model import Model
 
 __all__ = ["WeightedSimulation", "histogram"]
 

@@ -76,7 +76,7 @@ def logits(
     features: NDArray[np.float32],
     folds: NDArray[np.int64] | None = None,
     chunk: int = 2048,
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """Return a classifier's logits for events, shape ``(N, C)``.
 
     Args:
@@ -93,7 +93,7 @@ def logits(
         >>> logits(network, np.zeros((4, 2), dtype=np.float32)).shape
         (4, 2)
     """
-    out = np.empty((len(features), network.classes))
+    out = np.empty((len(features), network.classes), dtype=np.float32)
     with torch.inference_mode():
         if folds is None:
             for begin in range(0, len(features), chunk):

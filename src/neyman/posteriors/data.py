@@ -13,7 +13,7 @@ from pyhf.exceptions import InvalidPdfData
 
 from neyman.events import Ensemble, Events, EventSource
 from neyman.exceptions import InvalidEnsemble, InvalidEvents
-from neyman.inputs import sources
+from neyman.inputs import files, sources
 from neyman.inputs.places import suffix
 from neyman.model.data import DataVector
 from neyman.support.messages import did_you_mean
@@ -84,10 +84,10 @@ def read_events(path: str, features: Sequence[str]) -> Events:
     Raises:
         InvalidEvents: if the file cannot be read or has not what is needed.
     """
-    file, tree = sources.tree_of(path)
-    if suffix(file) not in sources.READERS:
-        raise InvalidEvents(f"{path}: no file of events: give one of {', '.join(sorted(sources.READERS))}")
-    return sources.read(EventSource((file,), tree or sources.only_tree(file)), features, allow_empty=True)
+    file, tree = files.tree_of(path)
+    if suffix(file) not in files.READERS:
+        raise InvalidEvents(f"{path}: no file of events: give one of {', '.join(sorted(files.READERS))}")
+    return sources.read(EventSource((file,), tree or files.only_tree(file)), features, allow_empty=True)
 
 
 def _unpacked(data: NDArray[np.float64], channel: str, shape: Sequence[int], spec: Mapping[str, Any]) -> Events:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from neyman.events import Events
@@ -19,6 +20,7 @@ from neyman.model.calibration import (
     shape_scores,
 )
 from neyman.model.log_ratio_calibration import LabelledLogRatios, fit_log_ratios
+from neyman.support.tasks import at_once
 from neyman.training.sources import VariedSources
 
 __all__ = ["Networks", "Values", "fit_calibration"]
@@ -30,13 +32,17 @@ def __dir__() -> list[str]:
 
 Array: TypeAlias = NDArray[np.float64]
 Single: TypeAlias = NDArray[np.float32]
+M = TypeVar("M")
+R = TypeVar("R")
 
 
 class Networks(Protocol):
     """The trained networks of a channel."""
 
-    def blocks(self, events: Events) -> Iterator[tuple[slice, Array, Array]]:
-        """Yield logits ``(n, C)`` and log-ratios ``(n, V)`` of blocks of events, from networks new to these."""
+    def blocks(
+        self, events: Events, which: NDArray[np.intp] | None = None, of: int | None = None
+    ) -> Iterator[tuple[slice, Array, Single]]:
+        """Yield logits ``(n, C)`` and log-ratios ``(n, V)``, or one sample's, from networks new to the events."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +56,8 @@ class Values:
         varied: of the log-ratios whose sources have events of their own, those of these events, shape ``(N,)``.
     """
 
-    log_ratios: list[Single]
-    own: list[Single]
+    log_ratios: Sequence[Single]
+    own: Sequence[Single]
     columns: list[NDArray[np.intp]]
     varied: dict[int, Single]
 
@@ -97,16 +103,24 @@ def _raw(networks: Networks, nominal: Sequence[Events], sources: VariedSources) 
     """Return what the networks say."""
     table = list(sources.columns())
     columns = [np.flatnonzero([owner == c for owner, _, _ in table]) for c in range(len(nominal))]
-    log_ratios = [np.empty((len(events), len(nominal)), dtype=np.float32) for events in nominal]
-    own = [np.empty((len(events), len(mine)), dtype=np.float32) for events, mine in zip(nominal, columns, strict=True)]
-    for c, events in enumerate(nominal):
-        for rows, of_samples, sides in networks.blocks(events):
-            log_ratios[c][rows], own[c][rows] = of_samples, sides[:, columns[c]]
-    varied = {v: np.empty(len(events), dtype=np.float32) for v, (_, events, same) in enumerate(table) if not same}
-    for v, found in varied.items():
-        for rows, _, sides in networks.blocks(table[v][1]):
-            found[rows] = sides[:, v]
-    return Values(log_ratios, own, columns, varied)
+
+    def of_nominal(c: int) -> tuple[Single, Single]:
+        log_ratios = np.empty((len(nominal[c]), len(nominal)), dtype=np.float32)
+        own = np.empty((len(nominal[c]), len(columns[c])), dtype=np.float32)
+        for rows, of_samples, sides in networks.blocks(nominal[c], of=c):
+            log_ratios[rows], own[rows] = of_samples, sides
+        return log_ratios, own
+
+    def of_varied(v: int) -> Single:
+        owner, events, _ = table[v]
+        found, mine = np.empty(len(events), dtype=np.float32), np.searchsorted(columns[owner], v)
+        for rows, _, sides in networks.blocks(events, of=owner):
+            found[rows] = sides[:, mine]
+        return found
+
+    log_ratios, own = zip(*_each(of_nominal, range(len(nominal))), strict=True)
+    moved = [v for v, (_, _, same) in enumerate(table) if not same]
+    return Values(log_ratios, own, columns, dict(zip(moved, _each(of_varied, moved), strict=True)))
 
 
 def _stage(
@@ -120,30 +134,40 @@ def _stage(
         sources: the varied events.
         features: what gives a constant and other features of events.
     """
-    everywhere = [features(events) for events in nominal]
+    everywhere = _each(features, nominal)
     of_samples = _of_samples(raw.log_ratios, nominal, everywhere)
     of_sources = np.zeros((1 + everywhere[0].shape[1], sum(map(len, raw.columns))))
     table = list(sources.columns())
-    varied: dict[int, Single] = {}
-    for c, (events, own, columns) in enumerate(zip(nominal, raw.own, raw.columns, strict=True)):
-        by_weight = [v for v in columns if table[v][2]]
-        if by_weight:
-            values, weights = own[:, np.searchsorted(columns, by_weight)], [table[v][1].weights for v in by_weight]
-            part = LabelledLogRatios(values, everywhere[c], events.weights, weights)
-            of_sources[:, by_weight] = fit_log_ratios([part])
-        for v in (v for v in columns if not table[v][2]):
-            there, values = features(table[v][1]), raw.varied[v][:, None]
-            here = LabelledLogRatios(own[:, columns == v], everywhere[c], events.weights, None)
-            of_sources[:, v : v + 1] = fit_log_ratios(
-                [here, LabelledLogRatios(values, there, None, [table[v][1].weights])]
-            )
-            varied[v] = _moved(values, there, of_sources[:, v : v + 1])[:, 0]
+
+    def by_weight(c: int) -> None:
+        columns = [v for v in raw.columns[c] if table[v][2]]
+        if columns:
+            values = raw.own[c][:, np.searchsorted(raw.columns[c], columns)]
+            weights = [table[v][1].weights for v in columns]
+            part = LabelledLogRatios(values, everywhere[c], nominal[c].weights, weights)
+            of_sources[:, columns] = fit_log_ratios([part])
+
+    def by_events(v: int) -> Single:
+        c, events, _ = table[v]
+        there, values = features(events), raw.varied[v][:, None]
+        own = raw.own[c][:, raw.columns[c] == v]
+        here = LabelledLogRatios(own, everywhere[c], nominal[c].weights, None)
+        of_sources[:, [v]] = fit_log_ratios([here, LabelledLogRatios(values, there, None, [events.weights])])
+        return _moved(values, there, of_sources[:, [v]])[:, 0]
+
+    _each(by_weight, range(len(nominal)))
+    varied = dict(zip(raw.varied, _each(by_events, list(raw.varied)), strict=True))
     log_ratios = [
         x + (_differences(x) @ of_samples[1 : x.shape[1]] + f @ _without(of_samples, x.shape[1])).astype(np.float32)
         for x, f in zip(raw.log_ratios, everywhere, strict=True)
     ]
     moved = [_moved(x, f, of_sources[:, mine]) for x, f, mine in zip(raw.own, everywhere, raw.columns, strict=True)]
     return (of_samples, of_sources), Values(log_ratios, moved, raw.columns, varied)
+
+
+def _each(function: Callable[[M], R], members: Sequence[M]) -> list[R]:
+    """Return the result of each, of several at once on the cores of this machine."""
+    return at_once(lambda member, _: function(member), members, torch.get_num_threads())
 
 
 def _of_samples(log_ratios: Sequence[Single], nominal: Sequence[Events], features: Sequence[Single]) -> Array:

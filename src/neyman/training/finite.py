@@ -17,8 +17,9 @@ from neyman.inference.fit import fitted
 from neyman.inference.profile import Profile
 from neyman.inference.simulation import cost_warning
 from neyman.model.channel import AnyChannel
+from neyman.model.likelihood import LearnedTerm
 from neyman.model.mixture import MixtureChannel
-from neyman.model.model import LearnedTerm, Model
+from neyman.model.model import Model
 from neyman.model.tilts import Tilts, nominal_scores
 
 __all__ = ["check_staterrors", "expected_cost", "tilted"]

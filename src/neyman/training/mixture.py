@@ -154,8 +154,8 @@ class _Networks:
     seed: int
 
     def blocks(
-        self, events: Events, which: NDArray[np.intp] | None = None
-    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
+        self, events: Events, which: NDArray[np.intp] | None = None, of: int | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float32]]]:
         """Yield the values of blocks of simulated events, each from the networks that were not trained on its fold.
 
         They are computed each time they are needed: those of all events at once would not fit into memory.
@@ -163,20 +163,24 @@ class _Networks:
         Args:
             events: all of a class, on whose number the folds depend.
             which: positions of some of them; default is all.
+            of: the sample whose variations are evaluated; default is all of them.
         """
         folds, features = fold_of(len(events), self.folds, self.seed), events.features
         if which is not None:
             folds, features = folds[which], features[which]
+        variations, weights = (
+            [network for c, network in group.items() if of in (None, c)] for group in (self.variations, self.weights)
+        )
         for begin in range(0, len(features), _BLOCK):
             rows = slice(begin, begin + _BLOCK)
             x, fold = features[rows], folds[rows]
-            sides = [np.empty((len(x), 0))]
-            for network in self.variations.values():
+            sides = [np.empty((len(x), 0), dtype=np.float32)]
+            for network in variations:
                 values = logits(network, x, fold)
                 sides.append(values[:, 1:] - values[:, :1])
-            sides += [logits(network, x, fold) for network in self.weights.values()]
+            sides += [logits(network, x, fold) for network in weights]
             log_ratios = np.zeros((len(x), 1)) if self.samples is None else logits(self.samples, x, fold)
-            yield rows, log_ratios, np.concatenate(sides, axis=1)
+            yield rows, log_ratios.astype(np.float64), np.concatenate(sides, axis=1)
 
 
 def check_sizes(simulation: ChannelSimulation, folds: int) -> None:

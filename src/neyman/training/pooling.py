@@ -33,7 +33,7 @@ class Networks(Protocol):
 
     def blocks(
         self, events: Events, which: NDArray[np.intp] | None = None
-    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
+    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float32]]]:
         """Yield the values of blocks of some of the events."""
 
 

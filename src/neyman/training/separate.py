@@ -66,7 +66,7 @@ class _AsData:
 
     def blocks(
         self, events: Events, which: NDArray[np.intp] | None = None
-    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
+    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float32]]]:
         """Yield the values of blocks of events, all or those at some positions."""
         features = events.features if which is None else events.features[which]
         for begin in range(0, len(features), _BLOCK):
