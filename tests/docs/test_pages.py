@@ -24,10 +24,15 @@ def page_id(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def commands(text: str) -> Iterator[list[str]]:
-    """Return the words of every command that begins a line, a literal or a step of a pipe."""
-    for line in re.findall(r"(?:^|`|\$ |&& |\| )(neyman [^`\n]*)", text, flags=re.MULTILINE):
-        for part in re.split(r"\s(?:\||&&)\s", line.split("  #")[0]):
+def commands(page: Path) -> Iterator[list[str]]:
+    """Return the words of every command in the code of a page and in its literals."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+        lines = "".join(re.findall(r"```.*?\n(.*?)```", text, flags=re.DOTALL)).splitlines()
+    else:
+        lines = [line.strip() for line in text.splitlines() if line.startswith("   ")]
+    for line in [*lines, *re.findall(r"`(neyman [^`\n]+)`", text)]:
+        for part in re.split(r"\s(?:\||&&)\s", line.split("  #")[0].removeprefix("$ ")):
             words = part.replace("\\", "").strip()
             if words.startswith("neyman "):
                 yield shlex.split(words.replace("'", '"') if words.count("'") % 2 else words)
@@ -40,7 +45,7 @@ def test_pages_are_found() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_commands_on_a_page_and_their_options_exist(page: Path) -> None:
     assert isinstance(main, click.Group)
-    for words in commands(page.read_text(encoding="utf-8")):
+    for words in commands(page):
         command, general = main, True
         for word in words[1:]:
             if general and not word.startswith("-"):
