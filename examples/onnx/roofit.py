@@ -186,10 +186,17 @@ def learned(workspace, folder, channel, events):
     rates = sample_rates(workspace, channel)
     alphas = [parameter(workspace, one["parameter"]) for one in variations]
     found = ROOT.LearnedRatio(
-        f"{channel['name']}_learned", ROOT.RooArgList(rates), ROOT.RooArgList(alphas), numbers(ratios), numbers(slopes), numbers(curvatures),
-        numbers(events["weights"]), numbers([channel["samples"].index(v["sample"]) for v in variations], "int"),
-        numbers([v["interpolation"] == "one-sided" for v in variations], "int"), groups,
-    )  # fmt: skip
+        f"{channel['name']}_learned",
+        ROOT.RooArgList(rates),
+        ROOT.RooArgList(alphas),
+        numbers(ratios),
+        numbers(slopes),
+        numbers(curvatures),
+        numbers(events["weights"]),
+        numbers([channel["samples"].index(one["sample"]) for one in variations], "int"),
+        numbers([one["interpolation"] == "one-sided" for one in variations], "int"),
+        groups,
+    )
     found.rates = rates  # Python owns them
     return found
 
