@@ -64,8 +64,8 @@ def export_onnx(model: Model, folder: str | Path) -> dict[str, Path]:
     for name, channel in model.learned.items():
         if not isinstance(channel, MixtureChannel):
             raise Unsupported(
-                f"channel {name}: its network ({channel.kind}) gives the ratio of a whole dataset, not of single events:"
-                " only mixtures can be exported"
+                f"channel {name}: its network ({channel.kind}) gives the ratio of a whole dataset, not of single"
+                " events: only mixtures can be exported"
             )
         graphs[name] = ratios_graph(channel)
     folder = Path(folder)

@@ -155,7 +155,9 @@ def _density(graph: Graph, ratios: str, rates: Array) -> str:
 
 def _of_sides(channel: MixtureChannel) -> tuple[Array, Array]:
     """Return what takes the log-ratios of the varied sources to slopes and to curvatures, both of shape ``(V, M)``."""
-    return slopes_and_curvatures(np.eye(channel.calibration.variations[0].shape[1]), channel.shapes)
+    sides = np.eye(channel.calibration.variations[0].shape[1])
+    slopes, curvatures = slopes_and_curvatures(sides, channel.shapes)
+    return slopes.astype(np.float64), curvatures.astype(np.float64)
 
 
 def _owners(variations: Sequence[Variation], rates: Array) -> Array:
