@@ -1,4 +1,4 @@
-"""The how-to pages: every YAML block is part of a valid document, on files that have its branches; tables say the truth.
+"""The how-to pages: every YAML block is part of a valid document, on files with its branches; tables say the truth.
 
 The caption of a block says what part of a document it is: a whole one, or keys of a channel, a sample and so on, which
 are put into one that is valid without them.
@@ -81,7 +81,7 @@ def events(n: int, mass: float, rng: np.random.Generator) -> dict[str, ak.Array 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write files with all branches that the pages name."""
     folder, rng = tmp_path_factory.mktemp("howto"), np.random.default_rng(0)
-    trees = {name: ("nominal", "scale_up", "scale_down") for name in ("signal", "bkg_z", "bkg_w")}
+    trees = dict.fromkeys(("signal", "bkg_z", "bkg_w"), ("nominal", "scale_up", "scale_down"))
     trees |= {"signal_toys": ("nominal",), "toys_z": ("nominal",), "data": ("nominal",)}
     trees["interference"] = ("S", "I", "SBI", "B")
     for file, names in trees.items():
@@ -101,7 +101,9 @@ def blocks() -> list[Any]:
     for page in sorted(PAGES.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         matches = list(BLOCK.finditer(text))
-        assert len(matches) == len(re.findall(r"^```.*yaml", text, re.MULTILINE)), f"{page.name}: a block has no caption"
+        assert len(matches) == len(re.findall(r"^```.*yaml", text, re.MULTILINE)), (
+            f"{page.name}: a block has no caption"
+        )
         found += [pytest.param(m["part"], m["text"], id=f"{page.stem}-{k}") for k, m in enumerate(matches)]
     return found
 
