@@ -314,7 +314,7 @@ def stage_binned(problem: Problem, folder: Path, events: int) -> dict[str, Any]:
     pyhf.set_backend("numpy", pyhf.optimize.minuit_optimizer(maxiter=1_000_000))
     found = {f"pyhf fit {key}": value for key, value in timed(lambda: pyhf.infer.mle.fit(data, model)).items()}
     low, high = model.config.suggested_bounds()[model.config.poi_index]
-    limits = timed(lambda: pyhf.infer.intervals.upper_limits.toms748_scan(data, model, low, high, rtol=1e-3))
+    limits = timed(lambda: pyhf.infer.intervals.upper_limits.toms748_scan(data, model, low, high, rtol=0.02))
     found |= {f"pyhf limit {key}": value for key, value in limits.items()}
 
     def ranking() -> Any:
