@@ -280,7 +280,7 @@ def test_the_distribution_of_a_statistic_is_that_of_the_counts() -> None:
         ({"test_stat": "tilde"}, InvalidParameter, "did you mean 'qtilde'"),
         ({"calibration": "wilks"}, InvalidParameter, "'toys', 'quantile' or 'asymptotics'"),
         ({"nuisance": "best"}, InvalidParameter, "it must be 'profile' or 'worst'"),
-        ({"nuisance": "worst", "calibration": "asymptotics"}, InvalidParameter, "for calibration='toys' or 'quantile'"),
+        ({"nuisance": "worst", "calibration": "asymptotics"}, InvalidParameter, "throws none: give calibration='toys'"),
         ({"source": "data"}, InvalidParameter, "'simulation' or 'model'"),
         ({"poi_values": [0.0, 31.0]}, InvalidParameter, r"at 31, outside its bounds \(0, 30\)"),
         ({"poi_values": [-1.0, 3.0]}, InvalidParameter, "at -1, outside"),

@@ -149,7 +149,7 @@ def test_a_coverage_prints_as_a_table_and_comes_back_from_json() -> None:
         ({"test_stat": "t"}, InvalidParameter, "choose from tmu, tmu_tilde"),
         ({"calibration": "wilks"}, InvalidParameter, "'toys', 'quantile' or 'asymptotics'"),
         ({"nuisance": "best"}, InvalidParameter, "it must be 'profile' or 'worst'"),
-        ({"nuisance": "worst", "calibration": "asymptotics"}, InvalidParameter, "for calibration='toys' or 'quantile'"),
+        ({"nuisance": "worst", "calibration": "asymptotics"}, InvalidParameter, "throws none: give calibration='toys'"),
         ({"source": "data"}, InvalidParameter, "'simulation' or 'model'"),
         ({"fixed": {"mu": 1.0}}, InvalidParameter, "mu is fixed"),
     ],
