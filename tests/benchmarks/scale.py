@@ -393,7 +393,7 @@ def growth(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def draw(found: dict[str, Any], path: str) -> None:
-    """Draw the CPU seconds of the stages, without reading and the start of Python, against what :func:`growth` doubles."""
+    """Draw the CPU seconds of the stages against what :func:`growth` makes larger."""
     import matplotlib.pyplot as plt
 
     first = next(iter(found))
