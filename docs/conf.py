@@ -32,6 +32,7 @@ extensions = [
     "examples",
     "mathml",
     "signatures",
+    "whole_streams",
 ]
 exclude_patterns = ["_build", "inventories", "**.ipynb_checkpoints"]
 
@@ -43,7 +44,6 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 600
 nb_execution_in_temp = True
-nb_merge_streams = True
 nb_output_stderr = "show"  # what commands and trainings say is said there
 
 # the reference: signatures with their types, sections of docstrings in Google's style
