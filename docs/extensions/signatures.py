@@ -47,15 +47,17 @@ def name_array_types(app: Sphinx, doctree: nodes.document, page: str) -> None:
             part += nodes.Text(short)
 
 
-def protect_first_line(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep napoleon from taking what stands before a colon for the type of a property."""
-    if what in ("attribute", "property") and lines:
-        lines[0] = lines[0].replace(": ", " \N{EN DASH} ", 1)
+def protect_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep napoleon from taking what stands before a colon for the type of a property, or of what is returned."""
+    first = [0] if what in ("attribute", "property") and lines else []
+    first += [number for number, line in enumerate(lines[1:], 1) if lines[number - 1].strip() == "Returns:"]
+    for number in first:
+        lines[number] = re.sub(r"^((?:[^:`]|`+[^`]*`+)*): ", "\\1 \N{EN DASH} ", lines[number])
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register all."""
     app.connect("autodoc-process-signature", name_types)
     app.connect("doctree-resolved", name_array_types)
-    app.connect("autodoc-process-docstring", protect_first_line, priority=400)
+    app.connect("autodoc-process-docstring", protect_colons, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
