@@ -301,7 +301,7 @@ def _prediction(path: Path, options: dict[str, Any]) -> PredictionResult:
 def demo(folder: Path, seed: int) -> None:
     """Play a whole search on synthetic ROOT files.
 
-    It is compared with bins and the exact likelihood, and takes about two minutes.
+    It is compared with bins and the exact likelihood, and takes about a minute.
 
     FOLDER, neyman-demo by default, gets the ntuples, the document, the model, the results and their figures.
 
