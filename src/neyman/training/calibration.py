@@ -39,9 +39,7 @@ R = TypeVar("R")
 class Networks(Protocol):
     """The trained networks of a channel."""
 
-    def blocks(
-        self, events: Events, which: NDArray[np.intp] | None = None, of: int | None = None
-    ) -> Iterator[tuple[slice, Array, Single]]:
+    def blocks(self, events: Events, *, of: int | None = None) -> Iterator[tuple[slice, Array, Single]]:
         """Yield logits ``(n, C)`` and log-ratios ``(n, V)``, or one sample's, from networks new to the events."""
 
 
