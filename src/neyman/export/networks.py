@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from neyman.export.graph import Graph
+from neyman.networks.folds import SPLITMIX64
 from neyman.networks.layers import StackedLinear
 from neyman.networks.mixture import CrossFitClassifier
 from neyman.networks.scaling import FeatureScaler
@@ -88,22 +89,16 @@ def hashed_folds(graph: Graph, features: str, columns: int, folds: int) -> str:
         folds: their number.
     """
     bits = _bits(graph, features)
+    # sums and products are of int64, which all runtimes have, and have the same bits as those of uint64
+    to_add, first, second = SPLITMIX64.astype(np.int64)
     state = ""
     for column in range(columns):
-        step = graph("Add", graph("Gather", bits, np.int64(column), axis=1), _wrapped(_STEP))
+        step = graph("Add", graph("Gather", bits, np.int64(column), axis=1), to_add)
         state = graph("Add", state, step) if state else step
-        state = graph("Mul", _mixed(graph, state, 30), _wrapped(_FIRST))
-        state = graph("Mul", _mixed(graph, state, 27), _wrapped(_SECOND))
+        state = graph("Mul", _mixed(graph, state, 30), first)
+        state = graph("Mul", _mixed(graph, state, 27), second)
         state = _mixed(graph, state, 31)
     return graph.cast(graph("Mod", graph.cast(state, np.uint64), np.uint64(folds)), np.int64)
-
-
-# SplitMix64. Sums and products are of int64, which all runtimes have, and have the same bits as those of uint64
-_STEP, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-
-
-def _wrapped(number: int) -> np.int64:
-    return np.uint64(number).astype(np.int64)
 
 
 def _mixed(graph: Graph, state: str, shift: int) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["hashed_folds"]
+__all__ = ["SPLITMIX64", "hashed_folds"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+SPLITMIX64 = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], dtype=np.uint64)
+"""The constants of the hash: what is added to its state, and the two factors of its mixing."""
+
 _BLOCK = 16_384  # events whose hashes stay in a processor's cache
 
 
@@ -35,16 +36,16 @@ def hashed_folds(features: NDArray[np.float32], folds: int) -> NDArray[np.int64]
         >>> hashed_folds(events, 5)
         array([3, 0, 3])
     """
-    found = np.empty(len(features), dtype=np.int64)
+    found, (step, first, second) = np.empty(len(features), dtype=np.int64), SPLITMIX64
     for begin in range(0, len(features), _BLOCK):
         part = slice(begin, begin + _BLOCK)
         # to add zero makes -0.0 zero
         bits = (np.asarray(features[part], dtype=np.float32) + np.float32(0.0)).view(np.uint32).astype(np.uint64)
         state = np.zeros(len(bits), dtype=np.uint64)
         for column in bits.T:
-            state += column + _STEP
-            state = (state ^ (state >> np.uint64(30))) * _FIRST
-            state = (state ^ (state >> np.uint64(27))) * _SECOND
+            state += column + step
+            state = (state ^ (state >> np.uint64(30))) * first
+            state = (state ^ (state >> np.uint64(27))) * second
             state ^= state >> np.uint64(31)
         found[part] = (state % np.uint64(folds)).astype(np.int64)
     return found
